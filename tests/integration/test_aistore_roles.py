@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from callback_sdk import aistore
 from callback_sdk.aistore import patch
-from callback_sdk.errors import RedirectHostError
+from callback_sdk.errors import ConfigurationError, RedirectHostError
 from callback_sdk.testing import AIStore
 from callback_sdk.testing.received import ReceivedRequest
 from tests.checkers.surface import exercise
@@ -229,6 +229,15 @@ def test_redirect_with_the_clients_own_token_in_it_is_not_repeated(make: Make) -
         with pytest.raises(Exception, match="has the token in it") as caught:
             s3.get_object(Bucket="b", Key="k")
         assert token not in str(caught.value)
+
+
+def test_token_with_a_line_break_is_an_error_without_the_token(make: Make) -> None:
+    """Whoever set it: that of the HTTP library quotes the header."""
+    with AIStore(users=USERS) as cluster:
+        with pytest.raises(ConfigurationError) as caught:
+            make(cluster, "eyJMARKER\n").list_buckets()
+        assert "MARKER" not in str(caught.value)
+        assert cluster.requests == ()
 
 
 @pytest.mark.parametrize("role", ["Guest", "Admin"])
