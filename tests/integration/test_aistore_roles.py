@@ -308,6 +308,9 @@ def test_environment_of_aistores_sdk_is_enough(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.delenv("AIS_AUTHN_TOKEN_FILE")
         with pytest.raises(ClientError, match="token required"):
             plain(cluster).list_buckets()
+    monkeypatch.delenv("AIS_ENDPOINT")
+    with pytest.raises(ConfigurationError, match="endpoint is missing"):
+        aistore.client()
 
 
 def test_token_of_a_short_life_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
