@@ -13,7 +13,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from attrs import define
 
@@ -122,6 +122,52 @@ def rules(conditions: list[Any]) -> Iterator[tuple[str, str, Any]]:
             raise Refusal(400, "InvalidPolicyDocument")
         else:
             yield operator.lower(), first.removeprefix("$").lower(), second
+
+
+class SignedStore:
+    """A store that verifies the signatures of PUTs and of forms, and keeps what they bring.
+
+    Attributes:
+        objects: What was taken, by bucket and name.
+        endpoint: URL of the store.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.endpoint = ""
+
+    def take(self, request: Request) -> int:
+        """Check a request, keep what it brings, and return the status."""
+        now = datetime.now(timezone.utc)
+        place = self.resource(request)
+        if request.method == "PUT":
+            self.check_put(request, now)
+            self.objects[place.lstrip("/")] = request.body
+            return 200
+        bucket, (fields, file) = place.strip("/"), request.form()
+        self.check_form(bucket, fields, len(file), now)
+        self.objects[f"{bucket}/{key(fields)}"] = file
+        return int(fields.get("success_action_status", 204))
+
+    def resource(self, request: Request) -> str:
+        """Return bucket and object, decoded."""
+        return unquote(request.path)
+
+    def check_put(self, request: Request, now: datetime) -> None:
+        """Compare a PUT with the signature in its query.
+
+        Raises:
+            Refusal: It is not what was signed.
+        """
+        raise NotImplementedError
+
+    def check_form(self, bucket: str, fields: Mapping[str, str], size: int, now: datetime) -> None:
+        """Compare a form with its policy, and the policy with its signature.
+
+        Raises:
+            Refusal: It is not what was signed.
+        """
+        raise NotImplementedError
 
 
 @contextmanager

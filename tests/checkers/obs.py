@@ -10,38 +10,24 @@ import base64
 import hmac
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from tests.checkers.http_store import Refusal, Request, key, whole_number
+from tests.checkers.http_store import Refusal, Request, SignedStore, whole_number
 from tests.checkers.policies import check_policy, write_policy
 
 ID, SECRET = "AKIDEXAMPLE", "secretEXAMPLE"
 
 
-class OBS:
-    """The store.
+class OBS(SignedStore):
+    """The store."""
 
-    Attributes:
-        objects: What was taken, by bucket and name.
-        endpoint: URL of the store.
-    """
+    def check_put(self, request: Request, now: datetime) -> None:
+        """See `SignedStore.check_put`."""
+        check_put(request, SECRET, now)
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.endpoint = ""
-
-    def take(self, request: Request) -> int:
-        """Check a request, keep what it brings, and return the status."""
-        now = datetime.now(timezone.utc)
-        if request.method == "PUT":
-            check_put(request, SECRET, now)
-            self.objects[unquote(request.path).lstrip("/")] = request.body
-            return 200
-        bucket = unquote(request.path).strip("/")
-        fields, file = request.form()
-        check_form(bucket, fields, len(file), SECRET, now)
-        self.objects[f"{bucket}/{key(fields)}"] = file
-        return int(fields.get("success_action_status", 204))
+    def check_form(self, bucket: str, fields: Mapping[str, str], size: int, now: datetime) -> None:
+        """See `SignedStore.check_form`."""
+        check_form(bucket, fields, size, SECRET, now)
 
     def sign(self, path: str, expires: timedelta, headers: Mapping[str, str] | None = None) -> str:
         """Return a signed URL; a negative life is over."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
 
-from tests.checkers.http_store import Refusal, Request, compact_time, key, whole_number
+from tests.checkers.http_store import Refusal, Request, SignedStore, compact_time, whole_number
 from tests.checkers.policies import check_policy, write_policy
 
 ID, SECRET, REGION = "AKIDEXAMPLE", "secretEXAMPLE", "cn-hangzhou"
@@ -27,30 +27,20 @@ _SCOPE = re.compile("[^/]+/[0-9]{8}/[a-z0-9-]+/oss(?:-[a-z]+)?/aliyun_v4_request
 _SUBRESOURCES = frozenset({"security-token", "callback", "callback-var", "x-oss-traffic-limit", "partNumber", "acl"})
 
 
-class OSS:
-    """The store.
+class OSS(SignedStore):
+    """The store."""
 
-    Attributes:
-        objects: What was taken, by bucket and name.
-        endpoint: URL of the store.
-    """
+    def resource(self, request: Request) -> str:
+        """See `SignedStore.resource`."""
+        return resource(request)
 
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.endpoint = ""
+    def check_put(self, request: Request, now: datetime) -> None:
+        """See `SignedStore.check_put`."""
+        check_put(request, SECRET, now)
 
-    def take(self, request: Request) -> int:
-        """Check a request, keep what it brings, and return the status."""
-        now = datetime.now(timezone.utc)
-        if request.method == "PUT":
-            check_put(request, SECRET, now)
-            self.objects[resource(request).lstrip("/")] = request.body
-            return 200
-        bucket = resource(request).strip("/")
-        fields, file = request.form()
-        check_form(bucket, fields, len(file), SECRET, now)
-        self.objects[f"{bucket}/{key(fields)}"] = file
-        return int(fields.get("success_action_status", 204))
+    def check_form(self, bucket: str, fields: Mapping[str, str], size: int, now: datetime) -> None:
+        """See `SignedStore.check_form`."""
+        check_form(bucket, fields, size, SECRET, now)
 
     def sign(self, path: str, expires: timedelta, *, version: int, headers: Mapping[str, str] | None = None) -> str:
         """Return a signed URL; a negative life is over."""
