@@ -12,7 +12,7 @@ from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.log_stream import stream_logs
 from callback_sdk.client.responses import parse_response
-from callback_sdk.client.settings import environment_config, hidden, open_connection
+from callback_sdk.client.settings import configuration, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
 from callback_sdk.client.tasks import Task, wait_for_all
@@ -78,7 +78,7 @@ class Client(TaskSubmitter):
         storage_endpoints: Iterable[str] | None = None,
         config: ClientConfig | None = None,
     ) -> None:
-        config = config or environment_config()
+        config = configuration(config)
         endpoints = config.storage_endpoints if storage_endpoints is None else storage_endpoints
         callbacks = CallbackResolver(
             wrap_secret(config.callback_url if callback_url is None else callback_url),

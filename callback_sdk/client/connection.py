@@ -29,6 +29,7 @@ from callback_sdk.errors import (
     FeaturesError,
     InvalidTargetError,
     ServiceConnectionError,
+    shown,
 )
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
@@ -160,8 +161,8 @@ class ServiceConnection:
             total_seconds("connect_timeout", connect_timeout),
             total_seconds("timeout", timeout),
         )
-        if not isinstance(retries, int) or not 0 <= retries <= 100:
-            raise ConfigurationError(f"retries is {retries!r}.", hint="Give a whole number from 0 to 100.")
+        if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= 100:
+            raise ConfigurationError(f"retries is {shown(retries)}.", hint="Give a whole number from 0 to 100.")
         self._place = SecretURL(self.url)
         self._max_response = max_response
         self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})

@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
 
 
-def environment_config() -> ClientConfig:
-    """Return the settings in the environment."""
-    # Imported here, because environ-config imports boto3 if it is installed.
+def configuration(given: ClientConfig | None) -> ClientConfig:
+    """Return the given settings, or those in the environment.
+
+    Raises:
+        ConfigurationError: What is given are no settings, or a variable has an invalid value.
+    """
+    # Imported here, because few programs give settings or need environ-config for another reason.
     from callback_sdk.config.client import ClientConfig
 
-    return ClientConfig.from_environ()
+    if given is None:
+        return ClientConfig.from_environ()
+    if not isinstance(given, ClientConfig):
+        raise ConfigurationError(f"config is of type {type(given).__name__}.", hint="Give a ClientConfig, or None.")
+    return given
 
 
 def hidden(value: Any) -> Secret[Any] | None:

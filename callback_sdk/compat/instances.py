@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from callback_sdk.client.settings import environment_config, hidden
+from callback_sdk.client.settings import configuration, hidden
 from callback_sdk.compat.client import PlatformClient
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AuthenticationError, ConfigurationError
@@ -70,7 +70,7 @@ def get_instance(
     with _instances_lock:
         client = _first() if alone else None
     if client is None:
-        client = _instance(attrs.evolve(cast("Any", environment_config()), **changes), refresh, validate=validate)
+        client = _instance(attrs.evolve(cast("Any", configuration(None)), **changes), refresh, validate=validate)
     elif validate:
         _validate(client)
     return client

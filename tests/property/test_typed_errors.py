@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from callback_sdk import (
     AddressGuard,
+    Client,
     JobResult,
     Outbox,
     ResultsWriter,
@@ -358,3 +359,23 @@ webhook_headers = st.fixed_dictionaries(
 def test_webhooks_that_are_verified(secret: Any, headers: Any, body: Any, options: dict[str, Any]) -> None:
     """A receiver's own mistake is a ConfigurationError; whatever arrives is a WebhookVerificationError."""
     accepted(lambda: webhooks.verify(secret, headers, body, **options), ConfigurationError, WebhookVerificationError)
+
+
+@few
+@given(
+    url=st.just("http://127.0.0.1:9/api/v2") | anything,
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("token", "username", "password", "timeout", "connect_timeout", "retries"), anything),
+            **dict.fromkeys(("callback_url", "storage_endpoints", "config"), anything),
+        },
+    ),
+)
+def test_options_of_a_client(monkeypatch: pytest.MonkeyPatch, url: Any, options: dict[str, Any]) -> None:
+    """A wrong one is a ConfigurationError of the constructor."""
+    for name in ("CALLBACK_SDK_URL", "CALLBACK_SDK_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    client = accepted(lambda: Client(url, **options), ConfigurationError, TargetError)
+    if client is not None:
+        client.close()

@@ -178,10 +178,10 @@ def test_targets_of_make_that_are_named_exist(page: Path) -> None:
 
 @each_page
 def test_extras_in_the_pages_exist(page: Path) -> None:
-    """All extras in `pip install 'callback-sdk[…]'` are declared in setup.cfg."""
+    """All extras in `pip install '.[…]'` are declared in setup.cfg."""
     setup = ConfigParser(interpolation=None)
     setup.read(ROOT / "setup.cfg")
-    for extras in re.findall(r"callback-sdk\[([\w,]+)\]", page.read_text()):
+    for extras in re.findall(r"pip install '(?:callback-sdk|\.)\[([\w,]+)\]", page.read_text()):
         assert set(extras.split(",")) <= set(setup["options.extras_require"])
 
 
