@@ -108,6 +108,7 @@ _WORKER_SETTINGS = (
     settings.BLOB_STORAGE,
     settings.BROKER,
     settings.PROCESSES,
+    settings.DEVICES,
     settings.MEMORY_LIMIT,
     settings.MAX_RUNS,
     settings.SHUTDOWN_TIMEOUT,
@@ -183,19 +184,24 @@ def worker(
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.health import open_health
     from callback_sdk.service.supervision.supervisor import WorkerSupervisor
+    from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
     from callback_sdk.service.worker import chosen
 
     _begin(config)
     # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
-    names = chosen(load(registry), algorithm or ())
+    found = load(registry)
+    names = chosen(found, algorithm or ())
+    needed_devices = algorithms_with_devices(map(found.versions, names))
+    devices = devices_per_run(needed_devices, config.devices)
     with ExitStack() as stack:
         health = None
         if config.metrics_port is not None:
             health = stack.enter_context(open_health(config.host, config.metrics_port))
         supervisor = WorkerSupervisor(
             [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
-            processes=config.processes or default_processes(),
+            processes=(config.processes or default_processes()) if len(needed_devices) < len(names) else 0,
+            device_processes=len(config.devices) // devices if devices else 0,
             environment={**os.environ, **given, **(health.variables if health else {})},
             shutdown_timeout=config.shutdown_timeout,
             stop_timeout=config.stop_timeout,

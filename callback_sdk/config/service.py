@@ -15,6 +15,7 @@ from callback_sdk.config.settings import (
     BROKER,
     DATA_DIR,
     DATABASE,
+    DEVICES,
     ENCRYPTION_KEYS,
     ENGINE,
     HOST,
@@ -60,6 +61,7 @@ class ServiceConfig(Config):
     engine: str = variable(ENGINE)
     broker: Secret[str] | None = variable(BROKER)
     processes: int | None = variable(PROCESSES)
+    devices: tuple[str, ...] = variable(DEVICES)
     memory_limit: float | None = variable(MEMORY_LIMIT)
     max_runs: int | None = variable(MAX_RUNS)
     shutdown_timeout: timedelta = variable(SHUTDOWN_TIMEOUT)

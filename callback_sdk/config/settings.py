@@ -19,6 +19,7 @@ from callback_sdk.config.values import (
     LEASES,
     NETWORKS,
     clusters,
+    device_ids,
     durations,
     lease,
     names,
@@ -163,6 +164,17 @@ PROCESSES = Setting(
     shown_default="one per CPU",
     option="--processes",
     metavar="N",
+)
+DEVICES = Setting(
+    "DEVICES",
+    device_ids,
+    "ids of devices, separated by commas, such as 0,1 or GPU-8932f937",
+    "Devices of this machine, such as GPUs. Each run of an algorithm that needs some has its own, and as many run at a "
+    "time as there are devices, besides --processes.",
+    default=(),
+    shown_default="none",
+    option="--devices",
+    metavar="IDS",
 )
 MEMORY_LIMIT = Setting(
     "MEMORY_LIMIT",

@@ -53,9 +53,20 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.:-]{0,99}")
+
+
 def words(text: str) -> tuple[str, ...]:
     """Split a text at commas and whitespace."""
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def device_ids(text: str) -> tuple[str, ...]:
+    """Parse ids of devices: their numbers or UUIDs, as in CUDA_VISIBLE_DEVICES."""
+    found = words(text)
+    if len(set(found)) < len(found) or not all(map(_DEVICE.fullmatch, found)):
+        raise ValueError(text)
+    return found
 
 
 def public_url(text: str) -> str:

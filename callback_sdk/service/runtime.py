@@ -26,6 +26,7 @@ from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.deliverer import Deliverer
+from callback_sdk.service.work.devices import DevicePool
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.process import STOP_TIMEOUT, ChildProcess
 from callback_sdk.service.work.runner import Runner
@@ -130,26 +131,33 @@ class RunConfig:
         memory_limit: Memory limit of a run if its algorithm declares none.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         max_runs: Maximum number of runs of one process; None for no limit.
+        devices: Ids of the devices that algorithms may use; empty to show those of the service.
+        device_locks: Directory for the locks of these devices, which processes of the same machine share.
     """
 
     pass_env: tuple[str, ...] = ()
     memory_limit: MemoryLimit = NO_LIMIT
     stop_timeout: timedelta = STOP_TIMEOUT
     max_runs: int | None = None
+    devices: tuple[str, ...] = ()
+    device_locks: Path = Path("devices")
 
     @classmethod
-    def of(cls, config: ServiceConfig, processes: int) -> RunConfig:
+    def of(cls, config: ServiceConfig, processes: int, data: Path) -> RunConfig:
         """Return the settings of runs in the service's settings.
 
         Args:
             config: The service's settings.
-            processes: Number of concurrent runs on this machine.
+            processes: Number of concurrent runs on this machine, besides those with devices.
+            data: The directory that was created for `data_dir`.
         """
         return cls(
             pass_env=config.pass_env,
-            memory_limit=default_limit(config.memory_limit, processes),
+            memory_limit=default_limit(config.memory_limit, processes + len(config.devices)),
             stop_timeout=config.stop_timeout,
             max_runs=config.max_runs,
+            devices=config.devices,
+            device_locks=data / "devices",
         )
 
 
@@ -178,14 +186,20 @@ class Runtime:
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
-    def new_child(self) -> ChildProcess:
-        """Return a child process for runs, which starts with the first run."""
+    def new_child(self, devices: int = 0) -> ChildProcess:
+        """Return a child process for runs, which starts with the first run.
+
+        Args:
+            devices: Number of devices that it leases.
+        """
+        pool = DevicePool(folder=self.runs.device_locks, devices=self.runs.devices, count=devices)
         return ChildProcess(
             self.registry_name,
             pass_env=self.runs.pass_env,
             max_retained_bytes=self.runs.memory_limit.max_retained_bytes,
             stop_timeout=self.runs.stop_timeout,
             max_runs=self.runs.max_runs or math.inf,
+            devices=pool if self.runs.devices else None,
         )
 
 

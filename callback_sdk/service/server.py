@@ -81,7 +81,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         folder = stack.enter_context(locked(config.data_dir))
         storage = StorageLocations.of(config, folder)
         slots = config.processes or default_processes()
-        runs = RunConfig.of(config, slots)
+        runs = RunConfig.of(config, slots, folder)
         runtime = stack.enter_context(open_runtime(registry, storage, delivery, runs, lease=config.lease))
         ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(

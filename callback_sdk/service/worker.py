@@ -45,10 +45,11 @@ from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.reports import Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
-from callback_sdk.service.supervision.supervisor import EXIT_SETTING, EXIT_UNAVAILABLE, SEND
+from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
+from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, StopSignal
 from callback_sdk.service.work.uploads import PendingUploads
 
@@ -91,7 +92,8 @@ def work(
 
     Args:
         registry: Name of the registry.
-        role: `"compute"` to run tasks one after the other, `"send"` to make delivery attempts.
+        role: `"compute"` to run tasks one after the other, `"compute-on-devices"` to run those that need devices,
+            `"send"` to make delivery attempts.
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
         runs: Settings of the child process that runs algorithms.
@@ -123,9 +125,10 @@ def work(
             queues, pool, concurrency = [DELIVERIES], "threads", THREADS
             _register_deliver(app, runtime, worker_runtime.deliverer, messages)
         else:
-            queues = [queue_name(name) for name in chosen(runtime.registry, algorithms)]
+            names, devices = _share(role, runtime, chosen(runtime.registry, algorithms))
+            queues = [queue_name(name) for name in names]
             pool, concurrency = "solo", 1
-            _register_run(app, worker_runtime.runner, stack.enter_context(_child(runtime)), messages)
+            _register_run(app, worker_runtime.runner, stack.enter_context(_child(runtime, devices)), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
@@ -288,9 +291,17 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
     return found
 
 
+def _share(role: str, runtime: Runtime, names: Sequence[str]) -> tuple[list[str], int]:
+    """Return the algorithms of which a process of this role runs tasks, and the number of devices of each run."""
+    needed = algorithms_with_devices(map(runtime.registry.versions, names))
+    if role == COMPUTE_ON_DEVICES:
+        return list(needed), devices_per_run(needed, runtime.runs.devices)
+    return [name for name in names if name not in needed], 0
+
+
 @contextlib.contextmanager
-def _child(runtime: Runtime) -> Iterator[ChildProcess]:
-    child = runtime.new_child()
+def _child(runtime: Runtime, devices: int) -> Iterator[ChildProcess]:
+    child = runtime.new_child(devices)
     try:
         yield child
     finally:
@@ -392,7 +403,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         role,
         StorageLocations.of(config, folder),
         DeliveryConfig.of(config),
-        RunConfig.of(config, config.processes or default_processes()),
+        RunConfig.of(config, config.processes or default_processes(), folder),
         broker=needed(config.broker),
         algorithms=algorithms.split(","),
         shutdown_timeout=config.shutdown_timeout,

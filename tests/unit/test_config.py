@@ -277,6 +277,15 @@ def test_any_other_public_url_is_an_error(url: str) -> None:
         ServiceConfig.from_environ({"CALLBACK_SDK_PUBLIC_URL": url})
 
 
+def test_devices_are_named_as_cuda_names_them() -> None:
+    """By numbers or UUIDs, each once."""
+    found = ServiceConfig.from_environ({"CALLBACK_SDK_DEVICES": "0, GPU-8932f937,MIG-GPU-8932f937/1/0"}).devices
+    assert found == ("0", "GPU-8932f937", "MIG-GPU-8932f937/1/0")
+    for wrong in ("0,0", "-1", "0;1", "../x"):
+        with pytest.raises(ConfigurationError, match="CALLBACK_SDK_DEVICES"):
+            ServiceConfig.from_environ({"CALLBACK_SDK_DEVICES": wrong})
+
+
 def test_trusted_proxies_may_be_none() -> None:
     """Loopback counts as one unless something is said."""
     assert ServiceConfig.from_environ({}).trusted_proxies == ("127.0.0.1/32", "::1/128")

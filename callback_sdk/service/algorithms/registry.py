@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
+_MAX_DEVICES = 1024
+"""Maximum number of devices of a run."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -139,6 +142,7 @@ class Registry(Algorithms):
         timeout: Duration = timedelta(minutes=10),
         memory_limit: float | None = None,
         max_runs: int | None = None,
+        devices: int = 0,
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
         graphs: Mapping[str, Path | str] | None = None,
@@ -166,6 +170,8 @@ class Registry(Algorithms):
                 its process used before the run. A run above the limit is killed and the task fails. Pages that forked
                 processes share count once, and pages of files don't count. None for the service's `--memory-limit`,
                 `math.inf` for no limit.
+            devices: Number of devices, such as GPUs, that each run has for itself, of those that `--devices` names. Its
+                process sees them alone, in `CUDA_VISIBLE_DEVICES`.
             max_runs: Maximum number of runs of a process that runs the algorithm; after that, the process is replaced.
                 1 gives each run a new process, for code that keeps state or memory. None for the service's
                 `--max-runs`.
@@ -184,6 +190,7 @@ class Registry(Algorithms):
                 a schema is invalid, or the function can't be called with features and parameters.
         """
         _check(name, version, memory_limit, max_runs)
+        _check_devices(name, devices)
         limit = to_timedelta(f"The timeout of {name!r}", timeout)
         table, settings = declare_features(name, features), declare_parameters(name, parameters)
         shown = _templates(name, templates or {})
@@ -206,6 +213,7 @@ class Registry(Algorithms):
                 timeout=limit,
                 memory_limit=memory_limit,
                 max_runs=max_runs,
+                devices=devices,
                 description=_first_line(plain) if description is None else description,
                 templates=shown,
                 graphs=pictures,
@@ -394,6 +402,14 @@ def _check(name: str, version: str, memory_limit: float | None, max_runs: int | 
         raise ConfigurationError(
             f"max_runs={max_runs!r} of {name!r} is not a whole number above 0.",
             hint="Use 1 for a new process each time.",
+        )
+
+
+def _check_devices(name: str, devices: int) -> None:
+    if type(devices) is not int or not 0 <= devices <= _MAX_DEVICES:
+        raise ConfigurationError(
+            f"devices={devices!r:.100} of {name!r} is not a whole number from 0 to {_MAX_DEVICES}.",
+            hint="Give the number of devices of one run.",
         )
 
 

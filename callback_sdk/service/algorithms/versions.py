@@ -33,6 +33,7 @@ class AlgorithmVersion:
         memory_limit: Maximum memory of one run in bytes, child processes included; None for the service's default,
             `math.inf` for no limit.
         max_runs: Maximum number of runs of a process that runs it; None for the service's default.
+        devices: Number of devices of a run, such as GPUs, that no other run uses.
         description: A short description for users.
         trainable: Whether the algorithm has a training.
         templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and `"parameters"`.
@@ -48,6 +49,7 @@ class AlgorithmVersion:
     timeout: timedelta
     memory_limit: float | None = None
     max_runs: int | None = None
+    devices: int = 0
     description: str
     trainable: bool = False
     templates: Mapping[str, Any] = field(factory=dict, repr=False)

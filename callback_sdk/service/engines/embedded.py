@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
-from callback_sdk.service.engines.engine import Capacity
+from callback_sdk.service.engines.combined import CombinedEngine
+from callback_sdk.service.engines.engine import Capacity, Engine
 from callback_sdk.service.engines.options import EngineOptions
 from callback_sdk.service.runtime import Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, StopSignal
 from callback_sdk.service.work.runner import ComputedRun
 
@@ -32,23 +35,40 @@ _QUEUED_PER_CHILD = 3
 
 
 @contextmanager
-def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
-    """Create the engine. Claims of an earlier process of the same service are released at once."""
+def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
+    """Create the engine. Claims of an earlier process of the same service are released at once.
+
+    Algorithms that need devices have their own workers, so that other tasks don't wait for a device.
+
+    Raises:
+        ConfigurationError: There are fewer devices than an algorithm needs.
+    """
+    needed = algorithms_with_devices(runtime.registry.versions(name) for name in runtime.registry)
+    devices = devices_per_run(needed, runtime.runs.devices)
     worker = f"embedded-{options.instance}"
     lost = runtime.store.tasks.reclaim(worker=worker)
     runtime.store.deliveries.reclaim(worker=worker)
     if lost:
         _log.warning("Requeued %d tasks that were running when the service stopped.", len(lost))
     with open_worker(runtime, worker) as work:
-        yield EmbeddedEngine(
-            work,
-            new_child=runtime.new_child,
-            processes=options.processes,
-            shutdown_timeout=options.shutdown_timeout,
-            stop_timeout=runtime.runs.stop_timeout,
-            force_stop=options.force_stop,
-            ended=runtime.wakeup.set,
-        )
+
+        def engine(processes: int, devices: int = 0) -> EmbeddedEngine:
+            return EmbeddedEngine(
+                work,
+                new_child=partial(runtime.new_child, devices),
+                processes=processes,
+                shutdown_timeout=options.shutdown_timeout,
+                stop_timeout=runtime.runs.stop_timeout,
+                force_stop=options.force_stop,
+                ended=runtime.wakeup.set,
+            )
+
+        if not needed:
+            yield engine(options.processes)
+            return
+        others = [name for name in runtime.registry if name not in needed]
+        engines = [(list(needed), engine(len(runtime.runs.devices) // devices, devices))]
+        yield CombinedEngine([*engines, *([(others, engine(options.processes))] if others else [])])
 
 
 class EmbeddedEngine:

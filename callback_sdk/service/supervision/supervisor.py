@@ -20,6 +20,7 @@ from callback_sdk.service.supervision.reports import Reports
 _log = logging.getLogger(__name__)
 
 COMPUTE = "compute"
+COMPUTE_ON_DEVICES = "compute-on-devices"
 SEND = "send"
 """Roles of a worker's processes."""
 
@@ -74,6 +75,7 @@ class WorkerSupervisor:
     Args:
         command: Command line of a process, without its last arguments: role, parent's pid and pipe.
         processes: Number of processes that run tasks; one more makes delivery attempts.
+        device_processes: Number of further processes, for tasks that need devices.
         environment: Environment of the processes.
         shutdown_timeout: Shutdown timeout of running tasks; a second signal ends it.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
@@ -86,6 +88,7 @@ class WorkerSupervisor:
         command: Sequence[str],
         *,
         processes: int,
+        device_processes: int = 0,
         environment: Mapping[str, str],
         shutdown_timeout: timedelta,
         stop_timeout: timedelta,
@@ -96,7 +99,8 @@ class WorkerSupervisor:
         self._shutdown_timeout = shutdown_timeout.total_seconds()
         self._stop_timeout = stop_timeout.total_seconds()
         self._startup_timeout = startup_timeout.total_seconds()
-        self._slots = [_Slot(role) for role in [COMPUTE] * processes + [SEND]]
+        roles = [COMPUTE] * processes + [COMPUTE_ON_DEVICES] * device_processes + [SEND]
+        self._slots = [_Slot(role) for role in roles]
         self._signals: list[int] = []
         self._has_been_ready = False
         self._started_at = self._round_at = time.monotonic()

@@ -19,6 +19,8 @@ from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spaw
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from typing import Any
 
+from attrs import define, field
+
 from callback_sdk.service.work import output_capture
 
 _PASSED = re.compile(
@@ -57,14 +59,24 @@ def _is_passed(name: str) -> bool:
     return _PASSED.fullmatch(name) is not None and _SECRET.search(name) is None
 
 
-def context(names: Iterable[str] = (), started: Callable[[int], None] = lambda pid: None) -> SpawnContext:
+def context(
+    names: Iterable[str] = (),
+    started: Callable[[int], None] = lambda pid: None,
+    *,
+    variables: Mapping[str, str] | None = None,
+    descriptors: Iterable[int] = (),
+) -> SpawnContext:
     """Return a context of multiprocessing whose processes are isolated.
 
     Args:
         names: Further variables that the operator passes on.
         started: Called with the pid of each process as soon as it is started.
+        variables: Variables with the values that the processes get instead of those of this process.
+        descriptors: File descriptors that the processes inherit.
     """
-    return _Context(tuple(names), started)
+    return _Context(
+        _Start(names=tuple(names), started=started, variables=dict(variables or {}), descriptors=tuple(descriptors))
+    )
 
 
 def start_tracker(names: Iterable[str] = ()) -> None:
@@ -115,15 +127,25 @@ def forbid_inspection() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+@define(frozen=True, kw_only=True)
+class _Start:
+    """How the processes of a context are started; see `context`."""
+
+    names: tuple[str, ...] = ()
+    started: Callable[[int], None] = lambda pid: None
+    variables: Mapping[str, str] = field(factory=dict)
+    descriptors: tuple[int, ...] = ()
+
+
 class _Process(SpawnProcess):
     """A process of which the environment can be set."""
 
     passed: tuple[str, ...] = ()
-    started: Callable[[int], None] = staticmethod(lambda pid: None)
+    start_options = _Start()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The child process needs neither.
-        return {name: value for name, value in vars(self).items() if name not in ("passed", "started")}
+        # The child process doesn't need them.
+        return {name: value for name, value in vars(self).items() if name != "start_options"}
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
@@ -131,14 +153,13 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    def __init__(self, names: tuple[str, ...], started: Callable[[int], None]) -> None:
+    def __init__(self, options: _Start) -> None:
         super().__init__()
-        self._names = names
-        self._started = started
+        self._options = options
 
     def Process(self, *args: Any, **options: Any) -> _Process:  # type: ignore[override]  # noqa: N802
         process = _Process(*args, **options)
-        process.passed, process.started = self._names, self._started
+        process.start_options = self._options
         return process
 
 
@@ -153,6 +174,7 @@ class _Popen(popen_spawn_posix.Popen):
 
     def _launch(self, process_obj: Any) -> None:
         tracker: Any = resource_tracker.getfd()
+        options: _Start = process_obj.start_options
         message = self._message(process_obj)
         sentinel, child_sentinel = os.pipe()
         child_pipe, pipe = os.pipe()
@@ -161,11 +183,11 @@ class _Popen(popen_spawn_posix.Popen):
             self._child = subprocess.Popen(  # noqa: S603
                 spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe),
                 executable=spawn.get_executable(),
-                env=environment(os.environ, process_obj.passed),
+                env={**environment(os.environ, options.names), **options.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[*self._fds, tracker, child_pipe, child_sentinel],
+                pass_fds=[*self._fds, *options.descriptors, tracker, child_pipe, child_sentinel],
                 # Ctrl-C in a terminal signals the whole group: this process ends the child itself, which would print a
                 # traceback while its interpreter starts.
                 start_new_session=True,
@@ -175,7 +197,7 @@ class _Popen(popen_spawn_posix.Popen):
             raise
         finally:
             _close(child_pipe, child_sentinel, output)
-        process_obj.started(self._child.pid)
+        options.started(self._child.pid)
         threading.Thread(target=output_capture.log_lines, args=(printed,), name="printed", daemon=True).start()
         self.pid, self.sentinel = self._child.pid, sentinel
         # The pipe stays open: its end of file tells the child that this process has ended.

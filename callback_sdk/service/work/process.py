@@ -22,6 +22,7 @@ from callback_sdk.errors import MissingExtraError
 from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation
+from callback_sdk.service.work.devices import DeviceLease, DevicePool
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
 
@@ -103,6 +104,7 @@ class ChildProcess:
             started.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         max_runs: Maximum number of runs of one child; after that, a new child is started.
+        devices: The devices of which each child leases some; None to let it use those of this process.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class ChildProcess:
         max_retained_bytes: float = math.inf,
         stop_timeout: timedelta = STOP_TIMEOUT,
         max_runs: float = math.inf,
+        devices: DevicePool | None = None,
     ) -> None:
         self._registry = registry
         self._pass_env = tuple(pass_env)
@@ -121,6 +124,8 @@ class ChildProcess:
         self._default_max_runs = max_runs
         self._runs = 0
         self._max_runs = max_runs
+        self._devices = devices
+        self._lease: DeviceLease | None = None
         self._pool: Any = None
         self._group: MemoryGroup | None = None
         self._pid = 0
@@ -175,6 +180,9 @@ class ChildProcess:
             pool.join()
         if group is not None:
             group.remove()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
 
     def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal, max_runs: int | None) -> Outcome:
         ended = self._warm_up(stop)
@@ -208,6 +216,10 @@ class ChildProcess:
             self.close()
         if self._pool is not None:
             return None
+        if self._devices is not None and self._lease is None:
+            self._lease = self._devices.lease(stop.done)
+            if self._lease is None:
+                return Outcome(stop_reason=stop.result())
         warm = self._start()
         ended = _wait(warm, _IMPORT_TIMEOUT, stop)
         if ended is not None:
@@ -229,7 +241,12 @@ class ChildProcess:
             max_workers=1,
             initializer=child.prepare,
             initargs=(os.getpid(),),
-            context=isolation.context(self._pass_env, self._group.add if self._group is not None else _ignore),
+            context=isolation.context(
+                self._pass_env,
+                self._group.add if self._group is not None else _ignore,
+                variables=self._lease.variables if self._lease is not None else {},
+                descriptors=self._lease.descriptors if self._lease is not None else (),
+            ),
         )
         warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
         return warm
