@@ -44,8 +44,9 @@ def redirected(url: SecretURL, location: str) -> SecretURL:
     path = quote(parts.path, safe=_IN_PATH)
     if not (parts.scheme or parts.netloc or path.startswith("/")):
         path = f"{base.path.rpartition('/')[0]}/{path}" if path else base.path
-    if unquote_to_bytes(path) == unquote_to_bytes(base.path).translate(_LINE_BREAKS):
-        # It is the same object.
+    own = unquote_to_bytes(base.path)
+    if unquote_to_bytes(path) in (own, own.translate(_LINE_BREAKS)):
+        # It is the same object: AIStore escapes the path if the key has other special characters.
         path = base.path
     netloc = parts.netloc or ("" if parts.scheme else base.netloc)
     return SecretURL(urlunsplit((parts.scheme or base.scheme, netloc, path, parts.query, "")))

@@ -46,7 +46,8 @@ USERS = {"anna": "a password"}
 @pytest.fixture(params=["open", "AuthN"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[AIStore]:
     """Run a cluster that has the bucket `b`."""
-    with AIStore(users=USERS if request.param == "AuthN" else None) as cluster:
+    users, addresses = (USERS, ("127.0.0.2",)) if request.param == "AuthN" else (None, ("127.0.0.1",))
+    with AIStore(users=users, addresses=addresses) as cluster:
         aistore.client(cluster.endpoint_url, token=token(cluster)).create_bucket(Bucket="b")
         yield cluster
 
