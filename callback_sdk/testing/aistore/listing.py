@@ -93,11 +93,15 @@ def list_objects(bucket: str, objects: Mapping[str, bytes], query: Mapping[str, 
     entries = sorted({_entry(key, prefix, delimiter) for key in objects if key.startswith(prefix)})
     rest = [entry for entry in entries if entry > after]
     page = rest[: min(int(most), _MOST)]
-    members = [f"<Name>{bucket}</Name><Prefix>{xml_text(prefix)}</Prefix><KeyCount>{len(page)}</KeyCount>"]
+    truncated = len(rest) > len(page) and bool(page)
+    members = [
+        f"<Name>{bucket}</Name><Prefix>{xml_text(prefix)}</Prefix><ContinuationToken>{token}</ContinuationToken>",
+        f"<KeyCount>{len(page)}</KeyCount><MaxKeys>{most}</MaxKeys><IsTruncated>{str(truncated).lower()}</IsTruncated>",
+    ]
     members += [_contents(entry, objects, common=bool(delimiter) and entry != prefix) for entry in page]
-    if len(rest) > len(page) and page:
+    if truncated:
         next_token = base64.urlsafe_b64encode(page[-1].encode(errors="surrogateescape")).decode()
-        members += [f"<IsTruncated>true</IsTruncated><NextContinuationToken>{next_token}</NextContinuationToken>"]
+        members += [f"<NextContinuationToken>{next_token}</NextContinuationToken>"]
     return xml_response("ListBucketResult", "".join(members))
 
 

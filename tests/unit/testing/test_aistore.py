@@ -256,7 +256,8 @@ def test_list_of_keys(cluster: AIStore) -> None:
     token = text.partition("<NextContinuationToken>")[2].partition("<")[0]
     rest = ask(cluster.proxy_urls[0], f"/s3/b?list-type=2&delimiter=%2F&continuation-token={token}").body.decode()
     assert "<Key>\u00fc&amp;;</Key>" in rest
-    assert "IsTruncated" not in rest
+    assert "<IsTruncated>true</IsTruncated>" in text
+    assert "<IsTruncated>false</IsTruncated>" in rest
 
 
 @pytest.mark.parametrize("options", [{"presigned": True}, {"roles": {"anna": "Owner"}}])
