@@ -1,9 +1,9 @@
 """boto3 and the results writer against AIStore: a fake cluster, or the one that AIS_ENDPOINT names.
 
-A real cluster needs AIS_ENDPOINT (or AISTORE_ENDPOINT), and with AuthN also AIS_AUTHN_TOKEN or AIS_AUTHN_TOKEN_FILE
-(or AISTORE_TOKEN). The token must permit to create and destroy buckets. Each test uses a new bucket
-`callback-sdk-…`, and destroys it. The tests of redirects and tokens that no real cluster can be made to answer always
-use the fake.
+A real cluster needs AIS_ENDPOINT (or AISTORE_ENDPOINT), with AuthN also AIS_AUTHN_TOKEN or AIS_AUTHN_TOKEN_FILE (or
+AISTORE_TOKEN), and with TLS AIS_CLIENT_CA if its authority isn't known. The token must permit to create and destroy
+buckets. Each test uses a new bucket `callback-sdk-…`, and destroys it. The tests of redirects and tokens that no real
+cluster can be made to answer always use the fake.
 """
 
 from __future__ import annotations
@@ -53,8 +53,20 @@ USERS = {"anna": f"a password {MARKER}"}
 ELSEWHERE = "http://127.0.0.2:9/x"
 ADDRESSES = ("127.0.0.2", "127.0.0.3")
 REAL = os.environ.get("AIS_ENDPOINT") or os.environ.get("AISTORE_ENDPOINT")
+REAL_TOKEN = Secret(os.environ.get("AIS_AUTHN_TOKEN") or os.environ.get("AISTORE_TOKEN") or "")
+REAL_TOKEN_FILE = os.environ.get("AIS_AUTHN_TOKEN_FILE")
 PLAIN_KEYS = ("ü/1", "u\u0308/1", "\u00c3\u00bc/1", "a;1", "a;2", "a?b", "a#b", "a%2Fb", "a%b", "a+b", "a b", "a%20b")
 """Keys that AIStore stores; of other hostile ones it rejects some."""
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a real cluster's endpoint and token from the fakes, and give its authority to all clients."""
+    for name in ("AIS_ENDPOINT", "AIS_AUTHN_TOKEN", "AIS_AUTHN_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        if "AIS_CLIENT_CA" in os.environ:
+            monkeypatch.setenv(name, os.environ["AIS_CLIENT_CA"])
 
 
 @pytest.fixture
@@ -476,11 +488,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def real_token() -> Secret[str] | None:
-    """Return the token in the environment, by AIStore's own variables; None without one."""
-    token = Secret(os.environ.get("AIS_AUTHN_TOKEN") or os.environ.get("AISTORE_TOKEN") or "")
-    if not token.reveal() and "AIS_AUTHN_TOKEN_FILE" in os.environ:
-        token = Secret(TokenFile(Path(os.environ["AIS_AUTHN_TOKEN_FILE"]))())
-    return token if token.reveal() else None
+    """Return the token of the real cluster; None without one."""
+    if not REAL_TOKEN.reveal() and REAL_TOKEN_FILE:
+        return Secret(TokenFile(Path(REAL_TOKEN_FILE))())
+    return REAL_TOKEN if REAL_TOKEN.reveal() else None
 
 
 @pytest.mark.parametrize("how", ["client", "existing client", "patch"])

@@ -23,7 +23,7 @@ from callback_sdk.errors import (
     InvalidTargetError,
     UnsupportedFeatureError,
 )
-from callback_sdk.testing import AIStore, LocalService, ObjectStore
+from callback_sdk.testing import AIStore, LocalService, ObjectStore, SeaweedFS
 from tests.commands import run_here
 
 MARKER = "MARKER5c1e"
@@ -260,6 +260,20 @@ def test_form_is_rejected_before_it_is_sent(cluster: AIStore) -> None:
         writer.write(RESULT, signer(cluster).presign_post("42.json"))
     assert uploads(cluster) == []
     assert not any(request.method == "POST" for request in cluster.requests)
+
+
+def test_request_that_was_presigned_for_amazon_needs_a_token_too(seaweedfs: SeaweedFS) -> None:
+    """AuthN asks for it first. The store behind doesn't get it, because it takes one kind of credentials only."""
+    keys = {"aws_access_key_id": seaweedfs.access_key, "aws_secret_access_key": seaweedfs.secret_key}
+    amazon = boto3.client("s3", region_name=seaweedfs.region, config=Config(s3={"addressing_style": "path"}), **keys)
+    signed_for_amazon = S3Signer(seaweedfs.create_bucket(), client=amazon).presign_put("42.json")
+    with AIStore(seaweedfs, presigned=True, users=USERS, addresses=ELSEWHERE) as cluster:
+        put = aistore.through(signed_for_amazon, cluster.endpoint_url)
+        without_token = ResultsWriter(aistore_clusters={proxy(cluster): None})
+        with without_token, pytest.raises(DeliveryError, match="token required"):
+            without_token.write(RESULT, put)
+        with ResultsWriter(aistore_clusters={proxy(cluster): login(cluster)}) as writer:
+            assert writer.write(RESULT, put)[0].status == 200
 
 
 @pytest.mark.parametrize("given", [["http://aistore:8080"], "http://aistore:8080", {"aistore": None}, {"http://a": ""}])
