@@ -16,7 +16,7 @@ from callback_sdk.text.url_secrets import HIDDEN
 _SHORTEST = 6
 """Minimum bytes of a credential. Shorter ones occur by chance."""
 
-_WINDOW = 16
+_WINDOW = 12
 """Bytes in a row that a text and a longer credential must not share."""
 
 _SHORT_TEXT = 128
@@ -56,7 +56,7 @@ _BASE64URL = str.maketrans("-_", "+/")
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """Replace credentials in a text by asterisks, except those of less than six bytes.
 
-    A part of a longer credential is replaced too: 16 bytes in a row, a parameter such as `response="..."`, the user or
+    A part of a longer credential is replaced too: 12 bytes in a row, a parameter such as `response="..."`, the user or
     the password of `Basic` authentication. The time is linear in the lengths of text and credentials.
 
     Args:

@@ -85,6 +85,9 @@ _LONG = 20
 
 _MAX_WORD = 32
 
+_MEAN_WORD = 3.5
+"""Mean length of the words of a name in camel case. Those of random letters are shorter."""
+
 
 def secrets_of(host: str, path: str, *, public_from: int | None = None) -> tuple[Span, ...]:
     """Return the parts of a path that are credentials, in order.
@@ -181,7 +184,9 @@ def _is_mixed(text: str) -> bool:
     """Return whether a text of some length alternates between letters and digits, or between lower and upper case."""
     chunks = _CHUNKS.findall(text)
     changes = sum(len(_WORDS.findall(chunk)) - 1 for chunk in chunks)
-    return sum(map(len, chunks)) >= _MIN_LENGTH // 2 and changes > 2
+    # A name such as `step12` changes once, and one in camel case at each of its words.
+    wanted = 1 if any(character.isdigit() for character in text) else 2
+    return sum(map(len, chunks)) >= _MIN_LENGTH // 2 and changes > wanted
 
 
 def is_random(text: str) -> bool:
@@ -210,4 +215,5 @@ def _is_token(chunk: str, words: int) -> bool:
         return False
     mixed = not chunk.isalpha()
     hexadecimal = mixed and _HEXADECIMAL.fullmatch(chunk) is not None
-    return hexadecimal or (mixed and words > 3 and len(chunk) >= _LONG) or len(chunk) >= _MAX_WORD
+    short_words = words > 4 and words * _MEAN_WORD > len(chunk)
+    return hexadecimal or short_words or (mixed and words > 3 and len(chunk) >= _LONG) or len(chunk) >= _MAX_WORD
