@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +58,8 @@ def run(
 
     The output and log of the algorithm go to standard error. It runs in a child process with its timeout, its memory
     limit, and the environment variables that a service passes on; nothing is stored or delivered. Exit codes: 0
-    success; 1 an error, such as invalid features; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which stops it.
+    success; 1 an error, such as invalid features; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which stops it: it
+    can clean up, and a second Ctrl-C kills it.
     """
     # Imported here, so that --help is fast.
     from callback_sdk.service.algorithms import features as tables
@@ -65,7 +68,7 @@ def run(
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
     from callback_sdk.service.work.output_capture import read_tail
-    from callback_sdk.service.work.process import ChildProcess, StopSignal
+    from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
 
     if export is not None and not fit:
         raise typer.BadParameter("Give --fit too.", param_hint="--export")
@@ -102,8 +105,11 @@ def run(
         spec.directory.mkdir()
         child = ChildProcess(registry, pass_env=config.pass_env, stop_timeout=config.stop_timeout)
         stack.callback(child.close)
-        with _progress_shown(found, spec.progress):
-            outcome = child.run(spec, timeout=found.timeout, stop=StopSignal())
+        stop = StopSignal()
+        with _progress_shown(found, spec.progress), _stopped_by_ctrl_c(partial(stop.request, CANCEL)):
+            outcome = child.run(spec, timeout=found.timeout, stop=stop)
+        if outcome.stop_reason is not None:
+            raise KeyboardInterrupt
         failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
         # The output includes the traceback.
         print_text(read_tail(spec.output).decode(errors="replace"), err=True)
@@ -133,6 +139,22 @@ def _parameters(path: Path | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise typer.BadParameter(f"{path} is not a JSON object.", param_hint="--parameters")
     return found
+
+
+@contextlib.contextmanager
+def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C in the block stop the run, which can clean up; a second one interrupts the block."""
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        # Not in a signal handler: the interrupted code may hold the locks that this needs.
+        threading.Thread(target=stop, name="stop").start()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,11 @@ _PREFIX = "process-"
 
 _PROBE = bytes(64 * 1024)
 
-_LOCK_GRACE_PERIOD = 2.0
-"""Age in seconds below which an unlocked scratch directory is kept: its process may not have locked it yet."""
+_UNLOCKED = "."
+"""Prefix of the directory's name until it is locked."""
+
+_LOCK_GRACE_PERIOD = 60.0
+"""Age in seconds below which a directory with that prefix is kept: its process may be about to lock it."""
 
 
 def make_data_folder(folder: Path) -> Path:
@@ -94,12 +97,14 @@ class Scratch:
     def __init__(self, parent: Path, *, prefix: str = _PREFIX) -> None:
         create_directory(parent, parents=True)
         _sweep(parent, prefix)
-        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        self.folder.chmod(0o700)
+        # It gets its name when it is locked: another process that starts now removes what has the name and no lock.
+        unlocked = Path(tempfile.mkdtemp(prefix=_UNLOCKED + prefix, dir=parent))
+        unlocked.chmod(0o700)
+        self._lock = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
+        wait_for_lock(self._lock)
+        self.folder = unlocked.rename(unlocked.with_name(unlocked.name.removeprefix(_UNLOCKED)))
         self._numbers = itertools.count()
         self._spare: deque[Path] = deque()
-        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
-        wait_for_lock(self._lock)
 
     def close(self) -> None:
         """Remove the directory."""
@@ -174,17 +179,22 @@ def remove_tree(folder: Path) -> None:
 
 
 def _sweep(parent: Path, prefix: str) -> None:
-    for folder in parent.glob(f"{prefix}*"):
-        with suppress(OSError):
-            # Everybody may create files in the system's temporary directory.
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | PRIVATE)
-            try:
-                found = os.fstat(descriptor)
-                is_old = time.time() - found.st_mtime > _LOCK_GRACE_PERIOD
-                if is_old and found.st_uid == os.geteuid() and try_lock(descriptor):
-                    remove_tree(folder)
-            finally:
-                os.close(descriptor)
+    for name, min_age in ((prefix, 0.0), (_UNLOCKED + prefix, _LOCK_GRACE_PERIOD)):
+        for folder in parent.glob(f"{name}*"):
+            with suppress(OSError):
+                _remove_unlocked(folder, min_age)
+
+
+def _remove_unlocked(folder: Path, min_age: float) -> None:
+    # Everybody may create files in the system's temporary directory.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | PRIVATE)
+    try:
+        found = os.fstat(descriptor)
+        is_old = min_age == 0 or time.time() - found.st_mtime > min_age
+        if is_old and found.st_uid == os.geteuid() and try_lock(descriptor):
+            remove_tree(folder)
+    finally:
+        os.close(descriptor)
 
 
 def is_full(error: OSError) -> bool:

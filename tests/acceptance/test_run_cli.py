@@ -18,7 +18,7 @@ import os, time
 from datetime import timedelta
 from pathlib import Path
 from callback_sdk.errors import AlgorithmError
-from callback_sdk.service import Registry
+from callback_sdk.service import Registry, RunInterrupt
 
 registry = Registry()
 
@@ -34,7 +34,11 @@ def scale(features, parameters, context):
         os._exit(3)
     if what == "sleep":
         Path("started").write_text(str(os.getpid()))
-        time.sleep(60)
+        try:
+            time.sleep(60)
+        except RunInterrupt as interrupt:
+            Path("stopped").write_text(interrupt.reason)
+            raise
     if what == "grow":
         kept = bytearray(600_000_000)
         time.sleep(60)
@@ -182,7 +186,7 @@ def test_errors_before_a_run_name_the_cause(folder: Path, arguments: tuple[str, 
 
 
 def test_an_interrupt_stops_the_algorithm(folder: Path) -> None:
-    """Ctrl-C exits with 130 and ends the child process."""
+    """Ctrl-C exits with 130 and ends the child process, after it has cleaned up."""
     (folder / "parameters.json").write_text('{"what": "sleep"}')
     given = ("scale", "--features", "features.json", "--parameters", "parameters.json")
     with subprocess.Popen(
@@ -196,4 +200,5 @@ def test_an_interrupt_stops_the_algorithm(folder: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
+    assert (folder / "stopped").read_text() == "cancel"
     assert not psutil.pid_exists(int((folder / "started").read_text()))

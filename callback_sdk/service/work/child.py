@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -253,10 +252,10 @@ def _call_in_this_process(spec: RunSpec) -> dict[Any, Any]:
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         raise
-    except BaseException:
+    except BaseException as error:
         code = 1
         if os.getpid() != pid:
-            traceback.print_exc()
+            sys.stderr.write(user_traceback(error))
         raise
     finally:
         if os.getpid() != pid:

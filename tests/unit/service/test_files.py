@@ -13,7 +13,6 @@ import pytest
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.filesystem.files import write_whole
-from callback_sdk.service import files
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.blobs.folder import DirectoryStorage, _copy
 from callback_sdk.service.files import Scratch, check_writable, read_progress
@@ -38,14 +37,14 @@ def test_an_upload_is_received_whole(tmp_path: Path) -> None:
 
 
 def test_directories_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    """The directory of a running process is kept; one without a lock is removed."""
+    """At once. The directory of a running process is kept, and one that its process may be about to lock."""
     alive = Scratch(tmp_path)
-    dead = tmp_path / "process-dead"
-    dead.mkdir()
-    os.utime(dead, (0, 0))
+    for name in ("process-dead", ".process-new", ".process-old"):
+        (tmp_path / name).mkdir()
     os.utime(alive.folder, (0, 0))
+    os.utime(tmp_path / ".process-old", (0, 0))
     another = Scratch(tmp_path)
-    assert set(tmp_path.iterdir()) == {alive.folder, another.folder}
+    assert set(tmp_path.iterdir()) == {alive.folder, another.folder, tmp_path / ".process-new"}
     alive.close()
     another.close()
 
@@ -145,7 +144,6 @@ def test_directories_are_removed_with_all_content(tmp_path: Path) -> None:
 
 def test_files_of_others_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody may create files in the system's temporary directory, with any name."""
-    monkeypatch.setattr(files, "_LOCK_GRACE_PERIOD", -1.0)
     target = tmp_path / "target"
     target.mkdir()
     (tmp_path / "runs-link").symlink_to(target)
