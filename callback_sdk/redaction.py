@@ -107,7 +107,10 @@ class SecretURL(Secret[str]):
         InvalidTargetError: The authority is malformed, or a part of the URL is longer than servers accept.
     """
 
-    __slots__ = ("__names", "__pairs", "__parts", "__public_from", "__secrets", "__values", "host", "port", "scheme")
+    __slots__ = (
+        *("__lower", "__names", "__pairs", "__parts", "__public_from", "__secrets", "__values"),
+        *("host", "port", "scheme"),
+    )
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
@@ -119,6 +122,7 @@ class SecretURL(Secret[str]):
         self.__pairs: tuple[tuple[str, str], ...] | None = None
         self.__values: dict[str, str] | None = None
         self.__names: frozenset[str] | None = None
+        self.__lower: Secret[dict[str, str]] | None = None
         self.__secrets: tuple[url_secrets.Span, ...] | None = None
         self.__public_from: int | None = None
         problem = _too_long(self) or self.__parse() or self.__long_part()
@@ -257,9 +261,15 @@ class SecretURL(Secret[str]):
             self.__values = dict(reversed(self.__query()))
         return self.__values.get(name)
 
+    def lower_query(self) -> Secret[dict[str, str]]:
+        """Return the query's parameters by their names in lower case. If a name is repeated, its first value counts."""
+        if self.__lower is None:
+            self.__lower = Secret({name.lower(): value for name, value in reversed(self.__query())})
+        return self.__lower
+
     def secret_query(self, name: str) -> Secret[str] | None:
         """Return a query parameter that is a credential, by its exact name."""
-        return Secret(self.query(name) or "") if name in self.query_names() else None
+        return None if self.query(name) is None else Secret(self.query(name) or "")
 
     def __query(self) -> tuple[tuple[str, str], ...]:
         if self.__pairs is None:

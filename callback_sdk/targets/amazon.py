@@ -143,13 +143,14 @@ def amazon_region(url: SecretURL) -> str | None:
     return host.region if host else None
 
 
-def _labels(host: str) -> list[str] | None:
+@lru_cache(maxsize=256)
+def _labels(host: str) -> tuple[str, ...] | None:
     """Return the labels before the domain in reverse; None outside Amazon's domains."""
     name = host.lower().rstrip(".")
     if not name.endswith(_SUFFIXES):
         return None
     suffix = next(suffix for suffix in _SUFFIXES if name.endswith(suffix))
-    return name.removesuffix(suffix).split(".")[::-1]
+    return tuple(name.removesuffix(suffix).split(".")[::-1])
 
 
 def _matches(label: str, pattern: str) -> bool:

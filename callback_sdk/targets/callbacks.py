@@ -33,8 +33,8 @@ class Callback:
         url: Where to.
         param: `callback_param` without the members below, as it stands in the document.
         fields: `s3_fields`; None when `callback_param` has no such member.
-        headers: `s3_headers`; None when `callback_param` has no such member.
-        http: The headers in `http`; None when `callback_param` has no such member.
+        headers: `s3_headers`, by their names in lower case; None when `callback_param` has no such member.
+        http: The headers in `http`, likewise; None when `callback_param` has no such member.
         webhook: Whether `callback_param` asks for a webhook.
     """
 

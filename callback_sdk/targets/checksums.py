@@ -15,8 +15,6 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import SignedHeaderError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.amazon import is_amazon
-from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.headers import given_headers
 
 PAYLOADS = ("x-amz-content-sha256", "x-goog-content-sha256", "x-tos-content-sha256", "x-kss-content-sha256")
 """Headers and parameters with the digest of the payload, which is a part of what is signed with Version 4."""
@@ -39,7 +37,15 @@ _EMPTY = {
 }
 """The checksum of zero bytes in each algorithm."""
 
+_IN_QUERY = frozenset(_EMPTY.keys() - {"content-md5"})
+"""Checksums that SeaweedFS and others compare in the query too."""
+
+_PAYLOADS_ONLY = frozenset(PAYLOADS)
+
 _HASH = "x-goog-hash"
+
+_COMPARED = frozenset({*_EMPTY, _HASH})
+"""Headers and parameters with a checksum."""
 
 _EMPTY_HASHES = {"crc32c": "AAAAAA==", "md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
@@ -54,7 +60,15 @@ _HINT = (
 )
 
 
-def check_checksums(callback: Callback) -> None:
+def query_checksums(url: SecretURL) -> SecretFields:
+    """Return the checksums in the query that the store compares with the body, by their names in lower case."""
+    compared = _PAYLOADS_ONLY if is_amazon(url.host) else _IN_QUERY
+    query = url.lower_query()
+    # An unescaped `+` reads as a space.
+    return SecretFields({name: query.reveal()[name].replace(" ", "+") for name in query.reveal().keys() & compared})
+
+
+def check_checksums(url: SecretURL, given: SecretFields, checksums: SecretFields) -> None:
     """Reject a URL that is signed for an empty document.
 
     aws-sdk-js since version 3.729 has such a checksum in the query, aws-sdk-go-v2 with a ChecksumAlgorithm in a signed
@@ -62,33 +76,39 @@ def check_checksums(callback: Callback) -> None:
     compare it with the query too. Amazon S3 is reported to ignore that, so URLs there are accepted.
 
     Args:
-        callback: The URL with its headers.
+        url: The URL.
+        given: The headers given with it.
+        checksums: The checksums in its query.
 
     Raises:
         SignedHeaderError: The store would reject every document.
     """
-    url, sent, query = callback.url, given_headers(callback), _compared(callback.url)
-    names = [*_empty(sent), *_empty(query)]
+    if _COMPARED.isdisjoint((*given.reveal(), *checksums.reveal())):
+        return
+    names = [*_empty(given), *_empty(checksums)]
     if names:
         raise _error(url, f"the checksum of an empty document ({names[0]})")
     for name in PAYLOADS:
-        if any(values.reveal().get(name, "").startswith(_CHUNKED) for values in (sent, query)):
+        if any(values.reveal().get(name, "").startswith(_CHUNKED) for values in (given, checksums)):
             raise _error(url, f"a body that is sent in signed chunks ({name})")
 
 
-def check_document(url: SecretURL, headers: SecretFields, document: Body) -> None:
+def check_document(url: SecretURL, headers: SecretFields, checksums: SecretFields, document: Body) -> None:
     """Reject a document with another checksum than a header has, or the query where the store compares it.
 
     Args:
         url: The URL.
         headers: The headers to send, by names in lower case.
+        checksums: The checksums in its query.
         document: The document.
 
     Raises:
         SignedHeaderError: The store would reject it.
     """
-    given = SecretFields({**_compared(url).reveal(), **headers.reveal()})
+    given = SecretFields({**checksums.reveal(), **headers.reveal()})
     names = given.reveal().keys()
+    if _COMPARED.isdisjoint(names):
+        return
     if "content-md5" in names and given.reveal()["content-md5"] != document.content_md5:
         raise _error(url, "the Content-MD5 of another document")
     sha256 = "x-amz-checksum-sha256"
@@ -100,14 +120,6 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
     hashes = _hashes(given)
     if "md5" in hashes.reveal() and hashes.reveal()["md5"] != document.content_md5:
         raise _error(url, f"the MD5 of another document ({_HASH})")
-
-
-def _compared(url: SecretURL) -> SecretFields:
-    """Return the checksums in the query that the store compares with the body."""
-    compared = {*PAYLOADS} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
-    # An unescaped `+` reads as a space.
-    found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in compared)
-    return SecretFields({name.lower(): value.replace(" ", "+") for name, value in found})
 
 
 def _empty(values: SecretFields) -> list[str]:

@@ -17,10 +17,11 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry
 from callback_sdk.targets.forms import FormPost
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
 from callback_sdk.targets.signatures import ANY, Form, Parameters, QueryParameters, check_forms
-from callback_sdk.targets.signed_headers import assumed_headers, put_headers
+from callback_sdk.targets.signed_headers import assumed_headers, document_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
 
 # "API list" in Tencent's documentation.
@@ -96,13 +97,16 @@ class COSPut(Target):
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""
-        Target.check(self, now=now, size=size)
-        put_headers(self.callback, signed=self.signed, vendor=None, document=None)
+        self.check_limits(now=now, size=size)
+        self._headers()
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
         # COS verifies the listed headers only, and takes others.
-        return put_headers(self.callback, signed=self.signed, vendor=None, document=document), document
+        return document_headers(self.callback.url, self._headers(), document), document
+
+    def _headers(self) -> SecretFields:
+        return put_headers(self.callback.url, given_headers(self.callback), signed=self.signed, vendor=None)
 
 
 class COSPost(FormPost):

@@ -45,14 +45,15 @@ def is_forbidden(name: str) -> bool:
 
 
 def given_headers(callback: Callback) -> SecretFields:
-    """Return the headers given with a signed URL, by their names in lower case.
+    """Return the headers given with a signed URL, all of which can be sent.
 
     Raises:
         SignedHeaderError: One can't be sent.
     """
     values = callback.headers or SecretFields({})
-    given = SecretFields({name: value for name, value in values.reveal().items() if name.lower() not in COMPUTED})
-    return _sendable(callback.url, HEADERS, given, forbidden=_FORBIDDEN)
+    given = SecretFields({name: value for name, value in values.reveal().items() if name not in COMPUTED})
+    _check_sendable(callback.url, HEADERS, given, forbidden=_FORBIDDEN)
+    return given
 
 
 def http_headers(callback: Callback) -> SecretFields:
@@ -62,12 +63,11 @@ def http_headers(callback: Callback) -> SecretFields:
         SignedHeaderError: One can't be sent.
     """
     headers = callback.http or SecretFields({})
-    return _sendable(callback.url, HTTP, headers, forbidden=(_FORBIDDEN | COMPUTED) - _LOGIN)
+    _check_sendable(callback.url, HTTP, headers, forbidden=(_FORBIDDEN | COMPUTED) - _LOGIN)
+    return headers
 
 
-def _sendable(url: SecretURL, member: str, headers: SecretFields, *, forbidden: frozenset[str]) -> SecretFields:
-    """Return headers by their names in lower case, all of which can be sent."""
-    given = SecretFields({name.lower(): value for name, value in headers.reveal().items()})
+def _check_sendable(url: SecretURL, member: str, given: SecretFields, *, forbidden: frozenset[str]) -> None:
     for name in given.reveal():
         broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
         if broken or name in forbidden or name.startswith(_FORBIDDEN_PREFIXES):
@@ -77,4 +77,3 @@ def _sendable(url: SecretURL, member: str, headers: SecretFields, *, forbidden: 
                 "changes the method, path, host or client address of the request.",
                 url=str(url),
             )
-    return given

@@ -15,8 +15,8 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.expiry import incomplete_url_error
 
-Pairs = Secret[tuple[tuple[str, str], ...]]
-"""Names and values of parameters."""
+Found = Secret[dict[str, list[str]]]
+"""Values of parameters by name."""
 
 _AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+|\\u0026", re.IGNORECASE)
 """An ampersand escaped for HTML, once or several times, or for JSON."""
@@ -72,23 +72,26 @@ class Identifiers:
     def _find_prefixes(self) -> tuple[str, ...]:
         return tuple(name.removesuffix("*") for name in self.names if name.endswith("*"))
 
-    def match(self, names: frozenset[str], pairs: Pairs) -> bool:
+    def match(self, names: frozenset[str], found: Found) -> bool:
         """Tell whether parameters are of this kind.
 
         Args:
             names: Their names, in lower case.
-            pairs: Their names and values.
+            found: Their values, by name.
         """
-        if not self.names.isdisjoint(names) or any(name.startswith(self._prefixes) for name in names):
+        if not self.names.isdisjoint(names):
             return True
-        if _matching(self.tokens, pairs):
+        if self._prefixes and any(name.startswith(self._prefixes) for name in names):
             return True
-        alike = _matching(self.values, pairs)
-        return bool(alike) and len(alike | _matching(self.others, pairs)) >= _SEVERAL
+        if self.tokens and _matching(self.tokens, found):
+            return True
+        alike = _matching(self.values, found) if self.values else set[str]()
+        return bool(alike) and len(alike | _matching(self.others, found)) >= _SEVERAL
 
 
-def _matching(values: Mapping[str, re.Pattern[str]], pairs: Pairs) -> set[str]:
-    return {name for name, value in pairs.reveal() if name in values and values[name].fullmatch(value)}
+def _matching(values: Mapping[str, re.Pattern[str]], found: Found) -> set[str]:
+    names = [name for name in values if name in found.reveal()]
+    return {name for name in names if any(map(values[name].fullmatch, found.reveal()[name]))}
 
 
 def check_escaping(url: SecretURL) -> None:
@@ -127,17 +130,20 @@ def is_signed(url: SecretURL, kinds: Iterable[Identifiers]) -> bool:
         url: A URL.
         kinds: What identifies the URLs of each kind.
     """
-    pairs = parameters(url)
-    names = frozenset([name.lower() for name, _ in pairs.reveal()])
-    return any(kind.match(names, pairs) for kind in kinds)
+    found = parameters(url)
+    names = frozenset([name.lower() for name in found.reveal()])
+    return any(kind.match(names, found) for kind in kinds)
 
 
-def parameters(url: SecretURL) -> Pairs:
+def parameters(url: SecretURL) -> Found:
     """Return all parameters of a URL, also those that are in the path or in another value because of wrong escaping.
 
     Parameters of another URL, which is the value of a parameter, are not among them.
     """
-    return Secret(tuple(_pairs(Secret(urlsplit(url.reveal())._replace(scheme="", netloc="").geturl()))))
+    found: Found = Secret({})
+    for pair in map(Secret, _pairs(Secret(urlsplit(url.reveal())._replace(scheme="", netloc="").geturl()))):
+        found.reveal().setdefault(pair.reveal()[0], []).append(pair.reveal()[1])
+    return found
 
 
 def _pairs(text: Secret[str]) -> Iterator[tuple[str, str]]:
@@ -150,7 +156,7 @@ def _pairs(text: Secret[str]) -> Iterator[tuple[str, str]]:
 
 def _hidden(text: Secret[str]) -> Iterator[tuple[str, str]]:
     """Yield parameters with an escaped `?`, `&` or `=`, if the text isn't the beginning of another URL."""
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if "%" in text.reveal() or "+" in text.reveal() else 0):
         text = Secret(unquote_plus(text.reveal()))
     if "://" not in text.reveal():
         yield from (_pair(Secret(piece)) for piece in _SEPARATOR.split(text.reveal()))

@@ -73,7 +73,7 @@ def _is_empty(given: Any) -> bool:
 
 
 def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
-    """Return `s3_headers`.
+    """Return `s3_headers`, by their names in lower case.
 
     Raises:
         CallbackParamError: It is not a dict of headers.
@@ -86,11 +86,11 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return _strings(url, _PUT, joined(headers))
+    return _by_lower_name(_strings(url, _PUT, joined(headers)))
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
-    """Return the headers of `http`.
+    """Return the headers of `http`, by their names in lower case.
 
     Raises:
         CallbackParamError: It doesn't describe a PUT.
@@ -103,7 +103,7 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
             "which is a POST, leave http out.",
             url=str(url),
         )
-    return _strings(url, _HTTP, Secret(request.reveal().get("headers") or {}))
+    return _by_lower_name(_strings(url, _HTTP, Secret(request.reveal().get("headers") or {})))
 
 
 def read_webhook(url: SecretURL, param: Secret[Any]) -> bool:
@@ -175,6 +175,10 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
     if size > member.max_characters:
         raise _too_large(url, member, f"{size} characters; {member.max_characters} are allowed")
     return strings
+
+
+def _by_lower_name(headers: SecretFields) -> SecretFields:
+    return SecretFields({name.lower(): value for name, value in headers.reveal().items()})
 
 
 def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:

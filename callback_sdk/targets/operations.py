@@ -165,9 +165,11 @@ def check_operation(callback: Callback, family: Family, signed: Iterable[str] = 
     Raises:
         WrongOperationError: It is another operation.
     """
-    given = _given(callback, signed)
-    if not family.may_match(given.reveal()):
+    query, headers = callback.url.lower_query(), callback.headers or callback.http or SecretFields({})
+    if not family.may_match((*signed, *query.reveal(), *headers.reveal())):
         return
+    # A signed header may have no value yet.
+    given = Secret({**dict.fromkeys(signed, ""), **query.reveal(), **headers.reveal()})
     for operation in family.operations:
         if any(not operation.allows(given.reveal()[name]) for name in operation.names & given.reveal().keys()):
             raise wrong_operation(callback.url, family, f"was signed for {operation.text}")
@@ -249,11 +251,3 @@ def has_bare_host(url: SecretURL) -> bool:
 def _has_bucket_in_path(url: SecretURL, stores: StorageProviders) -> bool:
     bucket = stores.bucket_in_host(url)
     return has_bare_host(url) if bucket is None else not bucket
-
-
-def _given(callback: Callback, signed: Iterable[str]) -> Secret[dict[str, str]]:
-    """Return query parameters and headers by lower-case names; a signed header may have no value yet."""
-    url, headers = callback.url, callback.headers or callback.http or SecretFields({})
-    query = ((name.lower(), url.query(name) or "") for name in url.query_names())
-    sent = ((name.lower(), value) for name, value in headers.reveal().items())
-    return Secret({**dict.fromkeys(signed, ""), **dict(query), **dict(sent)})

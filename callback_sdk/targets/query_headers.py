@@ -10,7 +10,7 @@ from collections.abc import Set
 
 from attrs import evolve
 
-from callback_sdk.redaction import SecretFields
+from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 
@@ -45,9 +45,9 @@ def with_signed_headers(callback: Callback, signed: Set[str]) -> Callback:
         callback: The URL with its headers.
         signed: Names of the signed headers, in lower case.
     """
-    query, given = _query(callback), _given(callback)
+    query, given = callback.url.lower_query(), callback.headers or SecretFields({})
     # The Content-Type of aws-sdk-js 2 isn't signed as a header, but it is the one that was asked for.
-    sent = query.reveal().keys() & {*signed, "content-type"}
+    sent = {name for name in query.reveal().keys() & {*signed, "content-type"} if query.reveal()[name]}
     kept = {name for name in given.reveal() if name in signed or not _same(query, given, name)}
     return _with(callback, query, sent, given, kept)
 
@@ -59,8 +59,9 @@ def with_query_headers(callback: Callback, vendor: str) -> Callback:
         callback: The URL with its headers.
         vendor: Prefix of the provider's own headers.
     """
-    query, given = _query(callback), _given(callback)
-    sent = {name for name in query.reveal() if name in _OBJECT or name.startswith(vendor)} - {_TOKEN}
+    query, given = callback.url.lower_query(), callback.headers or SecretFields({})
+    names = {name for name in query.reveal() if name in _OBJECT or name.startswith(vendor)} - {_TOKEN}
+    sent = {name for name in names if query.reveal()[name]}
     return _with(callback, query, sent, given, set(given.reveal()))
 
 
@@ -73,7 +74,8 @@ def query_warnings(callback: Callback, signed: Set[str]) -> tuple[str, ...]:
     """
     at_amazon = is_amazon(callback.url.host)
     ignored = (_TAGGING,) if at_amazon else (_TAGGING, *_READ_BY_AMAZON)
-    names = sorted(name for name in _query(callback).reveal().keys() - signed if name.startswith(ignored))
+    query = callback.url.lower_query()
+    names = sorted(name for name in query.reveal().keys() - signed if name.startswith(ignored))
     if not names:
         return ()
     effect = "Amazon S3 ignores it there" if at_amazon else "Amazon S3 reads it there, and many other stores ignore it"
@@ -83,23 +85,15 @@ def query_warnings(callback: Callback, signed: Set[str]) -> tuple[str, ...]:
     return (f"The URL has {names[0]} in its query; {effect}. {hint}",)
 
 
-def _same(query: SecretFields, given: SecretFields, name: str) -> bool:
+def _same(query: Secret[dict[str, str]], given: SecretFields, name: str) -> bool:
     return query.reveal().get(name) == given.reveal()[name]
 
 
-def _with(callback: Callback, query: SecretFields, sent: Set[str], given: SecretFields, kept: Set[str]) -> Callback:
+def _with(
+    callback: Callback, query: Secret[dict[str, str]], sent: Set[str], given: SecretFields, kept: Set[str]
+) -> Callback:
     if not sent and len(kept) == len(given.reveal()):
         return callback
     found = SecretFields({name: query.reveal()[name] for name in sent})
     chosen = SecretFields({name: given.reveal()[name] for name in kept})
     return evolve(callback, headers=SecretFields({**found.reveal(), **chosen.reveal()}))
-
-
-def _query(callback: Callback) -> SecretFields:
-    url = callback.url
-    return SecretFields({name.lower(): value for name in url.query_names() if (value := url.query(name))})
-
-
-def _given(callback: Callback) -> SecretFields:
-    headers = callback.headers or SecretFields({})
-    return SecretFields({name.lower(): value for name, value in headers.reveal().items()})

@@ -16,7 +16,7 @@ from attrs import define
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.checksums import check_checksums, check_document
+from callback_sdk.targets.checksums import check_checksums, check_document, query_checksums
 from callback_sdk.targets.expiry import EPOCH, check_lifetime, parse_expiry, seconds, v4_time
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
@@ -38,6 +38,7 @@ from callback_sdk.targets.signed_headers import (
     check_length,
     check_length_range,
     check_names,
+    document_headers,
     put_headers,
     signed_length,
 )
@@ -46,12 +47,17 @@ from callback_sdk.targets.target import Target, TargetSettings
 _SESSION_LIFETIME = timedelta(minutes=5)
 """Lifetime of the credentials in URLs of directory buckets ("CreateSession" in Amazon's S3 API reference)."""
 
-_V4_PARTS = ("Algorithm", "Credential", "SignedHeaders", "Signature")
-
 
 @define(frozen=True, kw_only=True)
 class S3Put(Target):
-    """An S3 presigned PUT URL with Signature Version 4."""
+    """An S3 presigned PUT URL with Signature Version 4.
+
+    Attributes:
+        signed: Names of the signed headers, in lower case.
+        lifetime: How long it is signed for.
+        given: Headers given with the URL, or in its query.
+        checksums: Checksums in its query that the store compares with the document.
+    """
 
     kind = "s3-put"
     identifiers = Identifiers("x-amz-*")
@@ -63,12 +69,14 @@ class S3Put(Target):
 
     signed: frozenset[str]
     lifetime: timedelta
+    given: SecretFields
+    checksums: SecretFields
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url, prefix = callback.url, cls.version.prefix
-        if not any(f"{prefix}{part}" in url.query_names() for part in _V4_PARTS):
+        if not cls.version.has_signed(url):
             return None
         cls.version.check_url(url)
         lifetime = seconds(url, f"{prefix}Expires")
@@ -81,7 +89,14 @@ class S3Put(Target):
         check_object_key(url, cls.family, settings.stores)
         check_names(url, signed)
         callback = with_signed_headers(callback, signed)
-        return cls(callback=callback, expires_at=expires_at, signed=signed, lifetime=lifetime)
+        return cls(
+            callback=callback,
+            expires_at=expires_at,
+            signed=signed,
+            lifetime=lifetime,
+            given=given_headers(callback),
+            checksums=query_checksums(url),
+        )
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
@@ -107,20 +122,22 @@ class S3Put(Target):
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""
-        Target.check(self, now=now, size=size)
-        put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=None)
+        self.check_limits(now=now, size=size)
+        self._headers()
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """See `Target.check_limits`."""
         Target.check_limits(self, now=now, size=size)
-        check_checksums(self.callback)
+        check_checksums(self.callback.url, self.given, self.checksums)
         check_length(self.callback, self.signed, size)
-        check_length_range(self.callback, size)
+        check_length_range(self.callback.url, self.given, size)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        headers = put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=document)
-        return headers, document
+        return document_headers(self.callback.url, self._headers(), document, self.checksums), document
+
+    def _headers(self) -> SecretFields:
+        return put_headers(self.callback.url, self.given, signed=self.signed, vendor=self.vendor)
 
 
 @define(frozen=True, kw_only=True)
@@ -129,6 +146,10 @@ class S3PutV2(Target):
 
     Content-Type and Content-MD5 are part of the string to sign, but the URL doesn't tell whether they have values. So
     neither is sent unless it was given, or is in the query.
+
+    Attributes:
+        given: Headers given with the URL, or in its query.
+        checksums: Checksums in its query that the store compares with the document.
     """
 
     kind = "s3-put-v2"
@@ -139,6 +160,9 @@ class S3PutV2(Target):
     forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
     vendor: ClassVar[str] = "x-amz-"
     family: ClassVar[Family] = S3
+
+    given: SecretFields
+    checksums: SecretFields
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -151,7 +175,12 @@ class S3PutV2(Target):
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)
         callback = with_query_headers(callback, cls.vendor)
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
+        return cls(
+            callback=callback,
+            expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")),
+            given=given_headers(callback),
+            checksums=query_checksums(url),
+        )
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
@@ -164,13 +193,12 @@ class S3PutV2(Target):
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """See `Target.check_limits`."""
         Target.check_limits(self, now=now, size=size)
-        check_checksums(self.callback)
+        check_checksums(self.callback.url, self.given, self.checksums)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        headers = given_headers(self.callback)
-        check_document(self.callback.url, headers, document)
-        return headers, document
+        check_document(self.callback.url, self.given, self.checksums, document)
+        return self.given, document
 
 
 def _key_warnings(callback: Callback, family: Family) -> tuple[str, ...]:
@@ -188,5 +216,5 @@ _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": 
 def _features(callback: Callback, signed: frozenset[str] = frozenset()) -> frozenset[Feature]:
     headers = callback.headers or SecretFields({})
     # Amazon's SDK for JavaScript signs an ACL in the query.
-    names = {*signed, *(name.lower() for name in (*headers.reveal(), *callback.url.query_names()))}
-    return frozenset(feature for name, feature in _FEATURES.items() if name in names)
+    places = (signed, headers.reveal().keys(), callback.url.lower_query().reveal().keys())
+    return frozenset(feature for name, feature in _FEATURES.items() if any(name in names for names in places))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from attrs import define
+from attrs import define, field
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
@@ -206,6 +206,15 @@ class Version4:
     algorithms: Mapping[str, Form]
     services: frozenset[str]
     end: str
+    _own: frozenset[str] = field(init=False)
+
+    @_own.default
+    def _find_own(self) -> frozenset[str]:
+        return frozenset(f"{self.prefix}{part}" for part in ("Algorithm", "Credential", "SignedHeaders", "Signature"))
+
+    def has_signed(self, url: SecretURL) -> bool:
+        """Tell whether a URL has a parameter that identifies the signature, complete or not."""
+        return not self._own.isdisjoint(url.query_names())
 
     def check_url(self, url: SecretURL) -> None:
         """Check the parameters in a URL's query.

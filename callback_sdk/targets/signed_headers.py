@@ -67,7 +67,7 @@ def signed_length(callback: Callback, signed: frozenset[str]) -> str | None:
     if "content-length" not in signed:
         return None
     headers = callback.headers or SecretFields({})
-    length = next((value for name, value in headers.reveal().items() if name.lower() == "content-length"), None)
+    length = headers.reveal().get("content-length")
     if length is None:
         raise SignedHeaderError(
             f"{callback.url} signed a Content-Length, and its value is not known.",
@@ -104,70 +104,84 @@ def assumed_headers(callback: Callback, signed: frozenset[str]) -> tuple[str, ..
         callback: The URL with its headers.
         signed: Names of the signed headers, in lower case.
     """
-    given = {name.lower() for name in (callback.headers or SecretFields({})).reveal()}
-    return (_ASSUMED,) if "content-type" in signed - given else ()
+    given = callback.headers or SecretFields({})
+    return (_ASSUMED,) if "content-type" in signed - given.reveal().keys() else ()
 
 
-def check_length_range(callback: Callback, size: int | None) -> None:
+def check_length_range(url: SecretURL, given: SecretFields, size: int | None) -> None:
     """Check a document's size against `x-goog-content-length-range`.
 
     Args:
-        callback: The URL with its headers.
+        url: The URL.
+        given: The headers given with it.
         size: Bytes of the document; None when it is not known yet.
 
     Raises:
         ResultTooLargeError: It is too large, or too small.
     """
-    length_range = given_headers(callback).reveal().get("x-goog-content-length-range", "")
+    length_range = given.reveal().get("x-goog-content-length-range", "")
     match = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", length_range)
     if match is not None and size is not None and not int(match[1]) <= size <= int(match[2]):
         raise ResultTooLargeError(
-            f"The document has {size} bytes, and {callback.url} takes {match[1]} to {match[2]}.",
+            f"The document has {size} bytes, and {url} takes {match[1]} to {match[2]}.",
             hint="Presign again with a wider x-goog-content-length-range.",
-            url=str(callback.url),
+            url=str(url),
         )
 
 
-def put_headers(
-    callback: Callback, *, signed: frozenset[str], vendor: str | None, document: Body | None
-) -> SecretFields:
-    """Return the headers to send.
+def put_headers(url: SecretURL, given: SecretFields, *, signed: frozenset[str], vendor: str | None) -> SecretFields:
+    """Return the headers to send with any document.
 
     Args:
-        callback: The URL with its headers.
+        url: The URL.
+        given: The headers given with it.
         signed: Names of the signed headers, in lower case.
         vendor: Prefix of the provider's own headers, such as `x-amz-`: the store rejects unsigned ones; None if
             it accepts them.
-        document: The document; None before it exists.
 
     Raises:
         SignedHeaderError: The value of a signed header is unknown, or a header that needs a signature has none.
     """
-    given = given_headers(callback)
     headers = {"content-type": _USUAL["content-type"]}
     for name in sorted(signed - COMPUTED):
         if name in given.reveal():
             continue
         if name not in _USUAL:
-            raise _unknown_value(callback.url, name)
+            raise _unknown_value(url, name)
         headers[name] = _USUAL[name]
     own = () if vendor is None else (vendor,)
-    refused = (*own, "content-md5") if is_amazon(callback.url.host) else own
+    refused = (*own, "content-md5") if is_amazon(url.host) else own
     unsigned = sorted(name for name in given.reveal() if name.startswith(refused) and name not in signed)
     if unsigned:
         raise SignedHeaderError(
-            f"s3_headers has {unsigned[0]}, which is not signed in {callback.url}: the store would reject it.",
+            f"s3_headers has {unsigned[0]}, which is not signed in {url}: the store would reject it.",
             hint="Presign again with it, or leave it out.",
-            url=str(callback.url),
+            url=str(url),
         )
     headers.update(given.reveal())
-    if document is None:
-        return SecretFields(headers)
-    check_document(callback.url, SecretFields(headers), document)
+    return SecretFields(headers)
+
+
+def document_headers(
+    url: SecretURL, headers: SecretFields, document: Body, checksums: SecretFields | None = None
+) -> SecretFields:
+    """Return the headers to send with a document, with its digest where the store checks an unsigned one.
+
+    Args:
+        url: The URL.
+        headers: The headers to send with any document.
+        document: The document.
+        checksums: The checksums in the query.
+
+    Raises:
+        SignedHeaderError: A checksum is that of another document.
+    """
+    check_document(url, headers, checksums or SecretFields({}), document)
     # Most stores check Content-MD5 although it is unsigned, and reject a corrupted body with BadDigest. Amazon rejects
     # the request instead: 403 AccessDenied, "There were headers present in the request which were not signed".
-    digest = {} if is_amazon(callback.url.host) else {"content-md5": document.content_md5}
-    return SecretFields({**headers, **digest})
+    if is_amazon(url.host):
+        return headers
+    return SecretFields({**headers.reveal(), "content-md5": document.content_md5})
 
 
 def checked_headers(callback: Callback, named: frozenset[str]) -> SecretFields:

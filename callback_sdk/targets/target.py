@@ -92,7 +92,6 @@ class Target:
             TargetError: Another check of this kind failed.
         """
         self.check_limits(now=now, size=size)
-        self.content_encoding(None)
         # Kinds whose signature names no headers check them only when they send.
         given_headers(self.callback)
 
@@ -111,6 +110,7 @@ class Target:
                 hint="Store large results from within the job, and return their URLs.",
                 url=str(url),
             )
+        self.content_encoding(None)
 
     def needs(self) -> frozenset[Feature]:
         """Return what the target needs that some object stores don't support."""
@@ -151,7 +151,7 @@ class Target:
     def signed_encoding(self) -> str | None:
         """Return the Content-Encoding given with the target."""
         headers = self.callback.headers or SecretFields({})
-        return next((value for name, value in headers.reveal().items() if name.lower() == "content-encoding"), None)
+        return headers.reveal().get("content-encoding")
 
     def public_path_start(self, provider: Provider | None) -> int | None:
         """Return where the name of an object begins in the URL's path, which is not secret; None without such a name.

@@ -73,11 +73,12 @@ def test_document_is_compressed_only_on_request() -> None:
 
 
 def test_headers_are_not_part_of_the_document_but_are_stored() -> None:
-    """callback_param in the document lacks http; what is stored has it."""
+    """callback_param in the document lacks http; what is stored has it, with its names in lower case."""
     param = {"http": {"method": "PUT", "headers": {"PRIVATE-TOKEN": TOKEN}}, "run": 1}
     (callback,) = parse_callbacks(URL, param)
     assert callback.param == {"run": 1}
-    assert callback.plain() == {"url": URL, "param": param}
+    stored = {"http": {"method": "PUT", "headers": {"private-token": TOKEN}}, "run": 1}
+    assert callback.plain() == {"url": URL, "param": stored}
     assert parse_callbacks(callback.plain()) == (callback,)
     assert TOKEN not in repr(callback)
     assert callback.credentials().reveal() == (TOKEN,)
