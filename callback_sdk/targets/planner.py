@@ -188,10 +188,10 @@ def _others() -> _Kinds:
         from callback_sdk.targets.supabase import SupabaseUpload
         from callback_sdk.targets.swift import SwiftTempURL
         from callback_sdk.targets.tos import TOSPut
-        from callback_sdk.targets.ufile import UFileURL
+        from callback_sdk.targets.ufile import UFilePut
 
     return (
-        *(AzureBlob, OSSPut, OSSPutV1, COSPut, OBSPut, TOSPut, KS3Put, KS3PutV2, BOSPut, UFileURL),
+        *(AzureBlob, OSSPut, OSSPutV1, COSPut, OBSPut, TOSPut, KS3Put, KS3PutV2, BOSPut, UFilePut),
         *(OraclePAR, SwiftTempURL, SupabaseUpload),
     )
 

@@ -1,7 +1,8 @@
-"""Signatures of Volcengine TOS, Kingsoft KS3 and Baidu BOS, verified as their documentation describes them.
+"""Signatures of Volcengine TOS, Kingsoft KS3, Baidu BOS and UCloud UFile, verified as their documentation has them.
 
 Sources: "Signature in a URL" and "Signature in a form" (TOS), "Request signature V2" and "V4" (KS3), "Generate
-Authentication String" and "PostObject" (BOS). Tests compare them with what each provider's SDK signs.
+Authentication String" and "PostObject" (BOS), "API signature algorithm" (UFile). Tests compare them with what each
+provider's SDK signs.
 """
 
 from __future__ import annotations
@@ -129,6 +130,28 @@ def check_ks3_form(fields: Mapping[str, str], bucket: str, size: int, secret: st
     given = {name.lower(): value for name, value in fields.items()}
     _compare(_v2(given["policy"], secret), given["signature"])
     check_policy({"bucket": bucket, **given}, size, now)
+
+
+def check_ufile_put(request: Request, secret: str, now: datetime, bucket: str) -> None:
+    """Verify a PUT to UFile by the signature in its query.
+
+    Raises:
+        Refusal: It is not the request that was signed.
+    """
+    given = request.parameters()
+    own = sorted((name, value) for name, value in request.headers.items() if name.startswith("x-ucloud-"))
+    lines = [
+        request.method,
+        request.headers.get("content-md5", ""),
+        request.headers.get("content-type", ""),
+        given["Expires"],
+        *(f"{name}:{value}" for name, value in own),
+        (f"/{bucket}" if bucket else "") + unquote(request.path),
+    ]
+    # UFile takes an unescaped `+`, which Python's parser reads as a space.
+    _compare(_v2("\n".join(lines), secret), given["Signature"].replace(" ", "+"))
+    if now.timestamp() >= whole_number(given["Expires"]):
+        raise Refusal(403, "AccessDenied")
 
 
 def check_bos_put(request: Request, secret: str, now: datetime) -> None:

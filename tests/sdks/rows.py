@@ -186,10 +186,6 @@ def _azure_put(row: Row, arrived: Request) -> None:
     azure_rules.check_put(arrived, row.access_key, row.secret, row.now)
 
 
-def _ufile_put(row: Row, arrived: Request) -> None:
-    raise AssertionError("UFile takes no upload with a signed URL.")
-
-
 VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
     "s3": _s3_put,
     "gcs": _gcs_put,
@@ -201,7 +197,7 @@ VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
     "tos": lambda row, arrived: vendor_rules.TOS.check_put(arrived, row.secret, row.now),
     "ks3": lambda row, arrived: vendor_rules.check_ks3_put(arrived, row.secret, row.now, row.bucket_in_host),
     "bos": lambda row, arrived: vendor_rules.check_bos_put(arrived, row.secret, row.now),
-    "ufile": _ufile_put,
+    "ufile": lambda row, arrived: vendor_rules.check_ufile_put(arrived, row.secret, row.now, row.bucket_in_host),
 }
 VERIFY_FORM: dict[str, Callable[[Row, dict[str, str]], None]] = {
     "s3": _s3_form,

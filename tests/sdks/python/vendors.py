@@ -12,6 +12,7 @@ import json
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 from freezegun import freeze_time
 from recording import KEY, LIFE, TIME, TYPE, Rows, write
@@ -112,7 +113,16 @@ def of_ucloud() -> list[Rows]:
     rows = Rows("ufile", "ufile", store="ufile", access_key=KEY_ID, secret=SECRET)
     manager = filemanager.FileManager(KEY_ID, SECRET, ".cn-bj.ufileos.com", ".cn-bj.ufileos.com")
     url = manager.private_download_url("bucket", "runs/42.json", LIFE)
-    rows.add("private_download_url", "plain", url if "://" in url else f"https://{url}", method="GET")
+    rows.add("private_download_url", "plain", url, method="GET")
+
+    def sign(form: str, headers: dict[str, str] | None = None) -> None:
+        end = str(int(NOW.timestamp()) + LIFE)
+        signed = quote(manager.signature("bucket", KEY, "put", {**(headers or {}), "Expires": end}), safe="")
+        query = f"UCloudPublicKey={KEY_ID}&Expires={end}&Signature={signed}"
+        rows.add("signature('put')", form, f"https://bucket.cn-bj.ufileos.com/{quote(KEY)}?{query}", asked=headers)
+
+    sign("plain")
+    sign("Content-Type", {"Content-Type": TYPE})
     return [rows]
 
 

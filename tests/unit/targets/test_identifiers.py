@@ -42,6 +42,7 @@ TOS = (
 KS3_V4 = TOS.replace("X-Tos-", "X-Kss-").replace("TOS4", "KSS4").replace("%2Ftos%2Frequest", "%2Fks3%2Fkss4_request")
 KS3_V2 = V2.replace("AWSAccessKeyId", "KSSAccessKeyId")
 BOS = f"{BASE}authorization=bce-auth-v1%2FAKIDEXAMPLE%2F2099-11-29T21%3A05%3A04Z%2F3600%2Fhost%2F{'5f' * 32}"
+UFILE = V2.replace("AWSAccessKeyId", "UCloudPublicKey")
 SIGNED = {
     "s3-put": V4,
     "s3-put-v2": V2,
@@ -55,6 +56,7 @@ SIGNED = {
     "ks3-put": KS3_V4,
     "ks3-put-v2": KS3_V2,
     "bos-put": BOS,
+    "ufile-put": UFILE,
 }
 
 WEBHOOKS = {

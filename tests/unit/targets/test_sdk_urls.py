@@ -8,13 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from callback_sdk.errors import (
-    InvalidS3FieldsError,
-    InvalidTargetError,
-    SignedHeaderError,
-    UnsupportedFeatureError,
-    WrongOperationError,
-)
+from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, SignedHeaderError, WrongOperationError
 from tests.checkers.http_store import Refusal
 from tests.sdks.rows import (
     AS_IT_IS,
@@ -51,6 +45,7 @@ KINDS = {
     ("tos", False): "tos-put",
     ("ks3", True): "ks3-put-v2",
     ("bos", False): "bos-put",
+    ("ufile", True): "ufile-put",
 }
 """Kind of a URL by its protocol, and whether it has the parameter `Signature` of an older version."""
 
@@ -73,8 +68,6 @@ ERRORS: dict[tuple[str, str, str], type[Exception]] = {
     ("bce-python-sdk", "generate_pre_signed_url(PUT)", "params: uploadId, partNumber"): WrongOperationError,
     # The signature is over the Content-Length too, whose value isn't known.
     ("bce-python-sdk", "generate_pre_signed_url(GET)", "plain"): SignedHeaderError,
-    # It is for reading, as all of its signed URLs.
-    ("ufile", "private_download_url", "plain"): UnsupportedFeatureError,
     # The SDK leaves adding the key to its caller.
     ("minio", "presigned_post_policy", "fields as it returns them, without key"): InvalidS3FieldsError,
 }
@@ -91,6 +84,7 @@ UNDETECTABLE = {
     ("@google-cloud/storage", "getSignedUrl('resumable'), v2"),
     ("tos", "pre_signed_url(GET)"),
     ("ks3sdk", "generate_url('GET')"),
+    ("ufile", "private_download_url"),
 }
 """URLs that were signed for another method, which neither their parameters nor their headers tell."""
 
