@@ -178,7 +178,7 @@ class SecretURL(Secret[str]):
         Secret.__init__(other, self.reveal())
         other.scheme, other.host, other.port = self.scheme, self.host, self.port
         other.__parts, other.__pairs = self.__parts, self.__pairs
-        other.__names, other.__values = self.__names, self.__values
+        other.__names, other.__values, other.__lower = self.__names, self.__values, self.__lower
         other.__secrets, other.__public_from = None, start
         return other
 
@@ -256,10 +256,7 @@ class SecretURL(Secret[str]):
 
     def query(self, name: str) -> str | None:
         """Return a query parameter by its exact name. Don't use it for parameters that are credentials."""
-        if self.__values is None:
-            # If a name is repeated, its first value counts.
-            self.__values = dict(reversed(self.__query()))
-        return self.__values.get(name)
+        return self.__first_values().get(name)
 
     def lower_query(self) -> Secret[dict[str, str]]:
         """Return the query's parameters by their names in lower case. If a name is repeated, its first value counts."""
@@ -269,7 +266,13 @@ class SecretURL(Secret[str]):
 
     def secret_query(self, name: str) -> Secret[str] | None:
         """Return a query parameter that is a credential, by its exact name."""
-        return None if self.query(name) is None else Secret(self.query(name) or "")
+        return Secret(self.__first_values()[name]) if name in self.__first_values() else None
+
+    def __first_values(self) -> dict[str, str]:
+        if self.__values is None:
+            # If a name is repeated, its first value counts.
+            self.__values = dict(reversed(self.__query()))
+        return self.__values
 
     def __query(self) -> tuple[tuple[str, str], ...]:
         if self.__pairs is None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote_plus, urlsplit
 
-from attrs import Factory, define, field
+from attrs import Factory, define, evolve, field
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
@@ -94,6 +94,13 @@ def _matching(values: Mapping[str, re.Pattern[str]], found: Found) -> set[str]:
     return {name for name in names if any(map(values[name].fullmatch, found.reveal()[name]))}
 
 
+def merged(kinds: Iterable[Identifiers]) -> tuple[Identifiers, ...]:
+    """Return identifiers that match what any of the kinds matches, with all names in one set."""
+    every = tuple(kinds)
+    names = Identifiers(" ".join(name for kind in every for name in kind.names))
+    return (names, *(evolve(kind, names="") for kind in every if kind.values or kind.tokens))
+
+
 def check_escaping(url: SecretURL) -> None:
     """Reject a URL with ampersands that are escaped for HTML or JSON.
 
@@ -101,7 +108,8 @@ def check_escaping(url: SecretURL) -> None:
         InvalidTargetError: Its parameters can't be told apart.
     """
     for text, language in _ESCAPED.items():
-        if text in url.request_target().partition("?")[2]:
+        # In the path it is a part of an object key.
+        if text in url.reveal() and text in url.request_target().partition("?")[2]:
             raise InvalidTargetError(
                 f"{url} has {text} in place of &: it was escaped for {language}.",
                 hint=f"Copy the URL from where it was signed, or replace each {text} by &.",

@@ -19,8 +19,9 @@ from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.hosts import check_host
-from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed
+from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merged
 from callback_sdk.targets.members import WEBHOOK_HINT
+from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.support import check_support
@@ -121,17 +122,18 @@ def _upload(callback: Callback, settings: TargetSettings) -> Target | None:
         if (target := kind.recognize(callback, settings)) is not None:
             if provider is not None:
                 check_support(callback.url, target.needs(), provider)
-            return _with_public_path(evolve(target, provider=provider))
+            return _planned(target, provider)
     check_unsigned(callback.url, _identifiers())
     return None
 
 
-def _with_public_path(target: Target) -> Target:
-    """Return a target whose URL shows the name of the object."""
-    start = target.public_path_start(target.provider)
+def _planned(target: Target, provider: Provider | None) -> Target:
+    """Return a target with its provider, whose URL shows the name of the object."""
+    start = target.public_path_start(provider)
     if start is None:
-        return target
-    return evolve(target, callback=evolve(target.callback, url=target.callback.url.with_public_path(start)))
+        return evolve(target, provider=provider)
+    callback = evolve(target.callback, url=target.callback.url.with_public_path(start))
+    return evolve(target, provider=provider, callback=callback)
 
 
 def _webhook(callback: Callback, settings: TargetSettings) -> Target:
@@ -199,8 +201,7 @@ def _others() -> _Kinds:
 @cache
 def _identifiers() -> tuple[Identifiers, ...]:
     """Return what identifies the signed URLs of each kind."""
-    kinds = (*_forms(), *_COMMON, *_others())
-    return tuple(kind.identifiers for kind in kinds if kind.identifiers != Identifiers())
+    return merged(kind.identifiers for kind in (*_forms(), *_COMMON, *_others()))
 
 
 def _check_http(callback: Callback) -> None:

@@ -123,6 +123,7 @@ class S3Put(Target):
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""
         self.check_limits(now=now, size=size)
+        self.content_encoding(None)
         self._headers()
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:

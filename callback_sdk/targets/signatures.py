@@ -207,10 +207,20 @@ class Version4:
     services: frozenset[str]
     end: str
     _own: frozenset[str] = field(init=False)
+    _common: Mapping[str, Form] = field(init=False)
+    _query: Mapping[str, Form] = field(init=False)
 
     @_own.default
     def _find_own(self) -> frozenset[str]:
         return frozenset(f"{self.prefix}{part}" for part in ("Algorithm", "Credential", "SignedHeaders", "Signature"))
+
+    @_common.default
+    def _find_common(self) -> Mapping[str, Form]:
+        return {f"{self.prefix}Algorithm": ANY, f"{self.prefix}Credential": ANY, f"{self.prefix}Date": V4_TIME}
+
+    @_query.default
+    def _find_query(self) -> Mapping[str, Form]:
+        return {f"{self.prefix}Expires": SECONDS, f"{self.prefix}SignedHeaders": NAMES, **self._common}
 
     def has_signed(self, url: SecretURL) -> bool:
         """Tell whether a URL has a parameter that identifies the signature, complete or not."""
@@ -223,10 +233,10 @@ class Version4:
             TargetError: One is missing or malformed, or they are for another service or region.
         """
         parameters = QueryParameters(url)
-        check_forms(parameters, {f"{self.prefix}Expires": SECONDS, f"{self.prefix}SignedHeaders": NAMES})
+        check_forms(parameters, self._query)
         if "host" not in (url.query(f"{self.prefix}SignedHeaders") or "").lower().split(";"):
             raise parameters.error(f"{self.prefix}SignedHeaders doesn't have host")
-        self.check(parameters)
+        self._check(parameters)
 
     def check(self, parameters: Parameters) -> None:
         """Check the parameters that URLs and forms have.
@@ -234,8 +244,11 @@ class Version4:
         Raises:
             TargetError: One is missing or malformed, or they are for another service or region.
         """
+        check_forms(parameters, self._common)
+        self._check(parameters)
+
+    def _check(self, parameters: Parameters) -> None:
         prefix = self.prefix
-        check_forms(parameters, {f"{prefix}Algorithm": ANY, f"{prefix}Credential": ANY, f"{prefix}Date": V4_TIME})
         algorithm = _plain(parameters, f"{prefix}Algorithm")
         if algorithm not in self.algorithms:
             raise parameters.error(f"{prefix}Algorithm is not {' or '.join(self.algorithms)}")

@@ -11,7 +11,7 @@ import pytest
 from callback_sdk.errors import InvalidTargetError, TargetError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets import check_target
-from callback_sdk.targets.identifiers import Identifiers, check_unsigned
+from callback_sdk.targets.identifiers import Identifiers, check_unsigned, is_signed, merged
 from callback_sdk.text.limits import MAX_URL
 from tests.growth import assert_linear
 
@@ -179,6 +179,25 @@ def test_identifiers_match_by_name_prefix_and_value() -> None:
     assert not rejected("sig=1234&end=1234")
     assert not rejected("sig=1234&sig=5678")
     assert not rejected("own-thing=1&end=12345678")
+
+
+@pytest.mark.parametrize(
+    ("query", "signed"),
+    [
+        *(("key-id=", True), ("X-Own-Thing=1", True), ("sig=1234&end=5678", True), ("code=t-1", True)),
+        *(("sig=1234", False), ("key=1&code=t", False), ("sig=1234&code=5", False)),
+    ],
+)
+def test_merged_identifiers_match_what_each_of_them_matches(query: str, signed: bool) -> None:
+    """No parameters of one kind count for another."""
+    kinds = [
+        Identifiers("key-id"),
+        Identifiers("x-own-*", {"sig": re.compile("[0-9]{4}"), "end": re.compile("[0-9]{4}")}),
+        Identifiers(tokens={"code": re.compile("t-[0-9]")}),
+        Identifiers(values={"sig": re.compile("[0-9]{4}"), "code": re.compile("[a-z]")}),
+    ]
+    url = SecretURL(f"https://example.org/?{query}")
+    assert is_signed(url, kinds) is is_signed(url, merged(kinds)) is signed
 
 
 @pytest.mark.parametrize("text", ["%26x=1", "&amp;", "&", "?", "%25", "\\u0026", "a", "%3F%26"])
