@@ -199,6 +199,19 @@ def test_node_that_joins_gets_requests_at_once() -> None:
         assert {bool(tokens(request)) for request in at_nodes(cluster)} == {True}
 
 
+@pytest.mark.parametrize("role", ["Admin", "BucketOwner"])
+def test_killed_node_causes_no_error(role: str) -> None:
+    """The request goes back to the proxy, with its token, also from a node that is unknown."""
+    with AIStore(users=USERS, roles={"anna": role}, addresses=ELSEWHERE) as cluster:
+        s3 = aistore.client(cluster.endpoint_url, token=cluster.issue_token("anna"))
+        s3.create_bucket(Bucket="b")
+        cluster.kill_node(cluster.node_urls[0], noticed_after=1)
+        for key in range(10):
+            s3.put_object(Bucket="b", Key=str(key), Body=b"x")
+        assert len(cluster.objects) == 10
+        assert len(cluster.node_urls) == 2
+
+
 def test_multihomed_nodes_are_known() -> None:
     """Redirects lead to each of their addresses, which the map lists in `pub_extra`."""
     with AIStore(users=USERS, roles={"anna": "Admin"}, multihomed=True, addresses=ELSEWHERE) as cluster:
