@@ -141,7 +141,16 @@ _WORKER_SETTINGS = (
     settings.MAX_CONNECTIONS_PER_ADDRESS,
     settings.TRUSTED_PROXIES,
 )
-def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
+def serve(
+    registry: RegistryName,
+    *,
+    config: ServiceConfig,
+    given: dict[str, str],
+    reload: Annotated[
+        bool, typer.Option("--reload", help="For development: restart when the code of the algorithms changes.")
+    ] = False,
+    listening: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Run the service: accept tasks over the REST API, run them, and deliver their results.
 
     The first start creates the user `admin` and writes an API token into the file `token` of the data directory;
@@ -153,7 +162,26 @@ def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
     from callback_sdk.service.server import serve as run_service
 
     _begin(config)
-    run_service(registry, config)
+    if reload:
+        raise typer.Exit(_reloading(registry, config, given))
+    if listening is not None:
+        from callback_sdk.service.work.child import die_with_parent
+
+        die_with_parent()
+    run_service(registry, config, listening=listening)
+
+
+def _reloading(registry: str, config: ServiceConfig, given: dict[str, str]) -> int:
+    """Run the service until a signal, restarted when its code changes, and return its exit code."""
+    from callback_sdk.service.server import bound
+    from callback_sdk.service.supervision.reloading import Reloader
+
+    with bound(config.host, config.port) as listener:
+        # From now on, so that connections wait while the service starts or restarts.
+        listener.listen()
+        descriptor = listener.fileno()
+        command = [sys.executable, "-m", "callback_sdk.cli", "serve", registry, "--listening", str(descriptor)]
+        return Reloader(registry, command, environment={**os.environ, **given}, descriptor=descriptor).run()
 
 
 @exit_codes()

@@ -34,7 +34,13 @@ _GRACE = 5
 """Seconds that requests in progress may still take when the service is stopped."""
 
 
-def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    registry: str,
+    config: ServiceConfig,
+    *,
+    ready: Callable[[str], None] | None = None,
+    listening: int | None = None,
+) -> None:
     """Run the service until SIGTERM or SIGINT; then running tasks may continue for the shutdown timeout.
 
     A second signal ends this timeout. Once the service accepts requests, it logs its address, such as
@@ -45,6 +51,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         registry: Module and variable of the `Registry`, such as `"my_package.jobs:registry"`.
         config: The settings.
         ready: Called with the address once the service accepts requests.
+        listening: Descriptor of the listening socket, from a parent process; a new socket if None.
 
     Raises:
         ConfigurationError: A setting is invalid, the port or the data directory is in use, or the database needs an
@@ -75,7 +82,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         # Before anything is created: a start that fails because of a wrong registry or port leaves no files behind.
         isolation.start_tracker(config.pass_env)
         load(registry)
-        listener = stack.enter_context(bound(config.host, config.port))
+        listener = stack.enter_context(bound(config.host, config.port, listening))
         address = _address(listener, config.host)
         delivery = evolve(delivery, public_url=delivery.public_url or address)
         folder = stack.enter_context(locked(config.data_dir))
@@ -168,8 +175,13 @@ def locked(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound(host: str, port: int, listening: int | None = None) -> Iterator[socket.socket]:
     """Bind the service's socket. Connections are refused until the caller calls `listen`.
+
+    Args:
+        host: The host.
+        port: The port; 0 for any free one.
+        listening: Descriptor of a socket that is bound already.
 
     Raises:
         ConfigurationError: The host is unknown, or the port is in use.
@@ -178,8 +190,11 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
     from callback_sdk.service.api.connections import Listener
 
     with _translated_errors(host, port):
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = Listener.of(_bind(family, address))
+        if listening is None:
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            listener = Listener.of(_bind(family, address))
+        else:
+            listener = Listener.of(socket.socket(fileno=listening))
     with listener:
         # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets that were created with the protocol
         # number IPPROTO_TCP. Without it, Nagle's algorithm holds the second packet of a response until the client's

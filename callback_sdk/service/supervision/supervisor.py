@@ -114,7 +114,7 @@ class WorkerSupervisor:
             WorkerStartError: No process was ready within the startup timeout.
         """
         self._started_at = time.monotonic()
-        with _record_signals(self._signals):
+        with recorded_signals(self._signals):
             try:
                 while not self._signals:
                     for slot in self._slots:
@@ -232,7 +232,8 @@ class WorkerSupervisor:
 
 
 @contextmanager
-def _record_signals(signals: list[int]) -> Iterator[None]:
+def recorded_signals(signals: list[int]) -> Iterator[None]:
+    """Append each SIGTERM and SIGINT to a list while the block runs."""
     before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _END_SIGNALS}
     try:
         yield

@@ -1,0 +1,175 @@
+"""Reloader: restarts a service when the code of its algorithms changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.supervision.supervisor import recorded_signals
+
+_log = logging.getLogger(__name__)
+
+_TICK = 0.2
+"""Seconds between checks of the files: polling also works on network drives and in containers, where no events come."""
+
+_SCRIPT = """
+import json, sys
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.algorithms.registry import load
+try:
+    load(sys.argv[1])
+except CallbackSDKError as error:
+    sys.exit(str(error))
+names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+sys.__stdout__.write("\\n" + json.dumps(sorted(name for name in names if isinstance(name, str))))
+"""
+"""Imports a registry in a process of its own, and prints the files of all modules in its last line."""
+
+_LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+_PACKAGE = str(Path(__file__).parents[2])
+
+_FILES = re.compile(r'(?:File "|^)(/[^"\n]{1,4096}?\.py)(?:"|, line)', re.MULTILINE)
+"""Files in a traceback, or at the beginning of the error of a module that can't be parsed."""
+
+_Stamps = dict[str, tuple[int, int]]
+
+
+class Reloader:
+    """Runs a service in a process, and replaces the process when a file that its registry imports changes.
+
+    The process is stopped in an orderly way, so running tasks may end, and those that don't are repeated by the next
+    one. It shares its listening socket with this process, so that no connection is refused meanwhile. The code is
+    imported in another process first: while it has an error, tasks stay queued, and connections wait.
+
+    Args:
+        registry: Module and variable of the registry.
+        command: Command line of the service.
+        environment: Its environment.
+        descriptor: Descriptor of the listening socket.
+    """
+
+    def __init__(
+        self, registry: str, command: Sequence[str], *, environment: Mapping[str, str], descriptor: int
+    ) -> None:  # fmt: skip
+        self._registry = registry
+        self._command = command
+        # A compiled module is taken for current if time and size of its source are the same, in whole seconds.
+        self._environment = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
+        self._descriptor = descriptor
+        self._signals: list[int] = []
+        self._files: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Run the service until SIGTERM or SIGINT.
+
+        Returns:
+            The exit code of the service.
+
+        Raises:
+            ConfigurationError: The registry can't be imported at the start.
+        """
+        error = self._import()
+        if error is not None:
+            raise ConfigurationError(error)
+        with recorded_signals(self._signals):
+            try:
+                return self._run()
+            finally:
+                if self._process is not None and self._process.poll() is None:
+                    self._process.kill()
+
+    def _run(self) -> int:
+        stamps, is_first = _stamps(self._files), True
+        process: subprocess.Popen[bytes] | None = self._start()
+        while not self._signals:
+            time.sleep(_TICK)
+            code = None if process is None else process.poll()
+            if code is not None and is_first:
+                return code
+            if _stamps(self._files) == stamps:
+                continue
+            stamps = self._settled()
+            error = self._import()
+            # A file that has changed since then is taken as changed.
+            known = {name: stamp for name, stamp in stamps.items() if name in self._files}
+            stamps = _stamps(self._files) | known
+            if process is not None:
+                _log.info("The code has changed; the service is stopped.")
+                self._stop(process)
+                process = None
+            if error is not None:
+                # A worker that started now would fail its tasks.
+                _log.error("The service waits until its code can be imported. %s", error)
+            elif not self._signals:
+                process, is_first = self._start(), False
+        return 0 if process is None else self._stop(process)
+
+    def _settled(self) -> _Stamps:
+        """Wait until the files don't change any more: editors write several, or one in several steps."""
+        stamps = _stamps(self._files)
+        while True:
+            time.sleep(_TICK)
+            before, stamps = stamps, _stamps(self._files)
+            if stamps == before:
+                return stamps
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # In a session of its own: Ctrl-C in a terminal reaches the whole group, and the service would get it twice.
+        self._process = subprocess.Popen(  # noqa: S603
+            self._command, env=self._environment, pass_fds=[self._descriptor], start_new_session=True
+        )
+        return self._process
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> int:
+        """Stop the service, and return its exit code. Each further signal is passed on."""
+        passed_on = max(1, len(self._signals))
+        process.send_signal(signal.SIGTERM)
+        while (code := process.poll()) is None:
+            time.sleep(_TICK)
+            for _ in self._signals[passed_on:]:
+                process.send_signal(signal.SIGTERM)
+            passed_on = max(passed_on, len(self._signals))
+        return code
+
+    def _import(self) -> str | None:
+        """Import the registry in another process; return the error, or None after the list of files was renewed."""
+        ended = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", _SCRIPT, self._registry],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if ended.returncode:
+            # The cause may be in a module that wasn't imported before.
+            self._files = sorted({*self._files, *filter(_is_users, _FILES.findall(ended.stderr))})
+            return ended.stderr.strip() or f"Its import ended with exit code {ended.returncode}."
+        self._files = [name for name in json.loads(ended.stdout.splitlines()[-1]) if _is_users(name)]
+        return None
+
+
+def _is_users(name: str) -> bool:
+    return not name.startswith((*_LIBRARIES, f"{_PACKAGE}/"))
+
+
+def _stamps(files: Sequence[str]) -> _Stamps:
+    """Return time and size of each file; files that don't exist, as while an editor replaces them, are left out."""
+    found: _Stamps = {}
+    for name in files:
+        try:
+            status = Path(name).stat()
+        except OSError:
+            continue
+        found[name] = (status.st_mtime_ns, status.st_size)
+    return found

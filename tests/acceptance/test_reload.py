@@ -1,0 +1,151 @@
+"""`callback-sdk serve --reload`: changes of the code take effect, and no task is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from callback_sdk import Client
+from tests.topology import PATIENCE, kill_tree, wait_until
+
+ROOT = Path(__file__).parents[2]
+DATA = {"a": [1]}
+JOBS = """
+import time
+from pathlib import Path
+from helper import VALUE
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+@registry.algorithm("value")
+def value(features, parameters, context):
+    return VALUE
+
+@registry.algorithm("slow")
+def slow(features, parameters, context):
+    Path(parameters["started"]).touch()
+    time.sleep(2)
+    return VALUE
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a directory with a registry that imports another module."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the service in this directory."""
+    command = [sys.executable, "-m", "callback_sdk.cli", "serve", "jobs:registry", "--reload", "--port", "0"]
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--data-dir", "data", "--processes", "1"],
+            cwd=folder,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stderr=log,
+        )
+    yield process
+    kill_tree(process)
+
+
+@pytest.fixture
+def client(folder: Path, service: subprocess.Popen[bytes]) -> Iterator[Client]:
+    """Give a client that doesn't repeat what was refused."""
+    address = folder / "data" / "address"
+    wait_until(address.exists)
+    token = (folder / "data" / "token").read_text().strip()
+    with Client(f"{address.read_text().strip()}/api/v2", token=token, retries=0, timeout=PATIENCE) as client:
+        yield client
+
+
+def value(client: Client) -> int:
+    return client.run_algorithm("value", DATA).wait(timedelta(seconds=PATIENCE), progress=False).result().predictions
+
+
+def restarts(folder: Path) -> int:
+    return (folder / "log").read_text().count("the service is stopped")
+
+
+def test_a_change_takes_effect_and_nothing_is_lost(folder: Path, client: Client) -> None:
+    """Tasks are submitted all the time, one of them runs during the change, and no connection is refused."""
+    assert value(client) == 1
+    slow = client.run_algorithm("slow", DATA, parameters={"started": str(folder / "started")})
+    wait_until((folder / "started").exists)
+    found: list[int] = []
+    stopped = threading.Event()
+
+    def submit() -> None:
+        while not stopped.is_set():
+            found.append(value(client))
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    (folder / "helper.py").write_text("VALUE = 2\n")
+    wait_until(lambda: found and found[-1] == 2)
+    stopped.set()
+    thread.join()
+    assert found == sorted(found)
+    assert slow.wait(timedelta(seconds=PATIENCE), progress=False).success
+    assert restarts(folder) == 1
+
+
+def test_tasks_wait_while_the_code_has_an_error(folder: Path, client: Client) -> None:
+    """The error is logged, and a change of any module that it names is noticed."""
+    (folder / "helper.py").write_text("VALUE = (\n")
+    wait_until(lambda: "waits until its code can be imported" in (folder / "log").read_text())
+    (folder / "jobs.py").write_text(f"import later\n{JOBS}")
+    (folder / "helper.py").write_text("VALUE = 3\n")
+    (folder / "later.py").write_text("1 / 0\n")
+    wait_until(lambda: "ZeroDivisionError" in (folder / "log").read_text())
+    waiting: list[int] = []
+    thread = threading.Thread(target=lambda: waiting.append(value(client)))
+    thread.start()
+    (folder / "later.py").write_text("\n")
+    thread.join(PATIENCE)
+    assert waiting == [3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything(folder: Path, client: Client, service: subprocess.Popen[bytes], number: int) -> None:
+    """In an orderly way."""
+    assert value(client) == 1
+    service.send_signal(number)
+    assert service.wait(PATIENCE) == 0
+    assert not (folder / "data" / "address").exists()
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+def test_a_registry_that_can_not_be_imported_is_an_error(folder: Path, service: subprocess.Popen[bytes]) -> None:
+    """At the start there is no previous code."""
+    service.kill()
+    service.wait()
+    (folder / "helper.py").write_text("1 / 0\n")
+    command = [sys.executable, "-m", "callback_sdk.cli", "serve", "jobs:registry", "--reload", "--port", "0"]
+    started = time.monotonic()
+    ended = subprocess.run(
+        [*command, "--data-dir", "other"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 78
+    assert "ZeroDivisionError" in ended.stderr
+    assert time.monotonic() - started < PATIENCE
