@@ -29,7 +29,7 @@ from callback_sdk.aistore.environment import Environment
 from callback_sdk.aistore.options import Redirects
 from callback_sdk.aistore.requests import RedirectFollower
 from callback_sdk.aistore.tokens import Token
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.errors import MissingExtraError
 from callback_sdk.types import TokenSource
 
 if TYPE_CHECKING:
@@ -66,15 +66,14 @@ def session(
         The session. Its `create_client("s3")` takes the options of aiobotocore, which have precedence.
 
     Raises:
-        ConfigurationError: aiobotocore is not installed, or an argument or a variable is invalid.
+        MissingExtraError: aiobotocore is not installed.
+        ConfigurationError: An argument or a variable is invalid.
     """
     try:
         from aiobotocore.config import AioConfig
         from aiobotocore.session import AioSession
     except ImportError:
-        raise ConfigurationError(
-            "aiobotocore is not installed.", hint="Install it: pip install 'callback-sdk[aiobotocore]'."
-        ) from None
+        raise MissingExtraError("aiobotocore", extra="aiobotocore") from None
     environment = Environment.read()
     redirects = Redirects.of(allow_hosts, max_redirects, unknown_nodes)
     cluster = redirects.cluster(endpoint or environment.endpoint or "")

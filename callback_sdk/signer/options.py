@@ -189,11 +189,7 @@ def form_conditions(
 ) -> list[Any]:
     # That of the bucket is added by the signer: some stores accept policies of 1 KiB only.
     chosen = [condition for condition in _conditions(conditions) if condition != {"bucket": bucket}]
-    try:
-        named, _ = read_conditions(chosen)
-    except UnreadableError as error:
-        raise SigningError(f"The policy can't be signed: {error}.", hint=CONDITIONS_HINT) from None
-    covered = {name for _, name, _ in named}
+    covered = {name for _, name, _ in _read(chosen)}
     if own := sorted(covered & _SIGNED_FIELDS):
         raise SigningError(f"The condition for {own[0]!r} is added by the signer.", hint="Leave it out.")
     chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
@@ -230,8 +226,7 @@ def form_check(url: SecretURL, fields: Mapping[str, str], conditions: Sequence[A
     if not fields and not conditions:
         return check_form_key
     given = {*(name.lower() for name in fields), "bucket", "key"}
-    read, _ = read_conditions(conditions)
-    named = tuple(condition for condition in read if condition[1] in given)
+    named = tuple(condition for condition in _read(conditions) if condition[1] in given)
 
     def check(key: str) -> str:
         try:
@@ -245,6 +240,18 @@ def form_check(url: SecretURL, fields: Mapping[str, str], conditions: Sequence[A
         return check
     check("key")
     return check_form_key
+
+
+def _read(conditions: Sequence[Any]) -> tuple[tuple[str, str, str], ...]:
+    """Return operator, name and value of each condition.
+
+    Raises:
+        SigningError: No store accepts them.
+    """
+    try:
+        return read_conditions(conditions)[0]
+    except UnreadableError as error:
+        raise SigningError(f"The policy can't be signed: {error}.", hint=CONDITIONS_HINT) from None
 
 
 def _metadata(given: Mapping[str, str] | None, spelled: Callable[[str], str]) -> dict[str, str]:

@@ -380,8 +380,6 @@ def _range(limits: Sequence[Any]) -> tuple[int, int]:
     if len(limits) != 2:
         raise UnreadableError("its content-length-range doesn't have two whole numbers")
     least, most = map(_number, limits)
-    if least > most or most < 0:
-        raise UnreadableError("its content-length-range allows no number of bytes")
     return least, most
 
 
@@ -395,7 +393,12 @@ def _number(value: Any) -> int:
 
 def _intersection(ranges: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
     """Return the sizes that are in several ranges, as all conditions must hold."""
-    return (max(least for least, _ in ranges), min(most for _, most in ranges)) if ranges else None
+    if not ranges:
+        return None
+    least, most = max(least for least, _ in ranges), min(most for _, most in ranges)
+    if least > most or most < 0:
+        raise UnreadableError("its content-length-range allows no number of bytes")
+    return least, most
 
 
 def _time(text: str) -> datetime:

@@ -379,3 +379,21 @@ def test_options_of_a_client(monkeypatch: pytest.MonkeyPatch, url: Any, options:
     client = accepted(lambda: Client(url, **options), ConfigurationError, TargetError)
     if client is not None:
         client.close()
+
+
+@few
+@given(
+    place=st.text(max_size=20)
+    | st.sampled_from(["bucket/k", "s3://bucket/k\r\n", "bucket/\ud800", "b/" + "k" * 2_000]),
+    kind=st.sampled_from(["put", "post"]),
+    option=st.sampled_from(
+        ["--expires", "--content-type", "--acl", "--metadata", "--field", "--max-bytes", "--region"]
+    ),
+    text=st.text(max_size=9)
+    | st.sampled_from(["a=b", "6h", "1", "9" * 5_000, "a=\r\n", "Content-Type=\r\n", "-1", "a=\ud800"]),
+)
+def test_arguments_of_sign(monkeypatch: pytest.MonkeyPatch, place: str, kind: str, option: str, text: str) -> None:
+    """The command ends with a code and one line for any text."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    assert cli.main(["sign", kind, place, "--json", "--region", "eu-central-1", option, text]) in (0, 1, 2)

@@ -12,7 +12,9 @@ import pytest
 import typer
 
 from callback_sdk.cli import main
+from callback_sdk.commands import serving
 from callback_sdk.commands.serving import EXIT_SETTING, EXIT_UNAVAILABLE, exit_codes
+from callback_sdk.config.service import ServiceConfig
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.server import locked
 from callback_sdk.service.supervision.shortages import unusable
@@ -78,3 +80,14 @@ def test_a_wrong_setting_is_not_started_again() -> None:
     with pytest.raises(typer.Exit) as caught, exit_codes():
         raise ConfigurationError("It is wrong.")
     assert caught.value.exit_code == EXIT_SETTING
+
+
+def test_misspelled_setting_is_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """In the format of the log, so that JSON stays JSON; and before anything starts."""
+    monkeypatch.setattr("callback_sdk.service.work.isolation.forbid_inspection", lambda: None)
+    monkeypatch.setattr("callback_sdk.service.logs.log_to_stderr", lambda style: None)
+    monkeypatch.setenv("CALLBACK_SDK_LEASES", "1m")
+    serving._begin(ServiceConfig.from_environ({}))
+    (record,) = caplog.records
+    assert "CALLBACK_SDK_LEASES is not a setting" in record.getMessage()
+    assert "Did you mean CALLBACK_SDK_LEASE?" in record.getMessage()

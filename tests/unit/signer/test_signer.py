@@ -225,6 +225,7 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
         ({"conditions": [["eq", "$acl", "\ud800"]]}, "lone surrogate"),
         ({"conditions": [["content-length-range", 0, float("nan")]]}, "two whole numbers"),
         ({"conditions": [["content-length-range", 9, 1]]}, "allows no number of bytes"),
+        ({"conditions": [["content-length-range", 5, 9]], "max_bytes": 4}, "allows no number of bytes"),
         ({"conditions": [{"x-amz-date": "20260101T000000Z"}]}, "added by the signer"),
         ({"conditions": itertools.repeat({"acl": "private"})}, "more than 100 conditions"),
         ({"conditions": [["starts-with", "$key", "runs/"]]}, "a prefix of the field 'key'"),

@@ -81,7 +81,7 @@ def test_json_needs_no_parquet_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
     check(path, "json")
     assert Features(path, "json").to_dict() == COLUMNS
     path.write_bytes(b"PAR1....PAR1")
-    with pytest.raises(MissingExtraError, match=r"callback-sdk\[parquet\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"):
         check(path, "parquet")
 
 
