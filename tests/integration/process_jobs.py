@@ -112,6 +112,24 @@ def asynchronous(features, parameters, context):
     asyncio.run(work())
 
 
+@registry.algorithm("coroutine")
+async def coroutine(features, parameters, context):
+    """Clean up in a coroutine, while the event loop is busy."""
+    loop = asyncio.get_running_loop()
+
+    def busy():
+        time.sleep(0.01)
+        loop.call_soon(busy)
+
+    busy()
+    try:
+        note(parameters, "started")
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0.01)
+        note(parameters, "cleaned up")
+
+
 @registry.algorithm("pooling")
 def pooling(features, parameters, context):
     """Wait for processes of a pool."""

@@ -17,6 +17,7 @@ from types import FrameType
 from attrs import define
 
 from callback_sdk.filesystem.files import write_whole
+from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.interrupts import RunInterrupt
 
 _MAX_REASON = 100
@@ -73,8 +74,10 @@ class _Handler:
         if reason is None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        else:
-            raise RunInterrupt(reason)
+            return
+        error = RunInterrupt(reason)
+        if not event_loop.interrupt(error):
+            raise error
 
     def _reason(self) -> str | None:
         try:

@@ -91,7 +91,7 @@ def test_a_result_after_the_request_is_discarded(process: ChildProcess, tmp_path
     assert (outcome.stop_reason or TIMEOUT) == reason
 
 
-@pytest.mark.parametrize("algorithm", ["retrying", "asynchronous"])
+@pytest.mark.parametrize("algorithm", ["retrying", "asynchronous", "coroutine"])
 def test_except_exception_and_event_loops_let_it_pass(process: ChildProcess, tmp_path: Path, algorithm: str) -> None:
     """An event loop reports other exceptions in its callbacks, and continues."""
     assert stopped(process, tmp_path, algorithm, CANCEL).stop_reason == CANCEL
