@@ -88,6 +88,11 @@ def _authorities(verify: Verify) -> bool | str | None:
 def _client_cert(given: ClientCertFiles) -> tuple[str, str] | None:
     if given is None:
         return None
-    TLS(given)
-    files = given if isinstance(given, tuple) else (given, given)
+    files = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    if len(files) > 2:
+        raise ConfigurationError(
+            "client_cert has more than two values.", hint="boto3 takes no password: give a key that isn't encrypted."
+        )
+    # Checks the files.
+    TLS(files)
     return str(Path(files[0])), str(Path(files[-1]))

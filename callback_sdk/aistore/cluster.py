@@ -68,7 +68,7 @@ class Cluster:
             raise ConfigurationError(
                 f"unknown_nodes is {unknown_nodes!r}.", hint=f"Give one of {', '.join(get_args(UnknownNodes))}."
             )
-        self.endpoint = server_url(endpoint, "AIStore", "http://aistore:8080")
+        self.endpoint = server_url(endpoint, "AIStore", "http://aistore:8080", "AIS_ENDPOINT")
         self._allowed = None if allow_hosts is None else frozenset(host.lower() for host in allow_hosts)
         self._unknown = unknown_nodes
         self._lock = Lock()

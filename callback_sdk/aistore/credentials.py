@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
 from attrs import define
 
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 
 Headers = MutableMapping[str, Any]
@@ -24,6 +26,9 @@ _SECRET = (
 """Headers that no host outside the cluster may get."""
 
 _BEARER = "Bearer "
+
+_VALID = re.compile(r"[!-~]+")
+"""Visible ASCII. A line break would end the header (RFC 9110, section 5.5)."""
 
 
 @define(frozen=True)
@@ -54,6 +59,20 @@ def sent_token(headers: Headers) -> SentToken | None:
         if value.reveal().startswith(_BEARER) if header == "Authorization" else value.reveal():
             return SentToken(header, value)
     return None
+
+
+def valid_token(token: SentToken | None) -> SentToken | None:
+    """Return a token that a header can have.
+
+    Raises:
+        ConfigurationError: It has a line break, for example. The error of http.client would quote it.
+    """
+    if token is None or _VALID.fullmatch(token.token.reveal()):
+        return token
+    raise ConfigurationError(
+        f"The token in {token.header} has a character that no token has.",
+        hint="Give the token without line breaks and quotation marks.",
+    )
 
 
 def remove_signature(headers: Headers) -> None:

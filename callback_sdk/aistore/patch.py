@@ -93,7 +93,7 @@ def patch(
     """
     environment = Environment.read()
     redirects = Redirects.of(allow_hosts, max_redirects, unknown_nodes)
-    url = endpoint or environment.endpoint
+    url = environment.endpoint if endpoint is None else endpoint
     if url is None and not (token is None and verify is None and client_cert is None):
         raise ConfigurationError(
             "There is a token or a setting of TLS without an endpoint.",

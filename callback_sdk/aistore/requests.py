@@ -13,7 +13,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.bodies import rewind, rewindable
 from callback_sdk.aistore.cluster import Answer, Cluster, Trust
-from callback_sdk.aistore.credentials import SentToken, remove_credentials, remove_signature, sent_token
+from callback_sdk.aistore.credentials import SentToken, remove_credentials, remove_signature, sent_token, valid_token
 from callback_sdk.aistore.redirects import STATUSES, check_unknown, host_error, next_url
 from callback_sdk.aistore.token_files import is_jwt
 from callback_sdk.errors import RedirectError
@@ -103,7 +103,7 @@ class RedirectFollower:
         if not history.trusted:
             remove_credentials(request.headers)
             return
-        history.token = sent_token(request.headers)
+        history.token = valid_token(sent_token(request.headers))
         if self.bearer is None or (self.keeps_own_token and _is_for_aistore(history.token)):
             return
         if self.cluster.has(SecretURL(request.url)):

@@ -71,12 +71,12 @@ class Token:
         if password is None:
             raise ConfigurationError("The password is missing.", hint="Give the user's password.")
         environment = Environment.read()
-        url = authn_endpoint or environment.authn_endpoint
+        url = environment.authn_endpoint if authn_endpoint is None else authn_endpoint
         if url is None:
             raise ConfigurationError(
                 "The URL of AuthN is missing.", hint="Give authn_endpoint, or set AIS_AUTHN_URL: http://authn:52001."
             )
-        endpoint = server_url(url, "AuthN", "http://authn:52001")
+        endpoint = server_url(url, "AuthN", "http://authn:52001", "AIS_AUTHN_URL")
         lifetime = None if expires_in is None else to_timedelta("expires_in", expires_in)
         log_in = LogIn(
             username,

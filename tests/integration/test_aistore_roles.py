@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from callback_sdk import aistore
 from callback_sdk.aistore import patch
-from callback_sdk.errors import RedirectHostError
+from callback_sdk.errors import ConfigurationError, RedirectHostError
 from callback_sdk.testing import AIStore
 from callback_sdk.testing.received import ReceivedRequest
 from tests.checkers.surface import exercise
@@ -244,6 +244,15 @@ def test_redirect_with_the_clients_own_token_in_it_is_not_repeated(make: Make) -
         assert token not in str(caught.value)
 
 
+def test_token_with_a_line_break_is_an_error_without_the_token(make: Make) -> None:
+    """Whoever set it: that of the HTTP library quotes the header."""
+    with AIStore(users=USERS) as cluster:
+        with pytest.raises(ConfigurationError) as caught:
+            make(cluster, "eyJMARKER\n").list_buckets()
+        assert "MARKER" not in str(caught.value)
+        assert cluster.requests == ()
+
+
 @pytest.mark.parametrize("role", ["Guest", "Admin"])
 def test_missing_permission_for_head_asks_once(role: str) -> None:
     """The native API tells a valid token from a rejected one, and the answer is kept for a while."""
@@ -312,6 +321,9 @@ def test_environment_of_aistores_sdk_is_enough(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.delenv("AIS_AUTHN_TOKEN_FILE")
         with pytest.raises(ClientError, match="token required"):
             plain(cluster).list_buckets()
+    monkeypatch.delenv("AIS_ENDPOINT")
+    with pytest.raises(ConfigurationError, match="endpoint is missing"):
+        aistore.client()
 
 
 def test_token_of_a_short_life_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

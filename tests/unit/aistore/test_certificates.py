@@ -81,5 +81,24 @@ def test_files_that_cannot_be_used_are_rejected_early(files: dict[str, str], tmp
         settings(files | {"AIS_CRT_KEY": str(away)})
     with pytest.raises(ConfigurationError, match="client_cert"):
         settings({}, client_cert=7)
+    pair = [files["AIS_CRT"], files["AIS_CRT_KEY"]]
+    assert settings({}, client_cert=pair)[1] == tuple(pair)
+    with pytest.raises(ConfigurationError, match="more than two values"):
+        settings({}, client_cert=(*pair, "MARKER"))
     with pytest.raises(ConfigurationError, match="verify is of type int"):
         settings({}, verify=7)
+
+
+def test_one_file_may_have_certificate_and_key(files: dict[str, str], tmp_path: Path) -> None:
+    """As boto3 and AIStore's SDK accept it."""
+    both = tmp_path / "both.pem"
+    both.write_bytes(Path(files["AIS_CRT"]).read_bytes() + Path(files["AIS_CRT_KEY"]).read_bytes())
+    assert settings({}, client_cert=both)[1] == (str(both), str(both))
+
+
+def test_encrypted_key_is_rejected_early(tmp_path: Path) -> None:
+    """boto3 would ask for its password on the terminal."""
+    pair = Authority(tmp_path).client_cert(tmp_path, password="MARKER")
+    with pytest.raises(ConfigurationError) as caught:
+        settings({}, client_cert=pair)
+    assert "MARKER" not in str(caught.value)

@@ -16,8 +16,13 @@ from callback_sdk.redaction import Secret, SecretURL
 
 NODE = {"public_net": {"direct_url": "http://10.0.0.2:51081"}, "intra_data_net": {"direct_url": "http://node-2:51083"}}
 PROXY = {"public_net": {"direct_url": "http://10.0.0.1:51080"}}
+DEFAULT_PORT = {"public_net": {"direct_url": "https://node-4:443"}}
 MULTIHOMED = {"public_net": None, "pub_extra": [{"direct_url": "http://10.1.0.3:51081"}, None, {}]}
-NODES = {"pmap": {"p1": PROXY}, "tmap": {"t2": NODE, "t3": {"public_net": None}, "t4": MULTIHOMED}, "version": "7"}
+NODES = {
+    "pmap": {"p1": PROXY},
+    "tmap": {"t2": NODE, "t3": {"public_net": None}, "t4": MULTIHOMED, "t5": DEFAULT_PORT},
+    "version": "7",
+}
 SMAP = (200, json.dumps(NODES).encode())
 HIDDEN = (403, b'{"status": 403, "message": "insufficient permissions"}')
 TOKEN: Secret[str] = Secret("one")
@@ -61,6 +66,9 @@ def trust(cluster: Cluster, url: str, proxy: Proxy, token: Secret[str] | None = 
         ("http://10.0.0.2:51081/x", True),
         ("http://node-2:51083/x", True),
         ("http://10.1.0.3:51081/x", True),
+        ("https://node-4/x", True),
+        ("https://node-4:443/x", True),
+        ("http://node-4/x", False),
         ("http://10.0.0.2:22/x", False),
         ("http://10.0.0.3:51081/x", False),
         ("http://aistore.evil/x", False),
@@ -114,7 +122,7 @@ def test_unknown_host_is_treated_as_configured(answer: Answer, auto: Trust) -> N
 
 def test_map_is_read_at_once_for_a_new_node(clock: Any) -> None:
     """However recent the former one is; but not twice in a second for a host that isn't in it."""
-    more = {"tmap": {**NODES["tmap"], "t5": {"public_net": {"direct_url": "http://10.0.0.5:51081"}}}}  # type: ignore[dict-item]
+    more = {"tmap": {**NODES["tmap"], "t6": {"public_net": {"direct_url": "http://10.0.0.5:51081"}}}}  # type: ignore[dict-item]
     cluster, proxy = Cluster("http://aistore"), Proxy(SMAP, SMAP, (200, json.dumps(more).encode()))
     assert trust(cluster, "http://node-2:51083", proxy) is Trust.CREDENTIALS
     for _ in range(3):

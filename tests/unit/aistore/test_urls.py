@@ -10,7 +10,7 @@ from callback_sdk.errors import ConfigurationError
 
 def test_url_of_a_server_is_parsed() -> None:
     """With its port."""
-    url = server_url("https://authn:52001", "AuthN", "http://authn:52001")
+    url = server_url("https://authn:52001", "AuthN", "http://authn:52001", "AIS_AUTHN_URL")
     assert (url.scheme, url.host, url.port) == ("https", "authn", 52001)
 
 
@@ -18,5 +18,5 @@ def test_url_of_a_server_is_parsed() -> None:
 def test_anything_else_is_an_error_with_an_example(text: str) -> None:
     """And with the name of the server."""
     with pytest.raises(ConfigurationError, match="AuthN's endpoint is not a URL") as caught:
-        server_url(text, "AuthN", "http://authn:52001")
-    assert "http://authn:52001" in caught.value.hint
+        server_url(text, "AuthN", "http://authn:52001", "AIS_AUTHN_URL")
+    assert "http://authn:52001, as argument or AIS_AUTHN_URL" in caught.value.hint
