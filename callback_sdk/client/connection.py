@@ -33,7 +33,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
-from callback_sdk.transport.proxies import check_proxy, is_direct
+from callback_sdk.transport.proxies import check_proxy, is_direct, proxy_credentials
 
 JSON = "application/json"
 
@@ -251,7 +251,8 @@ class ServiceConnection:
     def _hidden(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
         """Return all strings to remove from errors of a request, including its token, which may have been replaced."""
         sent = () if token is None else (token.reveal(),)
-        return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal()))
+        for_proxy = proxy_credentials(self._place).reveal()
+        return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal(), *for_proxy))
 
     def _send(self, request: Request, token: Secret[str] | None) -> tuple[requests.Response, bytes]:
         failure: BaseException

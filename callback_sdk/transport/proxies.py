@@ -12,6 +12,7 @@ from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.hosts import Address, ip_literal, is_loopback, port_of
+from callback_sdk.transport.sockets import proxy_headers
 
 _CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 """Schemes of proxies that requests supports; SOCKS with the package PySocks."""
@@ -63,6 +64,14 @@ def check_proxy(url: SecretURL) -> None:
             f"The environment's proxy for {url} {problem}; nothing was sent.",
             hint=f"{_HINT}; or add the service's host to NO_PROXY.",
         )
+
+
+def proxy_credentials(url: SecretURL) -> Secret[tuple[str, ...]]:
+    """Return the credentials that are sent to the environment's proxy for a URL, which may quote them."""
+    if is_direct(url) or (named := _named_proxy(url)) is None:
+        return Secret(())
+    proxy, _ = _read(named, _CLIENT_KINDS)
+    return Secret(tuple(proxy_headers(proxy).reveal().values()))
 
 
 def is_direct(url: SecretURL) -> bool:

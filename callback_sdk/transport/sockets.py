@@ -49,7 +49,7 @@ class Connection:
 
     def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, deadline: float) -> None:
         self.absolute = proxy is not None and url.scheme == "http"
-        self.proxy_headers = _proxy_headers(proxy)
+        self.proxy_headers = proxy_headers(proxy)
         self.idle_since = 0.0
         self._url = url
         self._tunnelled = proxy is not None and url.scheme == "https"
@@ -230,7 +230,8 @@ def head(request_line: Secret[str], headers: Mapping[str, str]) -> bytes:
     return f"{text.reveal()}\r\n\r\n".encode("latin-1")
 
 
-def _proxy_headers(proxy: SecretURL | None) -> SecretFields:
+def proxy_headers(proxy: SecretURL | None) -> SecretFields:
+    """Return the header with the credentials in a proxy's URL, if it has any."""
     if proxy is None or not proxy.has_userinfo:
         return SecretFields({})
     return SecretFields({"Proxy-Authorization": f"Basic {_login(proxy)}"})

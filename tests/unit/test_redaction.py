@@ -21,7 +21,7 @@ from rich.traceback import Traceback
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.client.form import form_fields
-from callback_sdk.errors import CallbackSDKError, EncodingError, InvalidTargetError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError, InvalidTargetError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets import plan
@@ -213,6 +213,64 @@ def test_no_receipt_shows_a_credential_that_a_server_quotes(case: str) -> None:
         (receipt,) = writer.write(RESULT, *CASES[case](server.url))
     assert not leaks(str(receipt) + str(receipt.to_dict()))
     assert receipt.etag == "***"
+
+
+def quoting(name: str, status: str = "403 Forbidden") -> RawServer:
+    """Return a server that quotes a header of each request, and its second word decoded."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        head, _ = read_request(connection)
+        value = re.search(f"(?i){name}: (.*)", head.decode())[1].strip()  # type: ignore[index]
+        decoded = base64.b64decode(value.split()[1] + "===").decode("latin-1")
+        connection.sendall(answer(status, f"ETag: {value}", body=f"No {value}, {decoded}".encode()))
+
+    return RawServer(script)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden"])
+def test_credentials_for_a_proxy_are_hidden_in_its_responses(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They didn't come with the target."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    with quoting("proxy-authorization", status) as proxy, ResultsWriter(timeout=0.01) as writer:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", f"//{MARKER}1:{MARKER}2@"))
+        try:
+            said = str(writer.write(RESULT, "http://example.org/f", {"http": {"method": "PUT"}}))
+        except CallbackSDKError as error:
+            said = everything_printed(error)
+    assert "***" in said
+    assert not leaks(said)
+    assert base64.b64encode(f"{MARKER}1:{MARKER}2".encode()).decode() not in said
+
+
+@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden"])
+def test_token_of_a_cluster_is_hidden_in_its_responses(status: str) -> None:
+    """It is the operator's, and not the target's."""
+    with (
+        quoting("authorization", status) as cluster,
+        ResultsWriter(timeout=0.01, aistore_clusters={cluster.url: f"{MARKER}{MARKER}"}) as writer,
+    ):
+        try:
+            said = str(writer.write(RESULT, put_url(f"{cluster.url}/s3")))
+        except CallbackSDKError as error:
+            said = everything_printed(error)
+    assert "***" in said
+    assert not leaks(said)
+
+
+@pytest.mark.parametrize("place", ["{base}/{token}/k", "http://{token}.example.org/k", "{base}/b/k;{token}?x=1"])
+def test_redirect_that_quotes_a_credential_is_not_followed(place: str) -> None:
+    """Errors show host and path of the URL that responds."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        location = place.format(base=server.url, token=f"{MARKER}2".lower())
+        connection.sendall(answer("307 Temporary Redirect", f"Location: {location}"))
+
+    with RawServer(script) as server, ResultsWriter(timeout=0.01) as writer:
+        with pytest.raises(DeliveryError, match="redirected to") as caught:
+            writer.write(RESULT, put_url(server.url))
+        assert server.connections == 1
+    assert MARKER.lower() not in everything_printed(caught.value).lower()
 
 
 def test_result_that_cannot_be_encoded_shows_no_credential() -> None:

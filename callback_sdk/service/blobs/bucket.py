@@ -12,7 +12,7 @@ from typing import Any
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
 from callback_sdk.filesystem.files import remove
-from callback_sdk.redaction import strip_traceback
+from callback_sdk.redaction import strip_traceback, without_credentials_in_urls
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.signer.buckets import environment_region
 
@@ -200,4 +200,5 @@ def _new_client(timeouts: dict[str, Any]) -> Any:
         config = Config(signature_version="s3v4", **timeouts)
         return boto3.client("s3", region_name=environment_region(), config=config)
     except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(f"boto3 can't use S3: {error}.", hint="Check the AWS_... variables.") from None
+        problem = without_credentials_in_urls(str(error))
+        raise ConfigurationError(f"boto3 can't use S3: {problem}.", hint="Check the AWS_... variables.") from None

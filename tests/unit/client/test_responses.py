@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +25,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.redaction import Secret
 from tests.growth import assert_linear
-from tests.rawserver import RawServer, read_request
+from tests.rawserver import RawServer, answer, read_request
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
@@ -207,6 +209,25 @@ def test_a_password_that_is_not_ascii_is_not_repeated(clean_environment: Any) ->
     with answering(head.encode()) as url, pytest.raises(AuthenticationError) as caught:
         Client(url, username="anna", password="pässwörd", retries=0).get_task("42")
     assert (caught.value.request_id, caught.value.message) == ("***", "The service answered 401: Unknown: ***.")
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_proxy_that_quotes_its_password_is_redacted(clean_environment: pytest.MonkeyPatch, decoded: bool) -> None:
+    """In the reason phrase, and on a page."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        head, _ = read_request(connection)
+        value = re.search("(?i)proxy-authorization: (.*)", head.decode())[1].strip()  # type: ignore[index]
+        said = base64.b64decode(value.split()[1]).decode() if decoded else value
+        connection.sendall(answer(f"403 {said}", "Content-Type: text/html", body=f"<title>{said}</title>".encode()))
+
+    with RawServer(script) as proxy:
+        clean_environment.setenv("http_proxy", proxy.url.replace("//", "//anna-of-x:s3cr3t-word@"))
+        with Client("http://service.example.org", token="t" * 20) as client, pytest.raises(ServiceError) as caught:
+            client.get_algorithms()
+    assert "***" in str(caught.value)
+    for secret in ("anna-of-x", "s3cr3t-word", base64.b64encode(b"anna-of-x:s3cr3t-word").decode()):
+        assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize(
