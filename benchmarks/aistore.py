@@ -211,9 +211,10 @@ def main() -> None:
             times = in_turns(cases, chosen.rounds)
             what = f"{operation.__name__.upper()}, {name}"
             report.table(what, times, us=next(iter(clients)))
-            *ours, peer = times
-            for who in ours:
-                report.bar(f"CPU, {what}, {who}", times[who].median_cpu / times[peer].median_cpu, at_most=1.2)
+            *others, peer = times
+            for who in others:
+                bar = None if who.startswith("boto3") else 1.2
+                report.bar(f"CPU, {what}, {who}", times[who].median_cpu / times[peer].median_cpu, at_most=bar)
     report.end()
 
 
