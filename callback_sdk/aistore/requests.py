@@ -18,12 +18,10 @@ from callback_sdk.aistore.redirects import STATUSES, check_unknown, host_error, 
 from callback_sdk.aistore.token_files import is_jwt
 from callback_sdk.errors import RedirectError
 from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.targets.aistore import REFUSED
 from callback_sdk.text.spellings import without_secrets
 
 _log = logging.getLogger(__name__)
-
-_REFUSED = ("token expired", "token revoked", "invalid token")
-"""Messages of the S3 API, which answers 403 also to an invalid token."""
 
 _NOT_PERMITTED = "insufficient permissions"
 """Its message for a valid token without the permission."""
@@ -165,7 +163,7 @@ class RedirectFollower:
         message = str(error.get("Message"))
         if _NOT_PERMITTED in message:
             return False
-        if any(words in message for words in _REFUSED):
+        if any(words in message for words in REFUSED):
             return True
         # The response to HEAD has no message. The native API answers 401 to an invalid token, also where a permission
         # is missing.

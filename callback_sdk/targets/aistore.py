@@ -17,7 +17,7 @@ S3_PATH = "/s3"
 Origin = tuple[str, str, int]
 """Scheme, host and port of a proxy."""
 
-_REFUSED = (b"token expired", b"token revoked", b"invalid token")
+REFUSED = ("token expired", "token revoked", "invalid token")
 """Messages of the S3 API to a token that is at fault. The status is 403, as for a missing permission."""
 
 
@@ -69,4 +69,4 @@ def check_key(url: SecretURL) -> None:
 
 def refuses_token(status: int, body: bytes) -> bool:
     """Tell whether a response means that the token is at fault, and not that a permission is missing."""
-    return status == 401 or (status == 403 and any(words in body for words in _REFUSED))
+    return status == 401 or (status == 403 and any(words.encode() in body for words in REFUSED))

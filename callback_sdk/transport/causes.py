@@ -5,6 +5,7 @@ A hint that depends on the store's words has the words of each store: they are i
 
 from __future__ import annotations
 
+from callback_sdk.targets.aistore import REFUSED
 from callback_sdk.transport.hints import Hint
 
 AGAIN = "Presign a new URL, and submit the task again with it."
@@ -134,7 +135,7 @@ AISTORE_TOKEN = Hint(
 AISTORE_REFUSED = Hint(
     "AIStore's AuthN doesn't accept the token any more: replace it. A login or a token file in aistore_clusters "
     "(CALLBACK_SDK_AISTORE_CLUSTERS) is renewed by itself.",
-    says=("token expired", "token revoked", "invalid token"),
+    says=REFUSED,
 )
 
 AISTORE_PERMISSION = Hint(

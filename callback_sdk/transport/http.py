@@ -205,7 +205,8 @@ class HTTPSender:
             return location
         raise DeliveryError(
             f"{url} redirected {problem}; the upload was not sent there.",
-            hint="Presign for the bucket's own region and host, or add the other host to the storage endpoints.",
+            hint="Presign for the bucket's own region and host, or add the other host to the storage endpoints. For "
+            "AIStore, name the cluster's proxy in aistore_clusters (CALLBACK_SDK_AISTORE_CLUSTERS).",
             url=str(url),
             status=response.status,
         )

@@ -289,7 +289,7 @@ def test_clients_of_other_services_are_not_changed() -> None:
 
 
 def test_without_help_aiohttp_follows_to_any_host() -> None:
-    """The reason for returning redirects: a session token would be disclosed."""
+    """The reason for returning redirects: a session token is disclosed otherwise."""
     with ObjectStore() as store, ObjectStore() as other, AIStore() as cluster:
         store.respond(307, headers={"Location": f"{other.endpoint_url}/x"})
 
@@ -300,3 +300,13 @@ def test_without_help_aiohttp_follows_to_any_host() -> None:
 
         asyncio.run(run())
         assert other.requests[0].headers["x-amz-security-token"] == "t0ken"
+        elsewhere = other.endpoint_url.replace("127.0.0.1", "localhost")
+        store.respond(307, headers={"Location": f"{elsewhere}/s3/b/k"})
+
+        async def run_ours() -> None:
+            async with plain(cluster, endpoint_url=f"{store.endpoint_url}/s3", aws_session_token="t0ken") as s3:
+                with pytest.raises(RedirectHostError):
+                    await aistore.follow_redirects(s3).get_object(Bucket="b", Key="k")
+
+        asyncio.run(run_ours())
+        assert len(other.requests) == 1
