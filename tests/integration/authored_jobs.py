@@ -67,6 +67,7 @@ def chatty(features, parameters, context):
     print("by print")  # noqa: T201
     logging.getLogger("jobs").info("by logging")
     subprocess.run([sys.executable, "-c", "print('by a child process')"], check=True)
+    ctypes.CDLL(None).puts(b"by a C library")
     end = parameters.get("end")
     if end == "raise":
         raise ValueError("raised")

@@ -15,9 +15,6 @@ _PIECE = 8 * 1024
 
 _SPACES = (b"\n", b"\r", b" ", b"\t")
 
-_MAX_TOKEN = 4 * 1024
-"""Bytes without whitespace after which an unfinished token is stored."""
-
 _FIRST_TOKEN = re.compile(rb"\S*")
 
 
@@ -41,8 +38,8 @@ class LiveOutput:
         """Store new output.
 
         Args:
-            final: Whether the run has ended. Until then, a token that may continue waits for its end: half of a signed
-                URL would not be recognized.
+            final: Whether the run has ended. Until then, a URL at the end waits for the rest: its second half would not
+                be recognized.
 
         Raises:
             StoreUnavailableError: The output can't be stored; the next call tries again.
@@ -88,7 +85,8 @@ def _first_token(data: bytes) -> int:
 
 
 def _unfinished(data: bytes) -> int:
-    """Return the position of the last token, or the end if the token is long and no URL."""
+    """Return the position of the last token if it may be the beginning of a URL with credentials, or the end."""
     position = 1 + max(data.rfind(space) for space in _SPACES)
-    is_long = len(data) - position > _MAX_TOKEN and b"://" not in data[position:]
-    return len(data) if is_long else position
+    token = data[position:]
+    # The separator itself must not be cut: a URL is recognized by it, with or without the scheme before it.
+    return position if b"://" in token or token.endswith((b":", b":/")) else len(data)

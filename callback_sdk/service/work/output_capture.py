@@ -23,6 +23,9 @@ _MAX_DISK_BYTES = 4 * 1024 * 1024
 _PUNCH_HOLE = 0x01 | 0x02
 """fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE."""
 
+_LINE_BUFFERED = 1
+"""setvbuf(3): _IOLBF of the C libraries of Linux."""
+
 _BLOCK = 4096
 
 _MAX_LINE = 1000
@@ -45,6 +48,9 @@ def prepare() -> None:
         # The stream may have been replaced.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    with suppress(ValueError):
+        # C libraries buffer whole blocks of what doesn't go to a terminal: a crash would lose them.
+        _LIBC.setvbuf(ctypes.c_void_p.in_dll(_LIBC, "stdout"), None, _LINE_BUFFERED, ctypes.c_size_t(0))
     with suppress(Exception):
         faulthandler.enable()
     logging.basicConfig(

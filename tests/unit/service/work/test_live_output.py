@@ -79,16 +79,30 @@ def test_half_a_url_waits_for_its_end(output: LiveOutput, path: Path, kept: Kept
     assert kept.text == b"PUT "
     add(path, b"nature=topsecret and more")
     output.update()
-    assert kept.text == b"PUT https://b.s3.amazonaws.com/k?*** and "
-    output.update(final=True)
     assert kept.text == b"PUT https://b.s3.amazonaws.com/k?*** and more"
+    add(path, b" https://h/")
+    output.update(final=True)
+    assert kept.text == b"PUT https://b.s3.amazonaws.com/k?*** and more https://h/"
 
 
-def test_a_line_of_dots_is_shown_while_it_grows(output: LiveOutput, path: Path, kept: Kept) -> None:
-    """A long token that is no URL isn't a credential."""
-    add(path, b"." * 5000)
+def test_a_line_is_shown_while_it_grows(output: LiveOutput, path: Path, kept: Kept) -> None:
+    """Such as the dots of a progress indicator."""
+    for _ in range(3):
+        add(path, b".")
+        output.update()
+    assert kept.text == b"..."
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_no_part_of_a_credential_is_stored(output: LiveOutput, path: Path, kept: Kept, cut: int) -> None:
+    """Wherever the run pauses."""
+    line = b"from postgresql://me:topsecret@db/x to https://h/?sig=topsecret ended"
+    add(path, line[:cut])
     output.update()
-    assert kept.text == b"." * 5000
+    assert b"top" not in kept.text
+    add(path, line[cut:])
+    output.update()
+    assert kept.text == b"from postgresql://me:***@db/x to https://h/?*** ended"
 
 
 def test_what_is_printed_too_fast_is_skipped(output: LiveOutput, path: Path, kept: Kept) -> None:
