@@ -59,7 +59,17 @@ def read_targets(where: str, *, webhook: bool = False) -> list[Secret[Any]]:
         raise CallbackParamError(
             "There is no target in what was given.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
         )
-    return [Secret((item.reveal(), {"webhook": True})) for item in items] if webhook else items
+    return list(map(_as_webhook, items)) if webhook else items
+
+
+def _as_webhook(item: Secret[Any]) -> Secret[Any]:
+    """Return a target with `webhook` in its parameter."""
+    from callback_sdk.redaction import Secret
+
+    pair = item if isinstance(item.reveal(), list) and len(item.reveal()) == 2 else Secret([item.reveal(), None])
+    own = Secret({} if pair.reveal()[1] is None else pair.reveal()[1])
+    # A parameter of another type is an error of its own.
+    return Secret((pair.reveal()[0], {**own.reveal(), "webhook": True})) if isinstance(own.reveal(), dict) else pair
 
 
 def _read(where: str) -> Secret[str]:

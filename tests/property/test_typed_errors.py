@@ -279,7 +279,7 @@ def _json(value: Any) -> str:
 
 @few
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("command", ["check", "send", "submit"])
+@pytest.mark.parametrize("command", ["check", "check --webhook", "send", "submit"])
 @given(text=json_texts)
 def test_target_files_of_commands(
     monkeypatch: pytest.MonkeyPatch, command: str, tmp_path_factory: pytest.TempPathFactory, text: str
@@ -293,6 +293,7 @@ def test_target_files_of_commands(
     data.write_text('{"a": [1]}')
     arguments = {
         "check": ["check", "--no-resolve", str(path)],
+        "check --webhook": ["check", "--no-resolve", "--webhook", str(path)],
         "send": ["send", "--timeout", "1ms", "--job-id", "1", str(data), str(path)],
         "submit": ["submit", "a", str(data), "--callbacks-file", str(path), "--url", "http://127.0.0.1:9/api/v2"],
     }

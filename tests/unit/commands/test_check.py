@@ -168,7 +168,13 @@ def test_webhook_that_looks_signed_is_asked_for(run: Run) -> None:
     code, (shown,) = facts(run, url)
     assert code == 1
     assert 'add "webhook": true to its callback_param' in shown["problem"]
-    for target, options in ((url, ("--webhook",)), (json.dumps({"url": url, "param": {"webhook": True}}), ())):
+    for target, options in (
+        (url, ("--webhook",)),
+        (json.dumps({"url": url, "param": {"webhook": True}}), ()),
+        (json.dumps({"url": url, "param": {"run": 1}}), ("--webhook",)),
+        (json.dumps([[url, {"run": 1}]]), ("--webhook",)),
+        (json.dumps([[url, None]]), ("--webhook",)),
+    ):
         code, (shown,) = facts(run, target, *options)
         assert (code, shown["kind"], shown["problem"]) == (0, "webhook", None)
     code, (shown,) = facts(run, BARE, "--webhook")
