@@ -131,7 +131,12 @@ def _check_endpoint(url: SecretURL) -> None:
         )
     # Names of accounts have no hyphen ("Read access to data in the secondary region", Azure Storage redundancy).
     if "".join(_account_in_path(url) or labels[:1]).endswith("-secondary"):
-        raise wrong_operation(url, AZURE, "is at the secondary endpoint of its account, which is read-only")
+        raise wrong_operation(
+            url,
+            AZURE,
+            "is at the secondary endpoint of its account, which is read-only",
+            hint="Use its primary endpoint: leave -secondary out.",
+        )
 
 
 def _account_in_path(url: SecretURL) -> list[str]:

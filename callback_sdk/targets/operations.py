@@ -234,11 +234,11 @@ def check_endpoint(url: SecretURL, family: Family, *, form: bool = False) -> Non
         raise wrong_operation(url, family, f"is at {problem}")
 
 
-def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperationError:
+def wrong_operation(url: SecretURL, family: Family, problem: str, *, hint: str | None = None) -> WrongOperationError:
     """Return the error for a URL that is not the upload of one complete object."""
     return WrongOperationError(
         f"{url} {problem}; it is not for the upload of a complete object, and nothing was sent.",
-        hint=family.hint,
+        hint=hint or family.hint,
         url=str(url),
     )
 
