@@ -297,7 +297,7 @@ def test_azure_url_has_to_be_at_the_primary_endpoint(place: str, is_primary: boo
     if is_primary:
         assert target(f"{place}/c/k?{SAS}").kind == "azure-blob"
     else:
-        with pytest.raises(WrongOperationError, match="secondary endpoint.* leave -secondary out"):
+        with pytest.raises(WrongOperationError, match=r"secondary endpoint.* leave -secondary out"):
             target(f"{place}/c/k?{SAS}")
 
 
