@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -117,9 +118,11 @@ def failing(error: errors.DeliveryError) -> None:
 registry = Registry()
 
 
-@registry.algorithm("mean", version="1.0.0", timeout=timedelta(minutes=10), memory_limit=10**9)
+@registry.algorithm("mean", version="1.0.0", timeout=timedelta(minutes=10), memory_limit=10**9, max_runs=1)
 def mean(features: Any, parameters: dict[str, Any], context: JobContext) -> dict[str, float]:
     assert_type(context.attempt, int)
+    assert_type(context.stopping, bool)
+    assert_type(context.directory, Path)
     context.report_progress(0.5, "half")
     context.report_progress("half")  # type: ignore[arg-type]
     return {"predictions": 1.0}
