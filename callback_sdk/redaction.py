@@ -282,7 +282,10 @@ class SecretURL(Secret[str]):
 
 
 def without_credentials_in_urls(text: str) -> str:
-    """Return a text of a library or of a user whose URLs are shown as `SecretURL` shows them, mistyped ones too."""
+    """Return a text of a library or of a user whose URLs are shown as `SecretURL` shows them, mistyped ones too.
+
+    It hides more than `text.free_text`, which leaves ordinary queries in the output of algorithms readable.
+    """
     return _WORD.sub(_shown_word, text)
 
 

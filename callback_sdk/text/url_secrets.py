@@ -28,6 +28,7 @@ _KNOWN = (
     ("celonis.com", re.compile(r"/(.+)")),
     ("integromat.com", re.compile(r"/(.+)")),
     ("ifttt.com", re.compile(r".*/key/([^/]+)")),
+    ("airtable.com", re.compile(r"/workflows/v1/genericWebhook/(.+)")),
     ("vercel.com", re.compile(r"/v1/integrations/deploy/[^/]+/([^/]+)")),
     ("netlify.com", re.compile(r"/build_hooks/([^/]+)")),
     ("pagerduty.com", re.compile(r"/integration/([^/]+)")),
@@ -163,8 +164,8 @@ def _tokens(path: str) -> Iterator[Span]:
 
 def _is_name(text: str) -> bool:
     """Return whether a text names a credential, as `access_token` does."""
-    name = text.lower().rstrip("s")
-    return name in _NAMES or name.endswith(_ENDINGS)
+    names = text.lower(), text.lower().removesuffix("s")
+    return any(name in _NAMES or name.endswith(_ENDINGS) for name in names)
 
 
 def _logins(path: str) -> Iterator[Span]:
