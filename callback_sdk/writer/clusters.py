@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, strip_traceback
 from callback_sdk.targets.aistore import origin_of, parse_cluster, refuses_token
@@ -15,7 +16,6 @@ from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport import connect
-from callback_sdk.transport.allowlist import AllowedNetwork
 from callback_sdk.transport.connect import Addresses
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.response import Response
@@ -55,6 +55,9 @@ class ClusterGuard:
 
     def __init__(self, stores: StorageProviders, guard: AddressGuard) -> None:
         self._stores = stores
+        with no_fork:
+            from callback_sdk.transport.allowlist import AllowedNetwork
+
         local = any(is_loopback(host) for _, host, _ in stores.clusters)
         networks = map(AllowedNetwork.parse, (*_PRIVATE, *(_LOOPBACK if local else ())))
         self._nodes = evolve(guard, allow_networks=(*guard.allow_networks, *networks))
