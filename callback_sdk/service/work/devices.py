@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError
@@ -17,8 +19,16 @@ from callback_sdk.filesystem.files import PRIVATE, create_directory
 from callback_sdk.filesystem.locks import try_lock
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
+_log = logging.getLogger(__name__)
+
+_KILL_TIMEOUT = 5.0
+"""Maximum seconds until killed programs have ended."""
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable with the devices that CUDA shows to a process (CUDA C++ Programming Guide)."""
+
+_FILES = "_CALLBACK_SDK_DEVICE_LOCKS"
+"""Environment variable with the files of a lease."""
 
 _PAUSE = 0.1
 """Mean seconds between attempts to lease devices that an earlier process still has."""
@@ -29,20 +39,23 @@ class DeviceLease:
     """Devices that one process and its descendants have.
 
     The lease is a lock on a file for each device (flock(2)), which belongs to all processes that inherited its
-    descriptor. So it outlives a service that was killed, until the last of them has ended.
+    descriptor. So it outlives a service that was killed, until the last of them has ended. Programs that they start
+    don't inherit it, because Python closes descriptors there, but the names of the files in their environment.
 
     Attributes:
         devices: Ids of the devices.
+        files: The locked files.
         descriptors: Descriptors to pass to the process.
     """
 
     devices: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of the process."""
-        return {VISIBLE: ",".join(self.devices)}
+        return {VISIBLE: ",".join(self.devices), _FILES: os.pathsep.join(self.files)}
 
     def release(self) -> None:
         """Give the devices back. Processes that inherited the lease keep it until they end."""
@@ -84,21 +97,45 @@ class DevicePool:
 
     def _try_lease(self) -> DeviceLease | None:
         leased: dict[str, int] = {}
+        files: list[str] = []
         if self.count:
             create_directory(self.folder)
         for device in self.devices:
             if len(leased) == self.count:
                 break
-            descriptor = os.open(self.folder / quote(device, safe=""), os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
+            file = self.folder.absolute() / quote(device, safe="")
+            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
             if try_lock(descriptor):
                 leased[device] = descriptor
+                files.append(str(file))
             else:
                 os.close(descriptor)
-        lease = DeviceLease(tuple(leased), tuple(leased.values()))
+        lease = DeviceLease(tuple(leased), tuple(files), tuple(leased.values()))
         if len(leased) == self.count:
+            _end_leftover_programs(files)
             return lease
         lease.release()
         return None
+
+
+def _end_leftover_programs(files: Sequence[str]) -> None:
+    """Kill the programs that runs of a killed service have started on these devices, as an orderly end would have."""
+    wanted = set(files)
+    found = [process for process in psutil.process_iter() if wanted & set(_files_of(process))] if wanted else []
+    for process in found:
+        _log.warning("The program with pid %d is left over from a killed run on a device; killing it.", process.pid)
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(found, timeout=_KILL_TIMEOUT)
+
+
+def _files_of(process: psutil.Process) -> Sequence[str]:
+    try:
+        text: str = process.environ().get(_FILES, "")
+    except (psutil.Error, OSError):
+        # It has ended, or belongs to another user.
+        return ()
+    return text.split(os.pathsep)
 
 
 def algorithms_with_devices(registry: Iterable[Sequence[AlgorithmVersion]]) -> dict[str, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from callback_sdk.errors import ConfigurationError
@@ -38,7 +40,7 @@ def test_each_device_is_leased_once(lease: Lease) -> None:
     """Until it is released."""
     first, second = lease(), lease()
     assert (first.devices, second.devices) == (("0",), ("GPU-1/2",))
-    assert second.variables == {"CUDA_VISIBLE_DEVICES": "GPU-1/2"}
+    assert second.variables["CUDA_VISIBLE_DEVICES"] == "GPU-1/2"
     assert lease() is None
     first.release()
     assert lease().devices == ("0",)
@@ -55,7 +57,7 @@ def test_several_devices_are_leased_together_or_not_at_all(lease: Lease) -> None
 
 def test_no_device_is_visible_without_a_lease(lease: Lease, tmp_path: Path) -> None:
     """Other algorithms would use the device of a run."""
-    assert lease(0).variables == {"CUDA_VISIBLE_DEVICES": ""}
+    assert lease(0).variables["CUDA_VISIBLE_DEVICES"] == ""
     assert not (tmp_path / "devices").exists()
 
 
@@ -69,6 +71,25 @@ def test_a_process_keeps_its_devices_until_it_ends(lease: Lease) -> None:
         process.kill()
         process.wait()
     wait_until(lambda: lease(2))
+
+
+def test_leftover_programs_of_a_killed_run_are_ended(lease: Lease) -> None:
+    """Python closes the descriptors of programs that an algorithm starts, and these may outlive a killed service."""
+    held, other = lease(), lease()
+    command = [sys.executable, "-c", "input()"]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **one.variables}, start_new_session=True)
+        for one in (held, other)
+    ]
+    try:
+        held.release()
+        assert lease().devices == held.devices
+        assert not psutil.pid_exists(processes[0].pid)
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def registry(**devices: int) -> Registry:
