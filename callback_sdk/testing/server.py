@@ -274,7 +274,8 @@ class _ListeningServer(ThreadingHTTPServer):
         self.server_close()
         for connection in tuple(self.connections):
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                # That of an `SSLSocket` removes its TLS object, which the connection's own thread may be using.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Handle a connection, in its thread."""
