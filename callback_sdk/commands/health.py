@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,14 +34,17 @@ def health(
     """
     config = settings()
     port = port or config.metrics_port or config.port
-    status, error = _request_readiness(config.host, port)
+    status, answer = _request_readiness(config.host, port)
     if status != 200:
-        raise ServiceConnectionError(f"Not ready: {error}", status=status)
+        raise ServiceConnectionError(f"Not ready: {answer.get('error', 'no reason given.')}", status=status)
     print_line("Ready.")
+    for worker in answer.get("workers", ()):
+        problem = f": {worker['problem']}" if worker["problem"] else "."
+        print_line(f"{worker['name']} is {worker['status']}{problem}")
 
 
-def _request_readiness(host: str, port: int) -> tuple[int, str]:
-    """Request `/readyz`, and return the status and the error."""
+def _request_readiness(host: str, port: int) -> tuple[int, dict[str, Any]]:
+    """Request `/readyz`, and return the status and the JSON object of the response."""
     if not port:
         raise ConfigurationError("No port is configured.", hint="Give --port, or set CALLBACK_SDK_PORT.")
     # A server that listens on all addresses is requested at the loopback address. http.client uses no proxy.
@@ -58,11 +61,12 @@ def _request_readiness(host: str, port: int) -> tuple[int, str]:
         ) from None
     finally:
         connection.close()
-    return answer.status, _reason(body)
+    return answer.status, _members(body)
 
 
-def _reason(body: bytes) -> str:
+def _members(body: bytes) -> dict[str, Any]:
     try:
-        return str(json.loads(body).get("error", "no reason given."))
-    except (ValueError, AttributeError):
-        return "no reason given."
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}

@@ -63,7 +63,7 @@ def run(
     """
     # Imported here, so that --help is fast.
     from callback_sdk.service.algorithms import features as tables
-    from callback_sdk.service.algorithms.registry import load
+    from callback_sdk.service.algorithms.versions import Algorithms
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
@@ -75,11 +75,17 @@ def run(
     if model is not None:
         # Checked now, so that a wrong path fails before the training.
         model.open("rb").close()
-    found = load(registry).get(algorithm, version)
-    limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
     format_ = tables.sniff(features)
     tables.check(features, format_)
+    given = _parameters(parameters)
     with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
+        child = ChildProcess(
+            registry, algorithms=(algorithm,), pass_env=config.pass_env, stop_timeout=config.stop_timeout
+        )
+        stack.callback(child.close)
+        found = Algorithms(child.describe().versions).get(algorithm, version)
+        default = default_limit(config.memory_limit, config.processes or default_processes())
+        limit = limit_of(found.memory_limit, default)
         folder = Path(name)
         spec = RunSpec(
             registry=registry,
@@ -89,7 +95,7 @@ def run(
             job_id="local",
             attempt=1,
             evaluate=not no_evaluate,
-            parameters=_parameters(parameters),
+            parameters=given,
             features=features.absolute(),
             features_format=format_,
             results=folder / "results",
@@ -103,8 +109,6 @@ def run(
             memory_limit=limit.size,
         )
         spec.directory.mkdir()
-        child = ChildProcess(registry, pass_env=config.pass_env, stop_timeout=config.stop_timeout)
-        stack.callback(child.close)
         stop = StopSignal()
         with _progress_shown(found, spec.progress), _stopped_by_ctrl_c(partial(stop.request, CANCEL)):
             outcome = child.run(spec, timeout=found.timeout, stop=stop)

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -207,18 +207,25 @@ def worker(
     --host is the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if
     a setting is wrong, and 75 if the worker could not start within the startup timeout.
     """
-    from callback_sdk.service.algorithms.registry import load
+    from callback_sdk.service.algorithms.versions import Algorithms
     from callback_sdk.service.engines.celery import needed
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.health import open_health
     from callback_sdk.service.supervision.supervisor import WorkerSupervisor
-    from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
+    from callback_sdk.service.work import isolation
+    from callback_sdk.service.work.devices import DevicePool, algorithms_with_devices, devices_per_run
+    from callback_sdk.service.work.process import ChildProcess
     from callback_sdk.service.worker import chosen
 
     _begin(config)
     # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
-    found = load(registry)
+    isolation.start_tracker(config.pass_env)
+    # No device is leased for the import.
+    hidden = DevicePool(folder=config.data_dir, devices=config.devices, count=0) if config.devices else None
+    with closing(ChildProcess(registry, algorithms=algorithm or (), pass_env=config.pass_env, devices=hidden)) as child:
+        described = child.describe()
+    found = Algorithms(described.versions)
     names = chosen(found, algorithm or ())
     needed_devices = algorithms_with_devices(map(found.versions, names))
     devices = devices_per_run(needed_devices, config.devices)
@@ -233,7 +240,7 @@ def worker(
             environment={**os.environ, **given, **(health.variables if health else {})},
             shutdown_timeout=config.shutdown_timeout,
             stop_timeout=config.stop_timeout,
-            startup_timeout=config.startup_timeout,
+            startup_timeout=sum((timeout for _, timeout in described.setups), config.startup_timeout),
         )
         if health is not None:
             health.watched = supervisor

@@ -8,7 +8,7 @@ import platform
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,12 @@ from attrs import define, field
 from callback_sdk.aistore.sources import token_sources
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
-from callback_sdk.service.algorithms.registry import Registry, load
+from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import TEMPORARY_PREFIX, Scratch
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit
-from callback_sdk.service.work import isolation
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.devices import DevicePool
 from callback_sdk.service.work.heartbeat import Heartbeat
@@ -160,12 +159,32 @@ class RunConfig:
             device_locks=data / "devices",
         )
 
+    def new_child(self, registry_name: str, algorithms: Sequence[str] = (), devices: int = 0) -> ChildProcess:
+        """Return a child process for runs, which starts when it is prepared.
+
+        Args:
+            registry_name: Module and variable of the registry.
+            algorithms: Names of the algorithms that it runs; all if empty.
+            devices: Number of devices that it leases.
+        """
+        pool = DevicePool(folder=self.device_locks, devices=self.devices, count=devices)
+        return ChildProcess(
+            registry_name,
+            algorithms=algorithms,
+            pass_env=self.pass_env,
+            max_retained_bytes=self.memory_limit.max_retained_bytes,
+            stop_timeout=self.stop_timeout,
+            max_runs=self.max_runs or math.inf,
+            devices=pool if self.devices else None,
+        )
+
 
 @define(frozen=True, kw_only=True)
 class Runtime:
     """Components that services and workers share.
 
     Attributes:
+        registry: What is known of the algorithms, without their functions.
         registry_name: Module and variable of the registry, which child processes import.
         runs: Settings of the child processes that run algorithms.
         scratch: Files of requests and runs, in the data directory.
@@ -174,7 +193,7 @@ class Runtime:
         wakeup: Set to make the dispatcher of this process check the store at once.
     """
 
-    registry: Registry
+    registry: Algorithms
     registry_name: str
     runs: RunConfig = field(factory=RunConfig)
     cipher: CredentialCipher
@@ -186,21 +205,9 @@ class Runtime:
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
-    def new_child(self, devices: int = 0) -> ChildProcess:
-        """Return a child process for runs, which starts with the first run.
-
-        Args:
-            devices: Number of devices that it leases.
-        """
-        pool = DevicePool(folder=self.runs.device_locks, devices=self.runs.devices, count=devices)
-        return ChildProcess(
-            self.registry_name,
-            pass_env=self.runs.pass_env,
-            max_retained_bytes=self.runs.memory_limit.max_retained_bytes,
-            stop_timeout=self.runs.stop_timeout,
-            max_runs=self.runs.max_runs or math.inf,
-            devices=pool if self.runs.devices else None,
-        )
+    def new_child(self, algorithms: Sequence[str] = (), devices: int = 0) -> ChildProcess:
+        """Return a child process for runs; see `RunConfig.new_child`."""
+        return self.runs.new_child(self.registry_name, algorithms, devices)
 
 
 @define(frozen=True, kw_only=True)
@@ -216,6 +223,7 @@ class WorkerRuntime:
 @contextlib.contextmanager
 def open_runtime(
     registry_name: str,
+    registry: Algorithms,
     storage: StorageLocations,
     delivery: DeliveryConfig,
     runs: RunConfig,
@@ -226,6 +234,7 @@ def open_runtime(
 
     Args:
         registry_name: Module and variable of the registry.
+        registry: What is known of the algorithms.
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
         runs: Settings of the child processes that run algorithms.
@@ -235,9 +244,6 @@ def open_runtime(
         ConfigurationError: A setting is invalid, or the database needs an upgrade.
         StoreUnavailableError: The database can't be reached.
     """
-    # Before the registry, because the modules that it imports may start threads.
-    isolation.start_tracker(runs.pass_env)
-    registry = load(registry_name)
     with contextlib.ExitStack() as stack:
         cipher = storage.cipher()
         database = open_database(storage.database_url())

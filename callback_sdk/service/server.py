@@ -17,7 +17,6 @@ from attrs import evolve
 from callback_sdk.errors import ConfigurationError, needs_extra
 from callback_sdk.filesystem.files import PRIVATE, remove, write_whole
 from callback_sdk.filesystem.locks import try_lock
-from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.files import make_data_folder
 from callback_sdk.service.loading import garbage_ignored
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
@@ -63,6 +62,7 @@ def serve(
         import uvicorn
 
         from callback_sdk.service.access.users import ensure_first_user
+        from callback_sdk.service.algorithms.versions import Algorithms
         from callback_sdk.service.api import ServiceLimits, create_app
         from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
         from callback_sdk.service.core import TaskService
@@ -81,15 +81,18 @@ def serve(
     with contextlib.ExitStack() as stack:
         # Before anything is created: a start that fails because of a wrong registry or port leaves no files behind.
         isolation.start_tracker(config.pass_env)
-        load(registry)
+        slots = config.processes or default_processes()
+        # In a child process: this one needs no more than names, limits and schemas. No device is leased for that.
+        runs = RunConfig.of(config, slots, config.data_dir)
+        with contextlib.closing(runs.new_child(registry)) as child:
+            algorithms = Algorithms(child.describe().versions)
         listener = stack.enter_context(bound(config.host, config.port, listening))
         address = _address(listener, config.host)
         delivery = evolve(delivery, public_url=delivery.public_url or address)
         folder = stack.enter_context(locked(config.data_dir))
         storage = StorageLocations.of(config, folder)
-        slots = config.processes or default_processes()
         runs = RunConfig.of(config, slots, folder)
-        runtime = stack.enter_context(open_runtime(registry, storage, delivery, runs, lease=config.lease))
+        runtime = stack.enter_context(open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease))
         ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(
             instance=_instance(folder), processes=slots, shutdown_timeout=config.shutdown_timeout, broker=config.broker

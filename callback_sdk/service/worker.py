@@ -16,10 +16,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
+from attrs import define
+
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.algorithms.registry import Registry
+from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.engines import BrokerRefusedError
 from callback_sdk.service.engines.celery import (
     DELIVER,
@@ -47,10 +49,11 @@ from callback_sdk.service.supervision.reports import Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
 from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
 from callback_sdk.service.supervision.threads import ThreadError
+from callback_sdk.service.work import isolation
 from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, StopSignal
+from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
 from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
@@ -114,11 +117,14 @@ def work(
         EngineError: The broker can't be reached.
     """
     die_with_parent(parent)
+    isolation.start_tracker(runs.pass_env)
     with (
-        open_runtime(registry, storage, delivery, runs, lease=lease) as runtime,
+        contextlib.closing(runs.new_child(registry, algorithms)) as importing,
+        open_runtime(registry, _described(importing, role), storage, delivery, runs, lease=lease) as runtime,
         open_worker(runtime, worker_name()) as worker_runtime,
         contextlib.ExitStack() as stack,
     ):
+        child, stop_preparing = importing, StopSignal()
         app = make_app(broker)
         messages = MessageCounter(THREADS if role == SEND else 1)
         if role == SEND:
@@ -128,14 +134,23 @@ def work(
             names, devices = _share(role, runtime, chosen(runtime.registry, algorithms))
             queues = [queue_name(name) for name in names]
             pool, concurrency = "solo", 1
-            _register_run(app, worker_runtime.runner, stack.enter_context(_child(runtime, devices)), messages)
+            if set(names) != set(algorithms):
+                # Its process must have these devices, and call the setups of these algorithms only.
+                child.close()
+                child = stack.enter_context(contextlib.closing(runs.new_child(registry, names, devices)))
+            _register_run(app, worker_runtime.runner, _Preparation(child, stop_preparing, reporter), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
         stopped = stack.enter_context(
             _watch_consumer(runtime, worker_runtime, queues, messages, reporter, stall_timeout)
         )
-        with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime)):
+        if role != SEND:
+            # Before the subscription: what this process can't run goes to other workers.
+            reporter.note("setup", "it is loading the algorithms.")
+            child.prepare(stop_preparing)
+            reporter.note("setup", None)
+        with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime, stop_preparing)):
             worker = app.Worker(
                 pool=pool,
                 concurrency=concurrency,
@@ -155,8 +170,9 @@ def work(
         return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
 
 
-def _stop_work(worker_runtime: WorkerRuntime) -> None:
+def _stop_work(worker_runtime: WorkerRuntime, stop_preparing: StopSignal) -> None:
     """Interrupt the running task, and release tasks with results that wait for blob storage."""
+    stop_preparing.request(SHUTDOWN)
     worker_runtime.heartbeat.stop_runs(SHUTDOWN)
     # Not in a signal handler: this writes to the database, and the interrupted code may be in the middle of a write.
     threading.Thread(target=worker_runtime.uploads.release_all, name="release-uploads", daemon=True).start()
@@ -276,7 +292,7 @@ def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:
     os._exit(EXIT_STALLED)
 
 
-def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
+def chosen(registry: Algorithms, algorithms: Sequence[str]) -> list[str]:
     """Return the algorithms of which a worker runs tasks.
 
     Raises:
@@ -299,16 +315,36 @@ def _share(role: str, runtime: Runtime, names: Sequence[str]) -> tuple[list[str]
     return [name for name in names if name not in needed], 0
 
 
-@contextlib.contextmanager
-def _child(runtime: Runtime, devices: int) -> Iterator[ChildProcess]:
-    child = runtime.new_child(devices)
-    try:
-        yield child
-    finally:
-        child.close()
+def _described(child: ChildProcess, role: str) -> Algorithms:
+    """Return what is known of the algorithms; nothing for a process that doesn't run them."""
+    return Algorithms(() if role == SEND else child.describe().versions)
 
 
-def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageCounter) -> None:
+@define(frozen=True)
+class _Preparation:
+    """Prepares the child process for the next task, while this process takes none."""
+
+    child: ChildProcess
+    stop: StopSignal
+    reporter: Reporter
+
+    def complete(self) -> None:
+        """Prepare the child. If that fails, end this process, whose next start tries again."""
+        from celery.worker import state
+
+        if self.child.is_prepared:
+            return
+        self.reporter.note("setup", "it is loading the algorithms.")
+        try:
+            self.child.prepare(self.stop)
+        except SetupError as error:
+            self.reporter.fail(str(error), permanent=False)
+            state.should_stop = EXIT_UNAVAILABLE
+        else:
+            self.reporter.note("setup", None)
+
+
+def _register_run(app: Any, runner: Any, preparation: _Preparation, messages: MessageCounter) -> None:
     from kombu.asynchronous import get_event_loop
 
     outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
@@ -318,13 +354,14 @@ def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageC
         stop: StopSignal = StopSignal()
         with messages.handling(_queue_of(self.request)):
             try:
-                runner.run(job_id, child, stop)
+                runner.run(job_id, preparation.child, stop)
             except StoreUnavailableError as error:
                 # The dispatcher dispatches the task again. The pause delays the next ids, which could not be claimed
                 # either.
                 time.sleep(retry_pause(outage.failed(error), max_pause=_MAX_PAUSE))
             else:
                 outage.recovered()
+            preparation.complete()
         loop = get_event_loop()
         if loop is not None:
             # Kombu acknowledges the message after it has waited up to a second for the next one, and the broker sends

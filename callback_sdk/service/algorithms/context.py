@@ -32,6 +32,7 @@ class JobContext:
         export_new_version: Whether the task asks the training to save a new version.
         directory: Temporary directory of the run, which `tempfile` uses too. It is removed after the run, however it
             ends.
+        state: What the setup of the algorithm or of the registry returned in this process; None without one.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class JobContext:
         model_output: Path | None = None,
         directory: Path | None = None,
         stop_file: Path | None = None,
+        state: Any = None,
     ) -> None:
         self.job_id = job_id
+        self.state = state
         self.attempt = attempt
         self.evaluate = evaluate
         self.model_path = model_path

@@ -13,6 +13,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Progress
 from callback_sdk.service.algorithms.completion import complete
 from callback_sdk.service.algorithms.context import JobContext
+from callback_sdk.service.algorithms.setup import check_setup
 from callback_sdk.service.algorithms.signature import INPUTS, Signature, described
 
 _METHODS = ("predict", "run")
@@ -36,35 +37,30 @@ class Predictor:
         self._class: type[Any] = registered if isinstance(registered, type) else type(registered)
         self.method = next((name for name in _METHODS if _defines(self._class, name)), "")
         self._object: Any = None
-        self._is_set_up = False
         if not self.method:
             raise ConfigurationError(f"{described(registered)!r} has no method predict.", hint=_HINT)
         if isinstance(registered, type):
-            self._check_arguments(registered, f"The class {described(registered)!r}")
+            check_setup(registered, f"The class {described(registered)!r}")
         if hasattr(self._class, "setup"):
-            self._check_arguments(_bound(self._class, "setup"), f"{described(registered)}.setup")
+            check_setup(_bound(self._class, "setup"), f"The method {described(registered)}.setup")
 
     def unbound(self) -> Callable[..., Any]:
         """Return the method with the arguments of its callers, for its signature only."""
         return _bound(self._class, self.method)
 
+    def set_up(self) -> None:
+        """Create this process's object, and call its `setup`."""
+        created = self._registered() if isinstance(self._registered, type) else self._registered
+        if hasattr(created, "setup"):
+            complete(created.setup(), lambda _: None)
+        self._object = created
+
     def bound(self) -> Callable[..., Any]:
-        """Return the method of this process's object, which is created and set up before the first call."""
-        if not self._is_set_up:
-            self._object = self._registered() if isinstance(self._registered, type) else self._registered
-            if hasattr(self._object, "setup"):
-                complete(self._object.setup(), lambda _: None)
-            self._is_set_up = True
+        """Return the method of this process's object, which is set up before the first call."""
+        if self._object is None:
+            self.set_up()
         function: Callable[..., Any] = getattr(self._object, self.method)
         return function
-
-    def _check_arguments(self, function: Callable[..., Any], what: str) -> None:
-        try:
-            inspect.signature(function).bind()
-        except ValueError:
-            pass  # Classes of C have no signature.
-        except TypeError as error:
-            raise ConfigurationError(f"{what} can't be called without arguments: {error}.", hint=_HINT) from None
 
 
 @define(frozen=True, kw_only=True)
@@ -74,10 +70,12 @@ class RegisteredFunction:
     Attributes:
         find: Returns the function to call.
         signature: Its arguments.
+        set_up: Prepares the object of a class; None for a function.
     """
 
     find: Callable[[], Callable[..., Any]] = field(repr=False)
     signature: Signature
+    set_up: Callable[[], None] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, registered: Any, names: tuple[str, ...], names_of_types: Mapping[str, Any]) -> RegisteredFunction:
@@ -94,7 +92,8 @@ class RegisteredFunction:
         if names == INPUTS and (isinstance(registered, type) or not callable(registered)):
             predictor = Predictor(registered)
             known = {**names_of_types, **vars(type(registered) if not isinstance(registered, type) else registered)}
-            return cls(find=predictor.bound, signature=Signature.of(predictor.unbound(), names, known))
+            signature = Signature.of(predictor.unbound(), names, known)
+            return cls(find=predictor.bound, signature=signature, set_up=predictor.set_up)
         if not callable(registered):
             raise ConfigurationError(f"{registered!r:.200} can't be called.", hint=_HINT)
         return cls(find=lambda: registered, signature=Signature.of(registered, names, names_of_types))

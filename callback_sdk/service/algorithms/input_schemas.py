@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, ParametersError, sentence
+from callback_sdk.documents.decoding import decode
+from callback_sdk.documents.values import encode
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    EncodingError,
+    FeaturesError,
+    ParametersError,
+    sentence,
+)
 from callback_sdk.service.algorithms import column_types
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
@@ -228,7 +237,14 @@ def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, An
             f"The schema of {what} of {name!r} is of type {schema['type']!r}.",
             hint='Give a schema of type "object", with properties.',
         )
-    return {"type": "object", **schema}
+    try:
+        # A plain copy, which is sent to other processes.
+        copy: Mapping[str, Any] = decode(encode({"type": "object", **schema}, path="schema", only_finite=True).data)
+    except EncodingError as error:
+        raise ConfigurationError(
+            f"The schema of {what} of {name!r} can't be represented in JSON: {error.message}", hint=error.hint
+        ) from None
+    return copy
 
 
 def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str) -> list[Any]:
@@ -294,6 +310,8 @@ def _value(schema: Any, shared: Mapping[str, Any], depth: int) -> Any:
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         return _members(schema, shared, depth - 1)
+    if kind == "string":
+        return "x" * min(schema.get("minLength", 0), _MAX_LENGTH)
     return schema.get("minimum", _EXAMPLES.get(str(kind)))
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from attrs import evolve
 
-from callback_sdk.documents.decoding import decode
-from callback_sdk.documents.values import encode
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, sentence
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
+from callback_sdk.service.algorithms.registration import NAME, check_devices, check_names, copied_templates, graph_file
+from callback_sdk.service.algorithms.setup import SETUP_TIMEOUT, Setup
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
-from callback_sdk.service.algorithms.versions import TEMPLATES, Algorithms, AlgorithmVersion, similar
+from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion, similar
 from callback_sdk.text.tracebacks import user_traceback
 from callback_sdk.types import SupportsArrowSchema
 
@@ -40,13 +39,6 @@ R = TypeVar("R")
 S = TypeVar("S", bound="SupportsPredict")
 T = TypeVar("T")
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-_MAX_DEVICES = 1024
-"""Maximum number of devices of a run."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
 
 class RegisteredAlgorithm(Generic[P, R]):
     """A registered function. It can still be called, and its decorators register evaluations, monitors and training.
@@ -56,14 +48,18 @@ class RegisteredAlgorithm(Generic[P, R]):
         registry: The registry that contains it.
         name: The algorithm's name.
         version: Name of the version.
+        setup_timeout: Maximum duration of its setup.
     """
 
-    def __init__(self, function: Callable[P, R], registry: Registry, name: str, version: str) -> None:
+    def __init__(
+        self, function: Callable[P, R], registry: Registry, name: str, version: str, setup_timeout: timedelta
+    ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
         self._registry = registry
         self._name = name
         self._version = version
+        self._setup_timeout = setup_timeout
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
@@ -87,6 +83,17 @@ class RegisteredAlgorithm(Generic[P, R]):
             ConfigurationError: The name is invalid, or the algorithm already has a monitor of this name.
         """
         return self._registry.monitor(self._name, name, version=self._version)
+
+    def setup(self, function: F) -> F:
+        """Register the decorated function as the setup of this algorithm; see `Registry.setup`.
+
+        What it returns is `context.state` of this algorithm's runs, in place of what the registry's setup returns.
+
+        Raises:
+            ConfigurationError: The function can't be called without arguments, or the algorithm has a setup already.
+        """
+        self._registry._add_setup(self._name, self._version, function, self._setup_timeout)
+        return function
 
     def fit(self, function: F) -> F:
         """Register the decorated function as the training of the algorithm; see `Registry.fit`.
@@ -133,6 +140,8 @@ class Registry(Algorithms):
     def __init__(self) -> None:
         super().__init__()
         self._functions: dict[tuple[str, str], AlgorithmFunctions] = {}
+        self._setup: Setup | None = None
+        self._setups: dict[tuple[str, str], Setup] = {}
 
     def algorithm(
         self,
@@ -148,6 +157,7 @@ class Registry(Algorithms):
         graphs: Mapping[str, Path | str] | None = None,
         features: Mapping[str, Any] | SupportsArrowSchema | None = None,
         parameters: Mapping[str, Any] | None = None,
+        setup_timeout: Duration = SETUP_TIMEOUT,
     ) -> AlgorithmDecorator:
         """Register the decorated function as an algorithm.
 
@@ -183,18 +193,22 @@ class Registry(Algorithms):
                 which validates whole columns and is faster for large tables. The input template and the graph
                 `"schema"` are made from it. By default it comes from the annotations.
             parameters: A JSON Schema of the parameters; by default it comes from the annotations.
+            setup_timeout: Maximum duration of the setup of a class, or of the algorithm.
 
         Raises:
             ConfigurationError: The name or version has other characters or exists already, the timeout, the memory
                 limit or `max_runs` is not positive, a template can't be represented in JSON, a graph is not a PNG file,
                 a schema is invalid, or the function can't be called with features and parameters.
         """
-        _check(name, version, memory_limit, max_runs)
-        _check_devices(name, devices)
+        check_names(name, version, memory_limit, max_runs)
+        check_devices(name, devices)
+        # Plain text, which is sent to other processes, in place of members of an enumeration.
+        name, version = str.__str__(name), str.__str__(version)
         limit = to_timedelta(f"The timeout of {name!r}", timeout)
+        time_of_setup = to_timedelta(f"The setup_timeout of {name!r}", setup_timeout)
         table, settings = declare_features(name, features), declare_parameters(name, parameters)
-        shown = _templates(name, templates or {})
-        pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
+        shown = copied_templates(name, templates or {})
+        pictures = {kind: graph_file(name, Path(path)) for kind, path in (graphs or {}).items()}
 
         def register(function: Any) -> Any:
             if version in self._algorithms.get(name, ()):
@@ -207,6 +221,8 @@ class Registry(Algorithms):
             found = RegisteredFunction.of(plain, INPUTS, caller_names())
             of_columns, of_parameters = found.signature.schemas()
             self._functions[name, version] = AlgorithmFunctions(predict=found)
+            if found.set_up is not None:
+                self._add_setup(name, version, found.set_up, time_of_setup)
             self._algorithms.setdefault(name, {})[version] = AlgorithmVersion(
                 name=name,
                 version=version,
@@ -214,7 +230,7 @@ class Registry(Algorithms):
                 memory_limit=memory_limit,
                 max_runs=max_runs,
                 devices=devices,
-                description=_first_line(plain) if description is None else description,
+                description=_first_line(plain) if description is None else str(description),
                 templates=shown,
                 graphs=pictures,
                 features=table or declare_features(name, of_columns),
@@ -223,9 +239,68 @@ class Registry(Algorithms):
             if isinstance(function, type) or not callable(function):
                 # Returned as it is: a class has subclasses and instances, which can be pickled under its own name only.
                 return function
-            return RegisteredAlgorithm(function, self, name, version)
+            return RegisteredAlgorithm(function, self, name, version, time_of_setup)
 
         return register
+
+    @overload
+    def setup(self, function: F) -> F: ...
+    @overload
+    def setup(self, *, timeout: Duration = SETUP_TIMEOUT) -> Callable[[F], F]: ...
+    def setup(self, function: Any = None, *, timeout: Duration = SETUP_TIMEOUT) -> Any:
+        """Register the decorated function as the setup of all algorithms.
+
+        Each worker process calls it once at its start, before its first task and outside of any run's timeout. What it
+        returns is `context.state` of all runs of the process::
+
+            @registry.setup
+            def load():
+                return Model.load("model.bin")
+
+        If it fails, the process takes no tasks, and tries again in a new process.
+
+        Args:
+            function: The function, without arguments; it may be asynchronous.
+            timeout: Maximum duration.
+
+        Raises:
+            ConfigurationError: The function can't be called without arguments, or the registry has a setup already.
+        """
+        limit = to_timedelta("The timeout of the setup", timeout)
+
+        def register(function: F) -> F:
+            if self._setup is not None:
+                raise ConfigurationError(
+                    "The registry already has a setup.", hint="Register one setup, and one for each algorithm."
+                )
+            self._setup = Setup("the registry", function, limit)
+            return function
+
+        return register if function is None else register(function)
+
+    def _add_setup(self, name: str, version: str, function: Callable[[], Any], timeout: timedelta) -> None:
+        if (name, version) in self._setups:
+            raise ConfigurationError(
+                f"Version {version!r} of {name!r} already has a setup.", hint="Register one setup for each version."
+            )
+        self._setups[name, version] = Setup(f"{name!r} {version}", function, timeout)
+
+    def setups(self, names: Collection[str] = ()) -> list[Setup]:
+        """Return the setups of a process, in the order in which it calls them.
+
+        Args:
+            names: Names of the algorithms that the process runs; all if empty.
+        """
+        own = [setup for (name, _), setup in self._setups.items() if not names or name in names]
+        return [*([self._setup] if self._setup else []), *own]
+
+    def state(self, algorithm: AlgorithmVersion) -> Any:
+        """Return `context.state` of an algorithm's runs: what its own setup returned, or the registry's."""
+        key = algorithm.name, algorithm.version
+        # The state of a class is its object.
+        own = self._setups.get(key) if self._functions[key].predict.set_up is None else None
+        found = own or self._setup
+        return None if found is None else found.state
 
     def fit(self, name: str, *, version: str | None = None) -> Callable[[F], F]:
         """Register the decorated function as the training of a registered algorithm.
@@ -298,7 +373,7 @@ class Registry(Algorithms):
         def register(function: F) -> F:
             current = self.get(name, version)
             known: tuple[str, ...] = getattr(current, kind)
-            if hook in known or not _NAME.fullmatch(hook):
+            if hook in known or not NAME.fullmatch(hook):
                 raise ConfigurationError(
                     f"{hook!r} can't be the name of one of the {kind} of {name!r}.",
                     hint="Use a new name of letters, digits, '.', '_' and '-'.",
@@ -384,59 +459,3 @@ def _import_error(module_name: str, error: Exception) -> ConfigurationError:
         f"Module {module_name!r} can't be imported: {type(error).__name__}.",
         hint=f"Fix its error, or install what it needs:\n{user_traceback(error).rstrip()}",
     )
-
-
-def _check(name: str, version: str, memory_limit: float | None, max_runs: int | None) -> None:
-    for what, text in (("name", name), ("version", version)):
-        if not isinstance(text, str) or not _NAME.fullmatch(text):
-            raise ConfigurationError(
-                f"{text!r} can't be an algorithm's {what}.",
-                hint="Use letters, digits, '.', '_' and '-', at most 128.",
-            )
-    if name == "tasks":
-        raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
-    # "not (… > 0)" instead of "<= 0" rejects NaN too, because every comparison with NaN is false.
-    if memory_limit is not None and not (isinstance(memory_limit, (int, float)) and memory_limit > 0):
-        raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
-    if max_runs is not None and not (type(max_runs) is int and max_runs > 0):
-        raise ConfigurationError(
-            f"max_runs={max_runs!r} of {name!r} is not a whole number above 0.",
-            hint="Use 1 for a new process each time.",
-        )
-
-
-def _check_devices(name: str, devices: int) -> None:
-    if type(devices) is not int or not 0 <= devices <= _MAX_DEVICES:
-        raise ConfigurationError(
-            f"devices={devices!r:.100} of {name!r} is not a whole number from 0 to {_MAX_DEVICES}.",
-            hint="Give the number of devices of one run.",
-        )
-
-
-def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
-    copies = {}
-    for kind, template in templates.items():
-        if kind not in TEMPLATES:
-            raise ConfigurationError(
-                f"{kind!r} of {name!r} is not a kind of template.", hint=f"The kinds are {', '.join(TEMPLATES)}."
-            )
-        try:
-            copies[kind] = decode(encode(template, path=kind, only_finite=True).data)
-        except EncodingError as error:
-            raise ConfigurationError(
-                f"The template {kind!r} of {name!r} can't be represented in JSON: {error.message}", hint=error.hint
-            ) from None
-    return copies
-
-
-def _graph(name: str, path: Path) -> Path:
-    try:
-        with path.open("rb") as file:
-            is_png = file.read(len(_PNG)) == _PNG
-    except OSError as error:
-        raise ConfigurationError(
-            f"The graph {path} of {name!r} can't be read: {error.strerror}.", hint="Give the path of a PNG file."
-        ) from error
-    if not is_png:
-        raise ConfigurationError(f"The graph {path} of {name!r} is not a PNG file.", hint="Save the image as PNG.")
-    return path.absolute()

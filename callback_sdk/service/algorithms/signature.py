@@ -212,7 +212,7 @@ def _argument(parameter: inspect.Parameter, names: tuple[str, ...], what: str) -
     if isinstance(annotation, str):
         raise ConfigurationError(
             f"{what} is annotated with {annotation[:200]!r}, which is not defined where the algorithm is registered.",
-            hint="Import it at the top of the module, outside of `if TYPE_CHECKING:`.",
+            hint="Define it before the function, and import it outside of `if TYPE_CHECKING:`.",
         )
     return kinds.argument(name, Any if annotation is _EMPTY else annotation, parameter.default, what)
 

@@ -13,6 +13,7 @@ from callback_sdk.documents.document import encode
 from callback_sdk.models import PENDING
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.blobs import BlobStorage, results_name
+from callback_sdk.service.engines.preparation import WorkerState
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -61,6 +62,11 @@ def _version(name: str, description: str) -> dict[str, Any]:
         "features_format": ["parquet", "json"],
         "output_format": "json",
     }
+
+
+def show_worker(worker: WorkerState) -> dict[str, Any]:
+    """Return the JSON of a worker."""
+    return {"name": worker.name, "status": worker.status, "problem": worker.problem}
 
 
 def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:

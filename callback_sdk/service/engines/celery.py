@@ -19,6 +19,7 @@ from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.service.engines.engine import Capacity
 from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError
 from callback_sdk.service.engines.options import EngineOptions
+from callback_sdk.service.engines.preparation import WorkerState
 from callback_sdk.service.runtime import Runtime
 
 RUN = "callback_sdk.run"
@@ -291,6 +292,10 @@ class CeleryEngine:
 
     def cancel(self, job_id: str) -> None:
         """Do nothing: the worker that has the claim checks it every second."""
+
+    def workers(self) -> Sequence[WorkerState]:
+        """Return none: each worker reports its own state; see `WorkerHealth`."""
+        return ()
 
     def check(self) -> None:
         """Connect to the broker once; see `Engine.check`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from callback_sdk.service.engines.engine import Capacity, Engine
+from callback_sdk.service.engines.preparation import WorkerState
 
 
 class CombinedEngine:
@@ -49,6 +50,10 @@ class CombinedEngine:
     def cancel(self, job_id: str) -> None:
         """Stop the run of a task."""
         self._each(lambda engine: engine.cancel(job_id))
+
+    def workers(self) -> Sequence[WorkerState]:
+        """Return the states of all workers; see `Engine.workers`."""
+        return [worker for _, engine in self._engines for worker in engine.workers()]
 
     def check(self) -> None:
         """Check that the engines work; see `Engine.check`."""

@@ -13,7 +13,9 @@ from functools import partial
 
 from callback_sdk.service.engines.combined import CombinedEngine
 from callback_sdk.service.engines.engine import Capacity, Engine
+from callback_sdk.service.engines.errors import EngineError
 from callback_sdk.service.engines.options import EngineOptions
+from callback_sdk.service.engines.preparation import READY, Preparation, WorkerState
 from callback_sdk.service.runtime import Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
@@ -52,10 +54,11 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
         _log.warning("Requeued %d tasks that were running when the service stopped.", len(lost))
     with open_worker(runtime, worker) as work:
 
-        def engine(processes: int, devices: int = 0) -> EmbeddedEngine:
+        def engine(processes: int, algorithms: Sequence[str] = (), devices: int = 0) -> EmbeddedEngine:
             return EmbeddedEngine(
                 work,
-                new_child=partial(runtime.new_child, devices),
+                name="device-worker" if devices else "worker",
+                new_child=partial(runtime.new_child, algorithms, devices),
                 processes=processes,
                 shutdown_timeout=options.shutdown_timeout,
                 stop_timeout=runtime.runs.stop_timeout,
@@ -67,8 +70,8 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
             yield engine(options.processes)
             return
         others = [name for name in runtime.registry if name not in needed]
-        engines = [(list(needed), engine(len(runtime.runs.devices) // devices, devices))]
-        yield CombinedEngine([*engines, *([(others, engine(options.processes))] if others else [])])
+        engines = [(list(needed), engine(len(runtime.runs.devices) // devices, list(needed), devices))]
+        yield CombinedEngine([*engines, *([(others, engine(options.processes, others))] if others else [])])
 
 
 class EmbeddedEngine:
@@ -76,6 +79,7 @@ class EmbeddedEngine:
 
     Args:
         work: Runs tasks and makes delivery attempts.
+        name: Start of the workers' names.
         new_child: Returns a child process for runs.
         processes: Number of concurrent runs.
         shutdown_timeout: Shutdown timeout of running tasks.
@@ -90,6 +94,7 @@ class EmbeddedEngine:
         self,
         work: WorkerRuntime,
         *,
+        name: str = "worker",
         new_child: Callable[[], ChildProcess],
         processes: int,
         shutdown_timeout: timedelta,
@@ -114,9 +119,14 @@ class EmbeddedEngine:
         self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._claim_outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
-        self._threads = [
-            SupervisedThread(self._work, name=f"worker-{number}", stopping=self._stopping)
+        self._stop_preparing = StopSignal()
+        self._preparations = [
+            Preparation(f"{name}-{number}", stopping=self._stopping, stop=self._stop_preparing, changed=ended)
             for number in range(processes)
+        ]
+        self._threads = [
+            SupervisedThread(partial(self._work, one), name=one.state.name, stopping=self._stopping)
+            for one in self._preparations
         ]
         self._finishers = [
             SupervisedThread(self._save, name=f"saver-{number}", stopping=self._stopping) for number in range(processes)
@@ -130,7 +140,9 @@ class EmbeddedEngine:
     def capacities(self) -> Sequence[Capacity]:
         """Return the free slots of the queue; see `Engine.capacities`."""
         with self._lock:
-            free = 0 if self._closed else (1 + _QUEUED_PER_CHILD) * len(self._threads) - len(self._stops)
+            # What no worker can take stays queued in the store, in the order of its priority.
+            ready = sum(one.state.status == READY for one in self._preparations)
+            free = 0 if self._closed else max(0, (1 + _QUEUED_PER_CHILD) * ready - len(self._stops))
         return [Capacity(limit=free)]
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
@@ -156,18 +168,38 @@ class EmbeddedEngine:
         if stop is not None:
             stop.request(CANCEL)
 
+    def workers(self) -> Sequence[WorkerState]:
+        """Return the states of the workers; see `Engine.workers`."""
+        return [one.state for one in self._preparations]
+
     def check(self) -> None:
-        """Check that its threads run; see `Engine.check`."""
+        """Check that its threads run, and that a worker can take tasks; see `Engine.check`."""
         for thread in (*self._threads, *self._finishers):
             thread.check()
         self._heartbeat.check()
         self._uploads.check()
+        self._check_workers()
+
+    def _check_workers(self) -> None:
+        """Raise an error if no worker can take tasks.
+
+        A process that is replaced, and loads for a while, is no reason: tasks are accepted meanwhile.
+        """
+        states = self.workers()
+        if any(one.is_available for one in states):
+            return
+        problems = list(dict.fromkeys(one.problem for one in states if one.problem))
+        raise EngineError(
+            " ".join(["No worker is ready:", *(problems or ["they are loading the algorithms."])]),
+            hint="Accepted tasks stay queued until one is.",
+        )
 
     def close(self) -> None:
         """Wait for running tasks until the shutdown timeout, stop and requeue the others, and stop the threads."""
         with self._lock:
             self._closed = True
         self._stopping.set()
+        self._stop_preparing.request(SHUTDOWN)
         for _ in self._threads:
             self._queue.put(None)
         self._drop_queued()
@@ -210,10 +242,10 @@ class EmbeddedEngine:
         for _ in range(ends):
             self._queue.put(None)
 
-    def _work(self) -> None:
+    def _work(self, preparation: Preparation) -> None:
         child = self._new_child()
         try:
-            while (job_id := self._queue.get()) is not None:
+            while preparation.complete(child) and (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)
         finally:
             child.close()

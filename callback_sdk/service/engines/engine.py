@@ -7,6 +7,8 @@ from typing import Protocol
 
 from attrs import define
 
+from callback_sdk.service.engines.preparation import WorkerState
+
 
 @define(frozen=True, kw_only=True)
 class Capacity:
@@ -54,6 +56,10 @@ class Engine(Protocol):
 
     def cancel(self, job_id: str) -> None:
         """Stop the run of a task that has ended in the store. Optional: the heartbeat of its worker notices it too."""
+        ...
+
+    def workers(self) -> Sequence[WorkerState]:
+        """Return the states of the workers in this process."""
         ...
 
     def check(self) -> None:

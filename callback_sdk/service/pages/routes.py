@@ -258,7 +258,8 @@ async def health(request: Request) -> Response:
     except CallbackSDKError as error:
         problem = str(error)
     figures = {} if problem else await run_in_threadpool(_statistics, _app_state(request))
-    return render(request, "health.html", problem=problem, figures=figures)
+    workers = _app_state(request).task_service.engine.workers()
+    return render(request, "health.html", problem=problem, figures=figures, processes=workers)
 
 
 def _statistics(state: AppState) -> dict[str, Any]:

@@ -32,11 +32,9 @@ from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.files import is_full
-from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture
-from callback_sdk.service.work.process_state import ProcessState
-from callback_sdk.service.work.random_state import RandomState
+from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture, startup
+from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.text.tracebacks import user_traceback
 
 _log = logging.getLogger(__name__)
@@ -58,12 +56,6 @@ _RETRY = 2.0
 
 SHOWN = ("predictions", "evaluations", "monitors")
 """Members of the results that the REST API returns separately."""
-
-_MAX_ERROR = 2000
-"""Maximum characters of an algorithm's error."""
-
-_initial_states: list[ProcessState] = []
-"""The state of this process after the import of the registry, to which it returns after each run."""
 
 
 @define(frozen=True, kw_only=True)
@@ -179,23 +171,6 @@ def watch(parent: int) -> None:
     os._exit(1)
 
 
-def warm_up(registry: str) -> tuple[int, str]:
-    """Import the registry before the first run, so that the import doesn't count towards the run's timeout.
-
-    Returns:
-        The pid, and the error or an empty text.
-    """
-    random_state = RandomState()
-    try:
-        _registry(registry)
-    except BaseException as error:  # noqa: BLE001 - the parent may be unable to unpickle it
-        # Of an error in the module, without its traceback: the text is shown to users.
-        return os.getpid(), _describe(error.__cause__ or error)
-    random_state.complete()
-    _initial_states.append(ProcessState(random_state))
-    return os.getpid(), ""
-
-
 def run(spec: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Any exception is returned as text."""
     before = set(threading.enumerate())
@@ -206,8 +181,7 @@ def run(spec: RunSpec) -> RunResult:
             # The traceback is a part of the captured output.
             append(result.trace)
     threads = [*leftover_threads.of_run(before), *event_loop.unfinished()]
-    unrestored = _initial_states[-1].restore() if _initial_states else []
-    return evolve(result, threads=threads, unrestored=unrestored)
+    return evolve(result, threads=threads, unrestored=startup.restore())
 
 
 @contextlib.contextmanager
@@ -232,15 +206,10 @@ def _run(spec: RunSpec) -> RunResult:
     try:
         spans, nulls_written = _write_results(spec, _call_in_this_process(spec))
     except EncodingError as error:
-        return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
+        return RunResult(error=clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
-        return RunResult(error=_describe(error), trace=_clean(user_traceback(error), max_length=None))
+        return RunResult(error=describe(error), trace=clean(user_traceback(error), max_length=None))
     return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulls_written=nulls_written)
-
-
-@functools.lru_cache(maxsize=1)
-def _registry(name: str) -> Registry:
-    return load(name)
 
 
 def _call_in_this_process(spec: RunSpec) -> dict[Any, Any]:
@@ -266,7 +235,7 @@ def _call_in_this_process(spec: RunSpec) -> dict[Any, Any]:
 
 
 def _call(spec: RunSpec) -> dict[Any, Any]:
-    registry = _registry(spec.registry)
+    registry = startup.registry(spec.registry)
     algorithm = registry.get(spec.algorithm, spec.version)
     functions = registry.functions(algorithm)
     context = JobContext(
@@ -279,6 +248,7 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
         model_output=spec.model_output,
         directory=spec.directory,
         stop_file=spec.stop,
+        state=registry.state(algorithm),
     )
     features = Features(spec.features, spec.features_format, max_bytes=spec.memory_limit)
     if spec.kind == "fit":
@@ -291,7 +261,7 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
 def _report(path: Path, fraction: float | None, message: str) -> None:
     # A file written atomically: a kill in the middle of a write to a pipe would block the reader. An algorithm must
     # not fail because its progress can't be written.
-    state = {"fraction": fraction, "message": _clean(message)}
+    state = {"fraction": fraction, "message": clean(message)}
     with contextlib.suppress(OSError):
         write_whole(path, [orjson.dumps(state)], durable=False)
 
@@ -350,17 +320,3 @@ def _join_members(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], li
         position = start + sum(map(len, part.parts))
         spans[name] = [start, position]
     return spans, [*parts, b"}"]
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - the exception's __str__ may raise
-        text = "(str() of the error fails)"
-    name = type(error).__name__
-    return _clean(f"{name}: {text}" if text else name)
-
-
-def _clean(text: str, *, max_length: int | None = _MAX_ERROR) -> str:
-    """Truncate a text, and replace lone surrogates."""
-    return text[:max_length].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from callback_sdk.text.free_text import without_credentials
+
 TAIL_BYTES = 64 * 1024
 """Maximum stored bytes: the last ones."""
 
@@ -124,7 +126,7 @@ def log_lines(pipe: int) -> None:
                 began, count = time.monotonic(), 0
             count += 1
             if count <= _LINES:
-                text = line.decode(errors="replace").rstrip("\r\n")
+                text = without_credentials(line.decode(errors="replace").rstrip("\r\n"))
                 _log.info("The process of the algorithms printed outside a run: %s", text)
             elif count == _LINES + 1:
                 _log.warning("The process of the algorithms prints more outside a run. It is dropped for a minute.")

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
 from functools import partial
@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 from attrs import define
 
-from callback_sdk.errors import MissingExtraError
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, sentence
 from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
-from callback_sdk.service.work import child, isolation
+from callback_sdk.service.work import child, isolation, startup
 from callback_sdk.service.work.devices import DeviceLease, DevicePool
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
@@ -42,6 +42,9 @@ STOP_TIMEOUT = timedelta(seconds=5)
 
 _MAX_LIST = 200
 """Maximum logged characters of what a run has left."""
+
+_FINISH_TIMEOUT = timedelta(minutes=1)
+"""Timeout for the record of the child's state."""
 
 CANCEL = "cancel"
 SHUTDOWN = "shutdown"
@@ -91,6 +94,35 @@ class Outcome:
         return f"The algorithm returned no result: {self.crash}." if self.crash else "The algorithm returned no result."
 
 
+@define(frozen=True, kw_only=True)
+class _Baseline:
+    """A child that is prepared for tasks.
+
+    Attributes:
+        memory: Its memory, in bytes.
+        children: Pids of the processes that its setups have started.
+    """
+
+    memory: int
+    children: set[int]
+
+
+class _StoppedError(Exception):
+    """The preparation of a child was stopped."""
+
+
+class SetupError(CallbackSDKError):
+    """A child process can't be prepared for tasks: the import of its registry or a setup failed.
+
+    Attributes:
+        setting: Message and hint if the registry itself is wrong, so that another start would fail the same way.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", setting: tuple[str, str] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.setting = setting
+
+
 class ChildProcess:
     """A Pebble pool of one process. After a kill the whole pool is discarded, as its locks may be held.
 
@@ -99,6 +131,7 @@ class ChildProcess:
 
     Args:
         registry: Name of the registry, which the child imports.
+        algorithms: Names of the algorithms that the child runs, whose setups it calls; all if empty.
         pass_env: Further environment variables passed to the child; see `isolation`.
         max_retained_bytes: Bytes of memory that the child may retain from earlier runs; above that, a new child is
             started.
@@ -111,6 +144,7 @@ class ChildProcess:
         self,
         registry: str,
         *,
+        algorithms: Sequence[str] = (),
         pass_env: Iterable[str] = (),
         max_retained_bytes: float = math.inf,
         stop_timeout: timedelta = STOP_TIMEOUT,
@@ -118,6 +152,7 @@ class ChildProcess:
         devices: DevicePool | None = None,
     ) -> None:
         self._registry = registry
+        self._algorithms = tuple(algorithms)
         self._pass_env = tuple(pass_env)
         self._max_retained_bytes = max_retained_bytes
         self._stop_timeout = stop_timeout
@@ -129,6 +164,58 @@ class ChildProcess:
         self._pool: Any = None
         self._group: MemoryGroup | None = None
         self._pid = 0
+        self._imported: startup.ImportedRegistry | None = None
+        self._baseline: _Baseline | None = None
+
+    def describe(self) -> startup.ImportedRegistry:
+        """Let the child import the registry, and return what is registered.
+
+        Raises:
+            ConfigurationError: The registry doesn't exist, or a registration is invalid.
+            SetupError: The import failed.
+        """
+        try:
+            return self._imported or self._import(StopSignal())
+        except SetupError as error:
+            if error.setting is None:
+                raise
+            message, hint = error.setting
+        raise ConfigurationError(message, hint=hint)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the child can run a task at once."""
+        self._discard_unusable()
+        return self._baseline is not None
+
+    def prepare(self, stop: StopSignal) -> bool:
+        """Prepare the child for a task, unless it is prepared: import the registry, and call the setups.
+
+        Args:
+            stop: Stops the preparation.
+
+        Returns:
+            False if it was stopped.
+
+        Raises:
+            SetupError: The import or a setup failed.
+        """
+        if self.is_prepared:
+            return True
+        try:
+            imported = self._imported or self._import(stop)
+            for number, (name, timeout) in enumerate(imported.setups):
+                arguments = (self._registry, self._algorithms, number)
+                self._step(startup.set_up, arguments, timeout, stop, f"The setup of {name}")
+            self._step(startup.finish, (), _FINISH_TIMEOUT, stop, "The end of the setup")
+        except _StoppedError:
+            return False
+        except SetupError as error:
+            if error.setting is not None:
+                _log.error("%s %s", *error.setting)
+            raise
+        self._baseline = _Baseline(memory=retained_by(self._pid), children=_children(self._pid))
+        return True
 
     def run(
         self, task: child.RunSpec, *, timeout: timedelta, stop: StopSignal, max_runs: int | None = None
@@ -137,9 +224,12 @@ class ChildProcess:
 
         Args:
             task: The task.
-            timeout: The run's timeout, without the import of the registry.
+            timeout: The run's timeout, without the import of the registry and the setups.
             stop: Stops the run.
             max_runs: Maximum number of runs of a child that runs this task, if it is less than the default.
+
+        Raises:
+            SetupError: The child is not prepared, and its preparation failed.
         """
         if max_runs is not None and self._runs >= max_runs:
             self.close()
@@ -149,7 +239,7 @@ class ChildProcess:
             # Pebble's error if the idle child was killed from outside.
             outcome = Outcome(crash=f"its process could not be reached: {error}")
         reasons = _changes(outcome.result) if outcome.result is not None else []
-        if outcome.result is None or reasons or _has_children(self._pid) or self._runs >= self._max_runs:
+        if outcome.result is None or reasons or self._has_new_children() or self._runs >= self._max_runs:
             self.close()
         if reasons:
             _log.info(
@@ -163,6 +253,7 @@ class ChildProcess:
     def close(self) -> None:
         """Kill the child and its descendants."""
         pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
+        self._imported = self._baseline = None
         self._runs, self._max_runs = 0, self._default_max_runs
         if pid:
             # Descendants that called setsid(2) or setpgid(2) are no longer in the process group.
@@ -185,9 +276,8 @@ class ChildProcess:
             self._lease = None
 
     def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal, max_runs: int | None) -> Outcome:
-        ended = self._warm_up(stop)
-        if ended is not None:
-            return ended
+        if not self.prepare(stop):
+            return Outcome(stop_reason=stop.result())
         self._runs += 1
         self._max_runs = min(self._max_runs, max_runs or math.inf)
         if self._group is not None:
@@ -207,30 +297,55 @@ class ChildProcess:
             watch(self._stop_timeout, StopSignal())
         return ended
 
-    def _warm_up(self, stop: StopSignal) -> Outcome | None:
-        """Let the child import the registry if it hasn't yet; return None on success."""
+    def _discard_unusable(self) -> None:
         if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
-        elif self._pool is not None and (retained := retained_by(self._pid)) > self._max_retained_bytes:
-            _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
-            self.close()
-        if self._pool is not None:
-            return None
+        elif self._baseline is not None:
+            retained = retained_by(self._pid) - self._baseline.memory
+            if retained > self._max_retained_bytes:
+                _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
+                self.close()
+
+    def _has_new_children(self) -> bool:
+        return not _children(self._pid) <= (self._baseline.children if self._baseline else set())
+
+    def _import(self, stop: StopSignal) -> startup.ImportedRegistry:
         if self._devices is not None and self._lease is None:
             self._lease = self._devices.lease(stop.done)
             if self._lease is None:
-                return Outcome(stop_reason=stop.result())
-        warm = self._start()
-        ended = _wait(warm, _IMPORT_TIMEOUT, stop)
-        if ended is not None:
-            return Outcome(crash="the registry took too long to import") if ended.timed_out else ended
-        pid, error = warm.result()
-        if error:
-            return Outcome(crash=f"the registry can't be imported: {error}")
-        self._pid = pid
-        return None
+                raise _StoppedError
+        self._start()
+        arguments, what = (self._registry, self._algorithms), f"The import of {self._registry!r}"
+        imported: startup.ImportedRegistry = self._step(startup.import_registry, arguments, _IMPORT_TIMEOUT, stop, what)
+        self._pid, self._imported = imported.pid, imported
+        return imported
 
-    def _start(self) -> Future[tuple[int, str]]:
+    def _step(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], timeout: timedelta, stop: StopSignal, what: str
+    ) -> Any:
+        """Return the value of one step of the preparation. If it fails, the child is killed."""
+        try:
+            step = self._pool.schedule(function, args=arguments)
+            ended = _wait(step, timeout, stop, pid=self._pid)
+            if ended is None:
+                value = step.result()
+                if not isinstance(value, startup.StartFailure):
+                    return value
+                hint = "The service's log has the details."
+                raise SetupError(f"{what} failed: {sentence(value.reason)}", hint=hint, setting=value.setting)
+            if ended.stop_reason is not None:
+                raise _StoppedError
+            reason = f"took longer than {timeout}" if ended.timed_out else f"failed: {ended.crash}"
+            raise SetupError(f"{what} {reason}.", hint="See the service's log.")
+        except RuntimeError as error:
+            # Pebble's error if the idle child was killed from outside.
+            self.close()
+            raise SetupError(f"{what} failed: its process could not be reached: {error}.") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
         try:
             import pebble
         except ImportError:
@@ -248,8 +363,6 @@ class ChildProcess:
                 descriptors=self._lease.descriptors if self._lease is not None else (),
             ),
         )
-        warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
-        return warm
 
 
 def _changes(result: child.RunResult) -> list[str]:
@@ -308,13 +421,13 @@ def _descendants(pid: int) -> list[psutil.Process]:
     return found
 
 
-def _has_children(pid: int) -> bool:
+def _children(pid: int) -> set[int]:
     # Linux lists the children of each thread in /proc/PID/task/TID/children (proc(5)). psutil would read every process
     # of the machine, which takes milliseconds.
     if lists := list(Path(f"/proc/{pid}/task").glob("*/children")):
         with contextlib.suppress(OSError):
-            return any(path.read_bytes().strip() for path in lists)
-    return bool(_descendants(pid))
+            return {int(child) for path in lists for child in path.read_bytes().split()}
+    return {process.pid for process in _descendants(pid)}
 
 
 def _is_alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.parsing import FALSE_WORDS
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog, RunnableVersion, new_version
-from callback_sdk.service.algorithms.registry import Registry
+from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.blobs import (
     INLINE,
     BlobMissingError,
@@ -35,7 +35,7 @@ from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, SetupError, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 from callback_sdk.text.escaping import TRACEBACK
 
@@ -101,7 +101,7 @@ class Runner:
         heartbeat: Heartbeat,
         deliverer: Deliverer,
         uploads: PendingUploads,
-        registry: Registry,
+        registry: Algorithms,
         registry_name: str,
         memory_limit: MemoryLimit = NO_LIMIT,
     ) -> None:
@@ -192,7 +192,7 @@ class Runner:
                 ended = finish()
         except UnknownAlgorithmError as error:
             ended = self._finish_task(claim, RunOutcome(success=False, error=str(error)))
-        except (BlobStorageError, StoreUnavailableError, OSError) as error:
+        except (BlobStorageError, SetupError, StoreUnavailableError, OSError) as error:
             ended = self._postpone(claim, error)
         except Exception as error:  # noqa: BLE001 - whatever failed, the task must not stay claimed
             _log.exception("Task %s: run failed unexpectedly.", job_id, extra=_log_fields(claim))
@@ -330,7 +330,7 @@ class Runner:
         )
 
     def _postpone(
-        self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError
+        self, claim: Claim, error: BlobStorageError | SetupError | StoreUnavailableError | OSError
     ) -> DueDeliveries | None:
         """Release a task that this machine can't run now, and return its deliveries if the task ends here.
 

@@ -17,6 +17,7 @@ from callback_sdk.service.core import TaskService
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import EngineOptions, open_engine
 from callback_sdk.service.engines.embedded import EmbeddedEngine
+from callback_sdk.service.engines.errors import EngineError
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
@@ -102,4 +103,7 @@ def _problem(task_service: TaskService) -> str | None:
         task_service.check()
     except ThreadError as error:
         return str(error)
+    except EngineError:
+        # The only worker is loading the algorithms.
+        return None
     return None

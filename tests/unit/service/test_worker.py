@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from callback_sdk.service.engines.celery import RUN
 from callback_sdk.service.engines.stalls import MessageCounter
 from callback_sdk.service.supervision.reports import Reporter, Reports
 from callback_sdk.service.worker import _FatalErrors, _register_run, _silence_celery
+
+PREPARED: Any = SimpleNamespace(child=None, complete=lambda: None)
 
 
 class Runner:
@@ -42,7 +45,7 @@ def task_service() -> Iterator[Hub]:
 def test_the_loop_does_not_rest_before_a_task_is_acknowledged(task_service: Hub) -> None:
     """Kombu acknowledges in the loop's next round, and RabbitMQ sends no other task before that."""
     app, runner = Celery("test", set_as_current=False), Runner()
-    _register_run(app, runner, child=None, messages=MessageCounter(1))
+    _register_run(app, runner, preparation=PREPARED, messages=MessageCounter(1))
     resting = task_service.fire_timers(min_delay=1)
     app.tasks[RUN]("42")
     assert runner.ran == ["42"]
@@ -52,7 +55,7 @@ def test_the_loop_does_not_rest_before_a_task_is_acknowledged(task_service: Hub)
 def test_a_task_runs_without_an_event_loop() -> None:
     """Some transports of kombu have none."""
     app, runner = Celery("test", set_as_current=False), Runner()
-    _register_run(app, runner, child=None, messages=MessageCounter(1))
+    _register_run(app, runner, preparation=PREPARED, messages=MessageCounter(1))
     before = get_event_loop()
     set_event_loop(None)
     try:

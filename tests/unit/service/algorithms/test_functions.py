@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.errors import ConfigurationError, ParametersError
 from callback_sdk.service import Features, JobContext, Progress, Registry
 from callback_sdk.service.work import invocation
 
@@ -108,6 +109,68 @@ def test_registered_twice() -> None:
         return [2 * one for one in a]
 
     assert call(own, "first") == call(own, "second") == double([1, 2]) == [2, 4]
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """What `Input(...)` of Cog 0.23 returns."""
+
+    default: Any = None
+    description: str | None = None
+    ge: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    regex: str | None = None
+    choices: list[Any] | None = None
+
+
+FieldInfo.__module__ = "cog.input"
+TEXT = FieldInfo(description="Text to repeat.", min_length=1)
+TIMES, MODE, SEED = FieldInfo(default=1, ge=1, le=5), FieldInfo(default="a", choices=["a", "b"]), FieldInfo()
+
+
+class BaseRunner:
+    """The base class of Cog's, whose methods call each other."""
+
+    def setup(self, weights: Any = None) -> None: ...
+
+    def run(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+BaseRunner.__module__ = "cog.predictor"
+
+
+def test_predictors_of_cog() -> None:
+    """Unchanged, with `predict` or `run`; what `Input` says is part of the schema."""
+    own = Registry()
+
+    @own.algorithm("old")
+    class Predictor(BaseRunner):
+        def predict(self, text: str = TEXT, times: int = TIMES, mode: str = MODE, seed: int | None = SEED) -> Any:
+            return [text * times, mode, seed]
+
+    @own.algorithm("new")
+    class Runner(BaseRunner):
+        def setup(self, weights: Any = None) -> None:
+            self.weights = weights
+
+        async def run(self, n: int = TIMES) -> Any:
+            for number in range(n):
+                yield self.weights, number
+
+    assert call(own, "old", text="ab", times=2) == ["abab", "a", None]
+    assert call(own, "new", n=2) == [(None, 0), (None, 1)]
+    for parameters, words in [
+        ({}, "'text' is a required"),
+        ({"text": ""}, "text: "),
+        ({"text": "a", "mode": "c"}, "mode: "),
+    ]:
+        with pytest.raises(ParametersError, match=words):
+            call(own, "old", **parameters)
+    assert own.get("old").template("parameters") == b'{"text":"x","times":1,"mode":"a","seed":null}'
 
 
 class NoPredict:

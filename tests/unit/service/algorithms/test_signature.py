@@ -380,6 +380,34 @@ def test_wrapped_functions_have_their_own_signature() -> None:
     assert run(typed, {"a": [1]}, window={"start": 3}) == ["wrapped", 3]
 
 
+class Callable:
+    """An object that can be called, whose annotations are text."""
+
+    def __call__(self, window: Window, a: list[int]) -> Any:
+        return window.start
+
+
+def test_annotations_of_callable_objects_are_resolved() -> None:
+    """In the module of their class."""
+    assert run(Callable(), {"a": [1]}, window={"start": 3}) == 3
+    assert run(functools.partial(Callable(), window=Window(5)), {"a": [1]}) == 5
+
+
+def test_a_type_may_not_be_defined_after_the_function() -> None:
+    """Its name is unknown when the function is registered."""
+    registry = Registry()
+    with pytest.raises(ConfigurationError, match=r"Annotated\[Later, 1\]', which is not defined") as caught:
+
+        @registry.algorithm("x")
+        def typed(a: Annotated[Later, 1]) -> None: ...
+
+    assert "before the function" in caught.value.hint
+
+    @dataclass
+    class Later:
+        a: int
+
+
 def imported_for_checkers(share: Fraction) -> None: ...
 
 

@@ -43,7 +43,7 @@ def train(features, parameters, context):
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the child find this module's registry."""
-    monkeypatch.setattr(child, "_registry", lambda name: registry)
+    monkeypatch.setattr(child.startup, "registry", lambda name: registry)
 
 
 def run_spec(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: Any) -> child.RunSpec:
