@@ -98,7 +98,7 @@ class BOSPut(Target):
     """A signed URL of BOS."""
 
     kind = "bos-put"
-    identifiers = Identifiers("x-bce-*", tokens={"authorization": re.compile(f"{_START}[0-9]/.*", re.DOTALL)})
+    identifiers = Identifiers("x-bce-*", tokens={"authorization": re.compile("(?s)bce-auth-v[0-9]/.*")})
     accepts = frozenset({200})
 
     signed: frozenset[str]

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from callback_sdk.commands.app import app
 from callback_sdk.config import settings
+from callback_sdk.config.aistore import AIStoreConfig
 from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.definition import Setting
 from callback_sdk.config.reader import unknown_variables
@@ -22,7 +23,7 @@ from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig, WriterConfig
 
 DECLARED = {setting.attribute: setting for _, setting in inspect.getmembers(settings) if isinstance(setting, Setting)}
-CLASSES = (ClientConfig, ServiceConfig, StorageConfig, WriterConfig)
+CLASSES = (AIStoreConfig, ClientConfig, ServiceConfig, StorageConfig, WriterConfig)
 ROOT = Path(__file__).parents[2]
 
 
