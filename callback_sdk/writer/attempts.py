@@ -25,11 +25,11 @@ from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.tls import ClientCert
 from callback_sdk.types import TokenSource
-from callback_sdk.writer.clusters import ClusterGuard, Clusters, is_same_object
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 
 if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
+    from callback_sdk.writer.clusters import Clusters
 
 logger = logging.getLogger(__name__)
 
@@ -72,20 +72,27 @@ class DeliveryAttempts:
             proxy=proxy,
             client_cert=client_cert,
         )
-        # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard has checked.
-        in_clusters = HTTPSender(
-            timeouts=timeouts,
-            resolve=ClusterGuard(settings.stores, guard).resolve if guard else resolve,
-            may_redirect=is_same_object,
-            proxy=proxy,
-            client_cert=client_cert,
-        )
-        self._clusters = Clusters(aistore_clusters, in_clusters)
+        self._clusters: Clusters | None = None
+        if aistore_clusters:
+            # Imported here, because few writers need it.
+            with no_fork:
+                from callback_sdk.writer.clusters import Clusters, cluster_resolver, is_same_object
+
+            # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard checked.
+            in_clusters = HTTPSender(
+                timeouts=timeouts,
+                resolve=cluster_resolver(settings.stores, guard) if guard else resolve,
+                may_redirect=is_same_object,
+                proxy=proxy,
+                client_cert=client_cert,
+            )
+            self._clusters = Clusters(aistore_clusters, in_clusters)
 
     def close(self) -> None:
         """Close idle connections. Attempts can still be made."""
         self._sender.close()
-        self._clusters.close()
+        if self._clusters is not None:
+            self._clusters.close()
 
     def plan(self, callback: Callback) -> Target:
         """Return the target of a callback.
@@ -223,8 +230,12 @@ class DeliveryAttempts:
         return receipt
 
     def _exchange(self, upload: Upload) -> Response:
-        in_cluster = self._settings.stores.in_cluster(upload.url)
-        return self._clusters.send(upload) if in_cluster else self._sender.send(upload)
+        clusters = self._clusters_of(upload)
+        return self._sender.send(upload) if clusters is None else clusters.send(upload)
+
+    def _clusters_of(self, upload: Upload) -> Clusters | None:
+        """Return the configured clusters if the upload is to one of them."""
+        return self._clusters if self._settings.stores.in_cluster(upload.url) else None
 
     def _error(self, upload: Upload, response: Response) -> DeliveryError:
         # Most processes never read an error response, so only a failure imports what explains it.
@@ -232,7 +243,8 @@ class DeliveryAttempts:
             from callback_sdk.transport.error_responses import delivery_error
 
         error = delivery_error(upload, response)
-        if self._settings.stores.in_cluster(upload.url) and self._clusters.refused(upload, response):
+        clusters = self._clusters_of(upload)
+        if clusters is not None and clusters.refused(upload, response):
             # The operator has to replace the token, which takes longer than `write` retries.
             error.retryable = True
         return error

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
-from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, strip_traceback
 from callback_sdk.targets.aistore import origin_of, parse_cluster, refuses_token
@@ -16,13 +14,13 @@ from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport import connect
+from callback_sdk.transport.allowlist import AllowedNetwork
 from callback_sdk.transport.connect import Addresses
+from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.response import Response
+from callback_sdk.transport.sockets import Resolve
 from callback_sdk.types import TokenSource
-
-if TYPE_CHECKING:
-    from callback_sdk.transport.guard import AddressGuard
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -41,36 +39,28 @@ def is_same_object(origin: SecretURL, destination: SecretURL) -> bool:
     return origin.path == destination.path
 
 
-class ClusterGuard:
-    """Resolves the hosts of clusters: proxies anywhere, because the operator named them, and nodes not everywhere.
+def cluster_resolver(stores: StorageProviders, guard: AddressGuard) -> Resolve:
+    """Return a function that resolves the hosts of clusters, which a guard would reject.
 
-    The cluster's map would tell the nodes, but the roles of AuthN that may write don't permit to read it. So nodes may
-    be at private addresses, but not at link-local ones, such as that of a cloud's metadata service, and at loopback
-    ones only if a proxy is.
+    Proxies may be anywhere, because the operator named them. The cluster's map would tell its nodes, but the roles of
+    AuthN that may write don't permit to read it. So nodes may be at private addresses, but not at link-local ones, such
+    as that of a cloud's metadata service, and at loopback ones only if a proxy is.
 
     Args:
         stores: The configured clusters.
         guard: What else may be reached.
     """
-
-    def __init__(self, stores: StorageProviders, guard: AddressGuard) -> None:
-        self._stores = stores
-        with no_fork:
-            from callback_sdk.transport.allowlist import AllowedNetwork
-
+    nodes = guard
+    if isinstance(guard, AddressGuard):
         local = any(is_loopback(host) for _, host, _ in stores.clusters)
         networks = map(AllowedNetwork.parse, (*_PRIVATE, *(_LOOPBACK if local else ())))
-        self._nodes = evolve(guard, allow_networks=(*guard.allow_networks, *networks))
+        nodes = evolve(guard, allow_networks=(*guard.allow_networks, *networks))
 
-    def resolve(self, url: SecretURL, deadline: float) -> Addresses:
-        """Return the addresses of a host; see `AddressGuard.resolve`.
+    def resolve(url: SecretURL, deadline: float) -> Addresses:
+        proxy = origin_of(url) in stores.clusters
+        return connect.resolve(url, deadline) if proxy else nodes.resolve(url, deadline)
 
-        Raises:
-            AddressNotAllowedError: A node has another address.
-            OSError: The host has no address.
-        """
-        proxy = origin_of(url) in self._stores.clusters
-        return connect.resolve(url, deadline) if proxy else self._nodes.resolve(url, deadline)
+    return resolve
 
 
 class Clusters:

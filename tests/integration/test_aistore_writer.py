@@ -23,6 +23,7 @@ from callback_sdk.errors import (
     InvalidTargetError,
     UnsupportedFeatureError,
 )
+from callback_sdk.redaction import SecretURL
 from callback_sdk.testing import AIStore, LocalService, ObjectStore, SeaweedFS
 from tests.commands import run_here
 
@@ -87,6 +88,25 @@ def test_token_is_sent_to_the_proxy_and_to_no_node(cluster: AIStore) -> None:
     assert (at_proxy, first, at_node) == (True, 307, (False, None, 200))
     assert sent is not None
     assert sent.startswith("Bearer ")
+
+
+class OwnGuard:
+    """A guard of a user's own, which permits nothing."""
+
+    def resolve(self, url: SecretURL, deadline: float) -> Any:
+        raise OSError("no address")
+
+
+def test_guard_of_a_user_decides_on_nodes(cluster: AIStore) -> None:
+    """Any object with `resolve` is a guard; a named proxy is reached all the same."""
+    clusters = {proxy(cluster): login(cluster)}
+    guard: Any = OwnGuard()
+    for options in ({"aistore_clusters": clusters}, {}):
+        writer = ResultsWriter(guard=guard, timeout=ONCE, **options)
+        with writer, pytest.raises(DeliveryError) as caught:
+            writer.write(RESULT, signer(cluster).presign_put("42.json"))
+        assert caught.value.status is None
+    assert [status for _, _, status in uploads(cluster)] == [307]
 
 
 @pytest.mark.parametrize("endpoint", ["without /s3", "with /s3"])
