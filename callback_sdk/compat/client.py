@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     "redeliver",
     "run_algorithm",
     "run_algorithm_batch",
+    "stream_logs",
     "train_algorithm",
     "verify_token",
     "wait_all",

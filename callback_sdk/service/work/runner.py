@@ -386,8 +386,8 @@ class Runner:
         try:
             run.output.update(final=True)
         except Exception as error:  # noqa: BLE001 - the result matters more than the output
-            job_id = run.claim.task.job_id
-            _log.warning("Task %s: output could not be stored: %s", job_id, error, extra=_log_fields(run.claim))
+            claim = run.claim
+            _log.warning("Task %s: output could not be stored: %s", claim.task.job_id, error, extra=_log_fields(claim))
 
     def _failure(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._resolve_algorithm(claim).algorithm
