@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _PREFIX = "CALLBACK_SDK_"
 
-_LINK = re.compile(r"\w+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)")
+_LINK = re.compile("_(?:SERVICE_HOST|SERVICE_PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP))(?:_|$)")
 _LINKED = re.compile("(?:tcp|udp|sctp)://")
 
 SEED_NAMES = {
@@ -92,7 +92,7 @@ def _is_service_link(name: str, text: str) -> bool:
 
     `CALLBACK_SDK_PORT=tcp://10.0.0.1:8000` is one ("Accessing the Service" in the documentation of Kubernetes).
     """
-    return _LINK.fullmatch(name) is not None or (name.endswith("_PORT") and _LINKED.match(text.strip()) is not None)
+    return _LINK.search(name) is not None or (name.endswith("_PORT") and _LINKED.match(text.strip()) is not None)
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
