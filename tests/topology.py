@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -38,6 +38,16 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(family, timeout=PATIENCE)
 
 
+def imported_at_startup(module: str, folder: Path) -> Path:
+    """Make a directory that lets each Python process with it in `PYTHONPATH` import a module, before its program.
+
+    `opentelemetry-instrument` does the same. The processes of the service don't import the registry.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(f"import {module}\n")
+    return folder
+
+
 class Topology:
     """A service with a data directory, and a worker if the engine needs one.
 
@@ -49,6 +59,7 @@ class Topology:
         broker: URL of Celery's broker.
         settings: Further environment variables, without the prefix `CALLBACK_SDK_`.
         environment: Further environment variables with their full names.
+        paths: Further directories of modules, before the others.
         open_files: Limit on the open files of each process; that of the test process if None.
     """
 
@@ -64,6 +75,7 @@ class Topology:
         algorithms: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
+        paths: Iterable[Path] = (),
         open_files: int | None = None,
     ) -> None:
         self._prefix = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"]
@@ -83,13 +95,13 @@ class Topology:
             **({"BROKER": broker} if broker else {}),
             **(settings or {}),
         }
-        paths = [str(HERE / "integration"), str(HERE / "acceptance"), str(HERE.parent)]
+        modules = [*map(str, paths), str(HERE / "integration"), str(HERE / "acceptance"), str(HERE.parent)]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
         self.environment = {
             **kept,
             **(environment or {}),
             **{f"CALLBACK_SDK_{name}": value for name, value in variables.items()},
-            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONPATH": os.pathsep.join(modules),
         }
         self.service: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None

@@ -12,17 +12,18 @@ from callback_sdk import Client
 from callback_sdk.client import Task
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.testing import LocalService, WebhookReceiver
-from tests.topology import wait_until
+from tests.topology import imported_at_startup, wait_until
 
 DATA = {"a": [1.0, 2.0]}
 PATIENCE = timedelta(seconds=60)
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[Client]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Run the service with default options and one allowed host."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
+        patch.syspath_prepend(str(imported_at_startup("fake_names", tmp_path_factory.mktemp("names") / "site")))
         service = LocalService("guard_jobs:registry", allow_networks=(), allow_hosts=["*.allowed.example.org:*"])
         with service, Client(service.url, token=service.token) as client:
             yield client

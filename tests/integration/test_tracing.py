@@ -21,7 +21,7 @@ from callback_sdk import Client, JobResult, ResultsWriter, S3Signer, tracing
 from callback_sdk.errors import DeliveryError, MissingExtraError
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 from tests.conftest import missing_server
-from tests.topology import Topology, wait_until
+from tests.topology import Topology, imported_at_startup, wait_until
 
 DATA = {"a": [1, 2, 3]}
 OTHERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -59,6 +59,7 @@ class Traced:
             broker=broker,
             settings={"PASS_ENV": "SPANS"},
             environment=environment,
+            paths=[imported_at_startup("span_files", folder / "site")] if recording else [],
         )
 
     def client(self) -> Client:
