@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet
 # More workers than cores, because tests mostly wait.
-WORKERS ?= 3
+WORKERS ?= 4
 AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1

@@ -156,7 +156,7 @@ def test_a_service_on_a_full_disk_names_the_path(small_disk: Path, leave: int) -
 def test_a_service_is_not_ready_while_its_disk_is_full(small_disk: Path) -> None:
     """A load balancer can use other services; afterwards it recovers."""
     with Topology(small_disk, "engine_jobs:registry") as topology, topology.client() as client:
-        assert readiness(topology).ok
+        wait_until(lambda: readiness(topology).ok, what="the setup of the workers")
         fill(small_disk, leave=0)
         answer = readiness(topology)
         assert answer.status_code == 503
