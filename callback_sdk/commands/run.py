@@ -64,6 +64,7 @@ def run(
     # Imported here, so that --help is fast.
     from callback_sdk.service.algorithms import features as tables
     from callback_sdk.service.algorithms.versions import Algorithms
+    from callback_sdk.service.files import Scratch
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
@@ -78,7 +79,9 @@ def run(
     format_ = tables.sniff(features)
     tables.check(features, format_)
     given = _parameters(parameters)
-    with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        scratch = Scratch(Path(tempfile.gettempdir()), prefix="callback-sdk-run-")
+        stack.callback(scratch.close)
         child = ChildProcess(
             registry, algorithms=(algorithm,), pass_env=config.pass_env, stop_timeout=config.stop_timeout
         )
@@ -86,7 +89,7 @@ def run(
         found = Algorithms(child.describe().versions).get(algorithm, version)
         default = default_limit(config.memory_limit, config.processes or default_processes())
         limit = limit_of(found.memory_limit, default)
-        folder = Path(name)
+        folder = scratch.folder
         spec = RunSpec(
             registry=registry,
             kind="fit" if fit else "predict",

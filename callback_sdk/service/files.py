@@ -162,20 +162,42 @@ def _is_new(folder: Path) -> bool:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a directory with its content, also where modes deny it; whatever can't be removed stays."""
+    """Remove a directory with its content, also where modes deny it; whatever can't be removed stays.
+
+    Each subdirectory is first moved to the top, so that a tree of any depth neither exhausts the stack, as it does in
+    `shutil.rmtree`, nor has paths that are longer than the system's limit.
+    """
     if folder.is_symlink():
         remove(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
+        return
+    unique = secrets.token_hex(8)
+    numbers = itertools.count()
+    directories = [folder]
+    for directory in directories:
+        for path in _emptied(directory):
+            moved = folder / f"{unique}-{next(numbers)}"
+            with suppress(OSError):
+                path.rename(moved)
+                directories.append(moved)
+    for directory in reversed(directories):
         with suppress(OSError):
-            folder.chmod(0o700)
-        for parent, names, _ in os.walk(folder):
-            # Top down: a directory gets its mode before it is read.
-            for path in map(Path(parent).joinpath, names):
-                if not path.is_symlink():
-                    with suppress(OSError):
-                        path.chmod(0o700)
-        shutil.rmtree(folder, ignore_errors=True)
+            directory.rmdir()
+
+
+def _emptied(directory: Path) -> list[Path]:
+    """Remove the files of a directory, and return its subdirectories, with modes that allow to move them."""
+    found = []
+    with suppress(OSError):
+        directory.chmod(0o700)
+        for path in list(directory.iterdir()):
+            with suppress(OSError):
+                if path.is_symlink() or not path.is_dir():
+                    path.unlink()
+                else:
+                    # Its ".." is written when it is moved.
+                    path.chmod(0o700)
+                    found.append(path)
+    return found
 
 
 def _sweep(parent: Path, prefix: str) -> None:

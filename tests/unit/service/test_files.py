@@ -15,7 +15,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.blobs.folder import DirectoryStorage, _copy
-from callback_sdk.service.files import Scratch, check_writable, read_progress
+from callback_sdk.service.files import Scratch, check_writable, read_progress, remove_tree
 from callback_sdk.service.work import output_capture
 
 
@@ -157,3 +157,38 @@ def test_files_of_others_are_not_swept(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "runs-old").exists()
     assert (tmp_path / "another-old").exists()
     assert target.exists()
+
+
+def test_a_tree_of_any_depth_is_removed(tmp_path: Path) -> None:
+    """Its paths are longer than the system allows, and it is deeper than Python recurses."""
+    top = tmp_path / "tree"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("level", dir_fd=here)
+        below = os.open("level", os.O_RDONLY, dir_fd=here)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+        here = below
+    os.close(here)
+    remove_tree(top)
+    assert not top.exists()
+
+
+def test_nothing_outside_a_removed_tree_is_touched(tmp_path: Path) -> None:
+    """Links are removed, and not followed; directories without permissions are removed too."""
+    outside, top = tmp_path / "outside", tmp_path / "tree"
+    outside.mkdir(mode=0o755)
+    (outside / "kept").write_text("kept")
+    (top / "closed" / "inner").mkdir(parents=True)
+    (top / "link").symlink_to(outside)
+    (top / "closed" / "inner" / "link").symlink_to(outside / "kept")
+    (top / "closed").chmod(0)
+    remove_tree(top)
+    assert not top.exists()
+    assert (outside / "kept").read_text() == "kept"
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+    top.symlink_to(outside)
+    remove_tree(top)
+    assert (outside / "kept").exists()
+    assert not top.is_symlink()
