@@ -89,6 +89,12 @@ def run(
         found = Algorithms(child.describe().versions).get(algorithm, version)
         default = default_limit(config.memory_limit, config.processes or default_processes())
         limit = limit_of(found.memory_limit, default)
+        if not fit:
+            # As the service does when a task is submitted: invalid input is not a failure of the algorithm.
+            if found.parameters is not None:
+                found.parameters.check(given)
+            if found.features is not None:
+                found.features.check(tables.Features(features, format_, max_bytes=limit.size))
         folder = scratch.folder
         spec = RunSpec(
             registry=registry,

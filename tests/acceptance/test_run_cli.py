@@ -53,6 +53,10 @@ def fit(features, parameters, context):
 def shown(features, parameters, context):
     return context.model_path.read_text()
 
+@registry.algorithm("typed")
+def typed(b: list[float], digits: int = 2):
+    return b
+
 @registry.algorithm("variables")
 def variables(features, parameters, context):
     return {name: text for name, text in os.environ.items() if "MARKER" in name}
@@ -65,6 +69,7 @@ def folder(tmp_path: Path) -> Path:
     """Return a directory with an algorithm and features."""
     (tmp_path / "jobs.py").write_text(JOBS)
     (tmp_path / "features.json").write_text('{"a": [1, 2]}')
+    (tmp_path / "b.json").write_text('{"b": [1, 2]}')
     return tmp_path
 
 
@@ -167,6 +172,8 @@ def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, algorithm:
         (("scale", "--features", "jobs.py"), 1, "neither Parquet nor JSON"),
         (("scale", "--features", "features.json", "--parameters", "jobs.py"), 2, "--parameters"),
         (("scale",), 2, "--features"),
+        (("typed", "--features", "features.json"), 1, "Column 'b' is missing"),
+        (("typed", "--features", "b.json", "--parameters", "features.json"), 1, "'a' was unexpected"),
     ],
 )
 def test_errors_before_a_run_name_the_cause(folder: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
