@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from callback_sdk.text.free_text import without_credentials
+
 _MAX_ERROR = 2000
 """Maximum characters of an error."""
 
@@ -17,5 +19,7 @@ def describe(error: BaseException) -> str:
 
 
 def clean(text: str, *, max_length: int | None = _MAX_ERROR) -> str:
-    """Truncate a text, and replace lone surrogates."""
-    return text[:max_length].replace("\0", "\ufffd").encode(errors="replace").decode()
+    """Remove the credentials of URLs from a text, truncate it, and replace lone surrogates."""
+    # Truncated before too, as the text may have any length, but not so that a URL that is shown is cut.
+    bounded = text if max_length is None else text[: 2 * max_length]
+    return without_credentials(bounded)[:max_length].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from callback_sdk.text.free_text import without_credentials
 
@@ -126,10 +127,27 @@ def log_lines(pipe: int) -> None:
                 began, count = time.monotonic(), 0
             count += 1
             if count <= _LINES:
-                text = without_credentials(line.decode(errors="replace").rstrip("\r\n"))
+                text = _shown(line, is_cut=_skip_rest(file, line))
                 _log.info("The process of the algorithms printed outside a run: %s", text)
             elif count == _LINES + 1:
                 _log.warning("The process of the algorithms prints more outside a run. It is dropped for a minute.")
+
+
+def _skip_rest(file: BinaryIO, line: bytes) -> bool:
+    """Read the rest of a line that is longer than those shown, and return whether there was one.
+
+    A part of it that is shown alone may be that of a URL with its credentials, without anything that tells so.
+    """
+    is_cut = False
+    while len(line) == _MAX_LINE and not line.endswith(b"\n"):
+        is_cut = True
+        line = file.readline(_MAX_LINE)
+    return is_cut
+
+
+def _shown(line: bytes, *, is_cut: bool) -> str:
+    text = line.decode(errors="replace").rstrip("\r\n")
+    return f"{without_credentials(text)} [the rest of the line is dropped]" if is_cut else without_credentials(text)
 
 
 def read_tail(path: Path) -> bytes:

@@ -23,6 +23,7 @@ from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation, startup
 from callback_sdk.service.work.devices import DeviceLease, DevicePool
+from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
 
@@ -441,7 +442,7 @@ def _is_alive(pid: int) -> bool:
 def _describe_crash(error: BaseException) -> str:
     code = getattr(error, "exitcode", None)
     if code is None:
-        return f"its process failed: {type(error).__name__}: {error}"
+        return f"its process failed: {describe(error)}"
     if code < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name

@@ -116,8 +116,9 @@ def _attempt(step: Callable[[], T]) -> T | StartFailure:
     except (ConfigurationError, UnknownAlgorithmError) as error:
         # An error in the module is the cause.
         reason = error.message if error.__cause__ is None else describe(error.__cause__)
-        return StartFailure(reason=without_credentials(reason), setting=(error.message, error.hint))
+        setting = without_credentials(error.message), without_credentials(error.hint)
+        return StartFailure(reason=without_credentials(reason), setting=setting)
     except BaseException as error:  # noqa: BLE001 - code of the algorithm's author may raise anything
         # Outside of a run, what a process prints is logged.
         sys.stderr.write(user_traceback(error))
-        return StartFailure(reason=without_credentials(describe(error)))
+        return StartFailure(reason=describe(error))

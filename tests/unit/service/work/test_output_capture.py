@@ -42,11 +42,22 @@ def test_lines_printed_outside_a_run_are_logged_up_to_a_limit(caplog: pytest.Log
     caplog.set_level(logging.INFO, output_capture.__name__)
     read, write = os.pipe()
     with os.fdopen(write, "wb") as file:
-        file.write(b"na\xff\n" + b"x" * 1500 + b"\n" + b"more\n" * 500)
+        file.write(b"na\xff\n" + b"x" * 2500 + b"\n" + b"more\n" * 500)
     output_capture.log_lines(read)
     texts = [record.args[0] for record in caplog.records if isinstance(record.args, tuple) and record.args]
-    assert texts[:4] == ["na\ufffd", "x" * 1000, "x" * 500, "more"]
+    assert texts[:4] == ["na\ufffd", "x" * 1000 + " [the rest of the line is dropped]", "more", "more"]
     assert len(texts) == output_capture._LINES
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read)
+
+
+def test_a_line_that_is_cut_shows_no_part_of_a_credential(caplog: pytest.LogCaptureFixture) -> None:
+    """What follows the cut has nothing that tells that it belongs to a URL."""
+    caplog.set_level(logging.INFO, output_capture.__name__)
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        file.write(b"https://h/k?X-Amz-Security-Token=" + b"a" * 1200 + b"&X-Amz-Signature=deadbeef\n")
+    output_capture.log_lines(read)
+    assert "deadbeef" not in caplog.text
+    assert "aaa" not in caplog.text
