@@ -81,7 +81,7 @@ class DeliveryAttempts:
             # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard checked.
             in_clusters = HTTPSender(
                 timeouts=timeouts,
-                resolve=cluster_resolver(settings.stores, guard) if guard else resolve,
+                resolve=cluster_resolver(settings.stores, guard),
                 may_redirect=is_same_object,
                 proxy=proxy,
                 client_cert=client_cert,

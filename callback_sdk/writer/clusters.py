@@ -39,7 +39,7 @@ def is_same_object(origin: SecretURL, destination: SecretURL) -> bool:
     return origin.path == destination.path
 
 
-def cluster_resolver(stores: StorageProviders, guard: AddressGuard) -> Resolve:
+def cluster_resolver(stores: StorageProviders, guard: AddressGuard | None) -> Resolve:
     """Return a function that resolves the hosts of clusters, which a guard would reject.
 
     Proxies may be anywhere, because the operator named them. The cluster's map would tell its nodes, but the roles of
@@ -48,9 +48,10 @@ def cluster_resolver(stores: StorageProviders, guard: AddressGuard) -> Resolve:
 
     Args:
         stores: The configured clusters.
-        guard: What else may be reached.
+        guard: What else may be reached; None for a writer without SSRF protection, whose nodes are restricted too.
     """
-    nodes = guard
+    nodes = guard = AddressGuard() if guard is None else guard
+    # A guard of the user's own decides itself.
     if isinstance(guard, AddressGuard):
         local = any(is_loopback(host) for _, host, _ in stores.clusters)
         networks = map(AllowedNetwork.parse, (*_PRIVATE, *(_LOOPBACK if local else ())))

@@ -216,6 +216,7 @@ def test_token_is_sent_to_no_other_host(cluster: AIStore) -> None:
         assert not any(source in str(dict(request.headers)) for request in store.requests)
 
 
+@pytest.mark.parametrize("guard", [None, AddressGuard()], ids=["no guard", "guard"])
 @pytest.mark.parametrize(
     ("location", "kind"),
     [
@@ -226,11 +227,13 @@ def test_token_is_sent_to_no_other_host(cluster: AIStore) -> None:
         ("http://127.0.0.2:9/s3/b/43.json", DeliveryError),
     ],
 )
-def test_redirect_that_no_cluster_makes_is_not_followed(cluster: AIStore, location: str, kind: type[Exception]) -> None:
-    """To the metadata service of a cloud, or to another object or API."""
+def test_redirect_that_no_cluster_makes_is_not_followed(
+    cluster: AIStore, location: str, kind: type[Exception], guard: AddressGuard | None
+) -> None:
+    """To the metadata service of a cloud, or to another object or API; with SSRF protection and without."""
     cluster.respond(307, headers={"Location": location})
     clusters = {proxy(cluster): cluster.issue_token("anna")}
-    writer = ResultsWriter(aistore_clusters=clusters, guard=AddressGuard(), timeout=ONCE)
+    writer = ResultsWriter(aistore_clusters=clusters, guard=guard, timeout=ONCE)
     with writer, pytest.raises(kind):
         writer.write(RESULT, signer(cluster).presign_put("42.json"))
     assert len(uploads(cluster)) == 1
