@@ -34,6 +34,10 @@ _PAUSE = 0.1
 """Mean seconds between attempts to lease devices that an earlier process still has."""
 
 
+_WARN_AFTER = 30.0
+"""Seconds of waiting after which, and between which, the log names the processes that have the devices."""
+
+
 @define(frozen=True)
 class DeviceLease:
     """Devices that one process and its descendants have.
@@ -88,12 +92,30 @@ class DevicePool:
         Returns:
             The lease; None if the wait was stopped.
         """
+        warning = time.monotonic() + _WARN_AFTER
         while not is_stopped():
             if (lease := self._try_lease()) is not None:
                 return lease
+            if time.monotonic() >= warning:
+                warning += _WARN_AFTER
+                self._warn()
             # Random, so that two processes that each lack the other's device don't repeat that for ever.
             time.sleep(random.uniform(0.5, 1.5) * _PAUSE)  # noqa: S311
         return None
+
+    def _warn(self) -> None:
+        files = [str(self._file(device)) for device in self.devices]
+        pids = ", ".join(str(process.pid) for process in psutil.process_iter() if _has_open(process, files))
+        _log.warning(
+            "Runs wait for %d of the devices %s, which the processes with pids %s have. Any that a killed run has left "
+            "behind keeps its device until it ends: kill it.",
+            self.count,
+            ", ".join(self.devices),
+            pids or "of other users",
+        )
+
+    def _file(self, device: str) -> Path:
+        return self.folder.absolute() / quote(device, safe="")
 
     def _try_lease(self) -> DeviceLease | None:
         leased: dict[str, int] = {}
@@ -103,7 +125,7 @@ class DevicePool:
         for device in self.devices:
             if len(leased) == self.count:
                 break
-            file = self.folder.absolute() / quote(device, safe="")
+            file = self._file(device)
             descriptor = os.open(file, os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
             if try_lock(descriptor):
                 leased[device] = descriptor
@@ -127,6 +149,13 @@ def _end_leftover_programs(files: Sequence[str]) -> None:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(found, timeout=_KILL_TIMEOUT)
+
+
+def _has_open(process: psutil.Process, files: Sequence[str]) -> bool:
+    try:
+        return process.pid != os.getpid() and any(found.path in files for found in process.open_files())
+    except (psutil.Error, OSError):
+        return False
 
 
 def _files_of(process: psutil.Process) -> Sequence[str]:

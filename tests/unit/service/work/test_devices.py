@@ -126,3 +126,17 @@ def test_a_wrong_number_of_devices_is_an_error(count: object) -> None:
     """At registration."""
     with pytest.raises(ConfigurationError, match="devices="):
         Registry().algorithm("a", devices=count)
+
+
+def test_the_log_names_processes_that_keep_devices(
+    lease: Lease, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that a killed run left behind would keep its tasks queued for ever, for no visible reason."""
+    both = lease(2)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=both.descriptors) as left:
+        both.release()
+        monkeypatch.setattr("callback_sdk.service.work.devices._WARN_AFTER", 0.0)
+        assert lease() is None
+        assert f"with pids {left.pid} have" in caplog.text
+        left.communicate(b"\n")
+    assert lease() is not None
