@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from callback_sdk import Client
@@ -20,12 +21,13 @@ from tests.topology import PATIENCE, kill_tree, wait_until
 ROOT = Path(__file__).parents[2]
 DATA = {"a": [1]}
 JOBS = """
-import time
+import atexit, time
 from pathlib import Path
 from helper import VALUE
 from callback_sdk.service import Registry
 
 registry = Registry()
+atexit.register(print, "printed at the end of each process")
 
 @registry.algorithm("value")
 def value(features, parameters, context):
@@ -118,6 +120,20 @@ def test_tasks_wait_while_the_code_has_an_error(folder: Path, client: Client) ->
     (folder / "later.py").write_text("\n")
     thread.join(PATIENCE)
     assert waiting == [3]
+
+
+def test_a_service_that_died_after_a_change_starts_at_the_next_one(
+    folder: Path, client: Client, service: subprocess.Popen[bytes]
+) -> None:
+    """Its death is logged."""
+    (folder / "helper.py").write_text("VALUE = 2\n")
+    wait_until(lambda: restarts(folder) == 1)
+    assert value(client) == 2
+    (process,) = psutil.Process(service.pid).children()
+    kill_tree(process)
+    wait_until(lambda: "The service ended with exit code -9" in (folder / "log").read_text())
+    (folder / "helper.py").write_text("VALUE = 3\n")
+    assert value(client) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -30,9 +30,12 @@ try:
 except CallbackSDKError as error:
     sys.exit(str(error))
 names = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-sys.__stdout__.write("\\n" + json.dumps(sorted(name for name in names if isinstance(name, str))))
+found = json.dumps(sorted(name for name in names if isinstance(name, str)))
+sys.__stdout__.write(f"\\n{sys.argv[2]}{found}\\n")
 """
-"""Imports a registry in a process of its own, and prints the files of all modules in its last line."""
+"""Imports a registry in a process of its own, and prints the files of all modules in a line with a mark."""
+
+_MARK = "callback-sdk modules: "
 
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 _PACKAGE = str(Path(__file__).parents[2])
@@ -94,8 +97,11 @@ class Reloader:
         while not self._signals:
             time.sleep(_TICK)
             code = None if process is None else process.poll()
-            if code is not None and is_first:
-                return code
+            if code is not None:
+                if is_first:
+                    return code
+                _log.error("The service ended with exit code %d. It starts again when its code changes.", code)
+                process = None
             if _stamps(self._files) == stamps:
                 continue
             stamps = self._settled()
@@ -144,7 +150,7 @@ class Reloader:
     def _import(self) -> str | None:
         """Import the registry in another process; return the error, or None after the list of files was renewed."""
         ended = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", _SCRIPT, self._registry],
+            [sys.executable, "-c", _SCRIPT, self._registry, _MARK],
             env=self._environment,
             capture_output=True,
             text=True,
@@ -155,7 +161,9 @@ class Reloader:
             # The cause may be in a module that wasn't imported before.
             self._files = sorted({*self._files, *filter(_is_users, _FILES.findall(ended.stderr))})
             return ended.stderr.strip() or f"Its import ended with exit code {ended.returncode}."
-        self._files = [name for name in json.loads(ended.stdout.splitlines()[-1]) if _is_users(name)]
+        # The registry may print too, also when its process ends.
+        line = next(line for line in reversed(ended.stdout.splitlines()) if line.startswith(_MARK))
+        self._files = [name for name in json.loads(line.removeprefix(_MARK)) if _is_users(name)]
         return None
 
 
