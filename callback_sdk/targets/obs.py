@@ -6,22 +6,16 @@ Sources: "Authentication of Signature in a URL", "PUT Object" and "POST Object" 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
-from datetime import datetime
+from collections.abc import Mapping, Set
 from typing import ClassVar
 
-from callback_sdk.documents.body import Body
-from callback_sdk.redaction import SecretFields
-from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
-from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds
 from callback_sdk.targets.forms import FormPost
-from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
-from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
+from callback_sdk.targets.operations import Family, Operation
 from callback_sdk.targets.provider_table import HUAWEI, Provider
-from callback_sdk.targets.signatures import ANY, BASE64_SHA1, SECONDS, Parameters, QueryParameters, check_forms
-from callback_sdk.targets.target import Target, TargetSettings
+from callback_sdk.targets.query_signed import QuerySignedPut
+from callback_sdk.targets.signatures import ANY, BASE64_SHA1, SECONDS, Form, Parameters, check_forms
 
 # "APIs" in Huawei's API reference.
 OBS = Family(
@@ -54,33 +48,17 @@ OBS = Family(
 )
 
 
-class OBSPut(Target):
-    """A signed URL of OBS.
-
-    Content-Type, Content-MD5 and the headers that begin with x-obs- are part of what is signed, but the URL doesn't
-    name them. So none of them is sent unless it was given.
-    """
+class OBSPut(QuerySignedPut):
+    """A signed URL of OBS. Content-Type, Content-MD5 and headers that begin with x-obs- are part of what is signed."""
 
     kind = "obs-put"
     identifiers = Identifiers(
         "x-obs-*",
         {"AccessKeyId": re.compile("[A-Z0-9]{8,40}"), "Signature": HMAC_SHA1, "Expires": UNIX_TIME},
     )
-
-    @classmethod
-    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
-        """See `Target.recognize`."""
-        url = callback.url
-        if not {"AccessKeyId", "Signature", "Expires"} <= url.query_names():
-            return None
-        check_forms(QueryParameters(url), {"AccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECONDS})
-        check_operation(callback, OBS)
-        check_object_key(url, OBS, settings.stores)
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
-
-    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
-        """See `Target.request`."""
-        return given_headers(self.callback), document
+    marks = frozenset({"AccessKeyId", "Signature", "Expires"})
+    forms: ClassVar[Mapping[str, Form]] = {"AccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECONDS}
+    family = OBS
 
 
 class OBSPost(FormPost):

@@ -7,6 +7,7 @@ PostObject request" in Alibaba's documentation of OSS; the SDK `oss2` for Versio
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -18,10 +19,10 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.expiry import EPOCH, check_lifetime, incomplete_url_error, parse_expiry, seconds, v4_time
 from callback_sdk.targets.forms import FormPost
-from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
 from callback_sdk.targets.provider_table import WEEK
+from callback_sdk.targets.query_signed import QuerySignedPut
 from callback_sdk.targets.signatures import (
     ANY,
     BASE64_SHA1,
@@ -117,27 +118,15 @@ class OSSPut(Target):
         return checked_headers(self.callback, self.signed), document
 
 
-class OSSPutV1(Target):
+class OSSPutV1(QuerySignedPut):
     """A signed URL of OSS, Version 1, which signs the value of Content-Type without naming it."""
 
     kind = "oss-put-v1"
     identifiers = Identifiers("ossaccesskeyid")
     accepts = _ACCEPTS
-
-    @classmethod
-    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
-        """See `Target.recognize`."""
-        url = callback.url
-        if "OSSAccessKeyId" not in url.query_names():
-            return None
-        check_forms(QueryParameters(url), _VERSION_1)
-        check_operation(callback, OSS)
-        check_object_key(url, OSS, settings.stores)
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
-
-    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
-        """See `Target.request`."""
-        return given_headers(self.callback), document
+    marks = frozenset({"OSSAccessKeyId"})
+    forms: ClassVar[Mapping[str, Form]] = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECONDS}
+    family = OSS
 
 
 class OSSPost(FormPost):
@@ -154,8 +143,6 @@ class OSSPost(FormPost):
         is_first = parameters.find("OSSAccessKeyId") is not None
         check_forms(parameters, _FORM_1 if is_first else _FORM_4)
 
-
-_VERSION_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECONDS}
 
 _VERSION_4 = "OSS4-HMAC-SHA256"
 

@@ -7,17 +7,11 @@ UCloud's documentation; the example `demo_presignedurl.go` of its SDK for Go.
 from __future__ import annotations
 
 import re
-from datetime import datetime
 
-from callback_sdk.documents.body import Body
-from callback_sdk.redaction import SecretFields
-from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds
-from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
-from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
-from callback_sdk.targets.signatures import ANY, SECONDS, Form, QueryParameters, check_forms
-from callback_sdk.targets.target import Target, TargetSettings
+from callback_sdk.targets.operations import Family, Operation
+from callback_sdk.targets.query_signed import QuerySignedPut
+from callback_sdk.targets.signatures import ANY, SECONDS, Form
 
 UFILE = Family(
     operations=(
@@ -43,28 +37,12 @@ _FORMS = {
 }
 
 
-class UFilePut(Target):
-    """A signed URL of UFile.
-
-    Content-Type and Content-MD5 are part of what is signed, but the URL doesn't name them. So neither is sent unless it
-    was given.
-    """
+class UFilePut(QuerySignedPut):
+    """A signed URL of UFile. Content-Type and Content-MD5 are part of what is signed."""
 
     kind = "ufile-put"
     identifiers = Identifiers("ucloudpublickey")
     accepts = frozenset({200})
-
-    @classmethod
-    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
-        """See `Target.recognize`."""
-        url = callback.url
-        if "UCloudPublicKey" not in url.query_names():
-            return None
-        check_forms(QueryParameters(url), _FORMS)
-        check_operation(callback, UFILE)
-        check_object_key(url, UFILE, settings.stores)
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
-
-    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
-        """See `Target.request`."""
-        return given_headers(self.callback), document
+    marks = frozenset({"UCloudPublicKey"})
+    forms = _FORMS
+    family = UFILE
