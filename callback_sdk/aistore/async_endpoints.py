@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 import urllib3
 from attrs import define
 
-from callback_sdk.aistore.endpoints import METHODS, FollowerOf, Method, begin, followed_in, followed_of, marked
+from callback_sdk.aistore.endpoints import (
+    METHODS,
+    FollowerOf,
+    Method,
+    followed_in,
+    followed_of,
+    make_request_method,
+    marked,
+)
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.errors import ConfigurationError
 
@@ -82,15 +90,6 @@ class _WithoutRedirects:
 
 async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(_threads.get(), functools.partial(call, *arguments))
-
-
-def _make_request(original: Method, follower_of: FollowerOf) -> Method:
-    def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
-        begin(self, operation_model, request_dict, follower_of)
-        # A coroutine.
-        return original(self, operation_model, request_dict)
-
-    return make_request
 
 
 def _create_request(original: Method, follower_of: FollowerOf) -> Method:
@@ -183,7 +182,7 @@ class _BlockingSession:
 
 
 _MAKERS = {
-    "make_request": _make_request,
+    "make_request": make_request_method,
     "create_request": _create_request,
     "_send": _send,
     "_needs_retry": _needs_retry,

@@ -82,7 +82,9 @@ def followed_of(request: Any, follower_of: FollowerOf) -> Followed | None:
     return followed if followed is not None and followed.found_by is follower_of else None
 
 
-def _make_request(original: Method, follower_of: FollowerOf) -> Method:
+def make_request_method(original: Method, follower_of: FollowerOf) -> Method:
+    """Return `Endpoint.make_request`, also of aiobotocore, where it returns a coroutine."""
+
     def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
         begin(self, operation_model, request_dict, follower_of)
         return original(self, operation_model, request_dict)
@@ -128,7 +130,7 @@ def _needs_retry(original: Method, follower_of: FollowerOf) -> Method:
 
 
 _MAKERS = {
-    "make_request": _make_request,
+    "make_request": make_request_method,
     "create_request": _create_request,
     "_send": _send,
     "_needs_retry": _needs_retry,
