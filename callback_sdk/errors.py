@@ -19,6 +19,7 @@
     │   ├── ResultTooLargeError          the document exceeds the target's size limit
     │   └── AddressNotAllowedError       SSRF protection blocked the address
     ├── EncodingError                    a value that JSON can't represent, with its path
+    │   └── OutputError                  an output file that can't be delivered, with its name
     ├── FeaturesError                    features that aren't a table, or that an algorithm rejects
     ├── ParametersError                  parameters that an algorithm rejects
     ├── WebhookVerificationError         webhook signature verification failed
@@ -234,6 +235,18 @@ class EncodingError(CallbackSDKError, ValueError):
     def __init__(self, message: str, *, hint: str = "", path: str = "results") -> None:
         super().__init__(message, hint=hint)
         self.path = path
+
+
+class OutputError(EncodingError):
+    """An output file can't be delivered: its name or its content is invalid, or no target takes it.
+
+    Attributes:
+        name: Name of the file; None when the error isn't about a single file.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", name: str | None = None) -> None:
+        super().__init__(message, hint=hint, path="outputs" if name is None else f"outputs[{shown(name)}]")
+        self.name = name
 
 
 class FeaturesError(CallbackSDKError, ValueError):

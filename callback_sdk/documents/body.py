@@ -24,14 +24,15 @@ class PathPart:
 
     Args:
         path: A regular file, which must not change until the last read.
+        name: What it is, for errors; a file of results by default.
 
     Raises:
         EncodingError: The file is not a regular file, or can't be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         self.path = Path(path)
-        self._name = f"the file of results {self.path}"
+        self._name = name or f"the file of results {self.path}"
         with self._open() as file:
             self._identity = _identity(file)
             self.size = self._identity[2]
@@ -53,13 +54,13 @@ class PathPart:
         except (OSError, ValueError) as error:
             raise EncodingError(
                 f"{_capital(self._name)} can't be read: {reason(error)}.",
-                hint="Give the path of a JSON file, and keep the file until the result is delivered.",
+                hint="Give the path of a file, and keep the file until the result is delivered.",
             ) from error
         if file is None:
             os.close(descriptor)
             raise EncodingError(
                 f"{_capital(self._name)} is not a regular file.",
-                hint="Give the path of a JSON file. To send data of a pipe, open the pipe and give the file object.",
+                hint="Give the path of a file. To send data of a pipe, open the pipe and give the file object.",
             )
         return file
 
@@ -246,5 +247,5 @@ def _capital(name: str) -> str:
 def _changed(name: str) -> EncodingError:
     return EncodingError(
         f"{_capital(name)} was changed while it was being sent.",
-        hint="Write results to a new file and leave it alone until then.",
+        hint="Write a new file for each result, and leave it alone until then.",
     )

@@ -155,7 +155,7 @@ def _from_frame(frame: Any) -> dict[str, Any]:
 def _from_arrow(features: Any) -> dict[str, Any]:
     _check_pyarrow()
     pa = library()
-    if any(map(_holds_objects, getattr(features, "dtypes", ()))):
+    if any(map(holds_objects, getattr(features, "dtypes", ()))):
         return _exported(features) or {}
     try:
         table = normalized(pa.table(features))
@@ -197,14 +197,14 @@ def _exported(features: Any) -> dict[str, Any] | None:
 
 
 def _exported_column(name: str, values: Any) -> Any:
-    if _holds_objects(getattr(values, "dtype", None)):
+    if holds_objects(getattr(values, "dtype", None)):
         return array_of(name, checked(name, values.to_list()))
     return normalized_array(
         name, library().chunked_array(values if hasattr(values, "__arrow_c_stream__") else [values])
     )
 
 
-def _holds_objects(dtype: Any) -> bool:
+def holds_objects(dtype: Any) -> bool:
     """Return whether a polars column has Python objects, of which polars exports the memory addresses."""
     return type(dtype).__module__.split(".")[0] == "polars" and str(dtype) == "Object"
 
