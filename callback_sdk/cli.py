@@ -11,6 +11,9 @@ from typing import Any
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
+_EXTRAS = {**dict.fromkeys(("serve", "worker", "run", "users", "db"), "service"), "demo": "demo"}
+"""Extras of the commands that need more than `cli`, which these include."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -82,7 +85,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
         if error.name in {"typer", "rich", "click"}:
-            raise MissingExtraError("Typer", extra="cli") from error
+            raise MissingExtraError("Typer", extra=_extra(sys.argv[1:] if arguments is None else arguments)) from error
         raise
     try:
         app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
@@ -91,6 +94,12 @@ def _run(arguments: Sequence[str] | None) -> int:
             _print_interruption(end)
         return end.code if isinstance(end.code, int) else EXIT_ERROR if end.code else 0
     return 0
+
+
+def _extra(arguments: Sequence[str]) -> str:
+    """Return the extra with all that a command imports, so that no second error names another one."""
+    command = next((each for each in arguments if not each.startswith("-")), "")
+    return _EXTRAS.get(command, "cli")
 
 
 def _print_interruption(error: BaseException) -> None:

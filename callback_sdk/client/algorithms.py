@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from attrs import define, field, fields
+from attrs import asdict, define, field, fields
 
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.tasks import Task
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class AlgorithmClient(Protocol):
     """The methods of a client that `Algorithm` calls with its id."""
 
-    def run_algorithm(self, algorithm_id: str, features: FeaturesInput, **options: Unpack[RunOptions]) -> Task:
+    def run_algorithm(
+        self, algorithm_id: str, features: FeaturesInput | None = None, **options: Unpack[RunOptions]
+    ) -> Task:
         """Submit a task."""
 
     def train_algorithm(self, algorithm_id: str, features: FeaturesInput, **options: Unpack[TrainOptions]) -> Task:
@@ -60,6 +62,10 @@ class Version(HTMLRepr):
             "output": self.output_format,
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
     @classmethod
     def from_dict(cls, data: Any) -> Version:
         """Parse the JSON form, an object or only the name; unknown members are ignored."""
@@ -96,6 +102,10 @@ class Algorithm(HTMLRepr):
             "evaluations": ", ".join(map(str, self.evaluations)) or None,
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self, filter=lambda field, _: field.name != "_client")
+
     @classmethod
     def from_dict(cls, client: AlgorithmClient, data: Mapping[str, Any]) -> Algorithm:
         """Parse the JSON form; unknown members are ignored."""
@@ -123,7 +133,7 @@ class Algorithm(HTMLRepr):
     def __deepcopy__(self, memo: object) -> Algorithm:
         return self
 
-    def run(self, features: FeaturesInput, **options: Unpack[RunOptions]) -> Task:
+    def run(self, features: FeaturesInput | None = None, **options: Unpack[RunOptions]) -> Task:
         """Submit a task; the options are those of `Client.run_algorithm`."""
         return self._client.run_algorithm(self.id, features, **options)
 

@@ -16,6 +16,7 @@ from requests.auth import AuthBase
 from callback_sdk import tracing
 from callback_sdk.client.certificates import authorities, check_authorities
 from callback_sdk.client.content import content_of, is_too_long, too_large
+from callback_sdk.client.deadline import earliest
 from callback_sdk.client.login import LoginCredentials
 from callback_sdk.client.responses import ServiceResponse, read, unreachable
 from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
@@ -289,15 +290,14 @@ class ServiceConnection:
         return {}
 
     def _limits(self, request: Request) -> Limits:
+        deadline = earliest(request.deadline)
         if request.deadline is not None:
-            return Limits(urllib3.Retry(0, raise_on_redirect=False), request.deadline, self._max_response)
+            return Limits(urllib3.Retry(0, raise_on_redirect=False), deadline, self._max_response)
         is_repeated = request.repeatable and request.method == "POST"
-        return Limits(self._repeating if is_repeated else self._careful, max_bytes=self._max_response)
+        return Limits(self._repeating if is_repeated else self._careful, deadline, self._max_response)
 
     def _timeouts_until(self, deadline: float | None) -> tuple[float, float]:
-        if deadline is None:
-            return self._timeouts
-        left = deadline - time.monotonic()
+        left = earliest(deadline) - time.monotonic()
         if left <= 0:
             raise ServiceConnectionError(f"The timeout expired before a request to {self.url}.", hint="Increase it.")
         return min(self._timeouts[0], left), min(self._timeouts[1], left)

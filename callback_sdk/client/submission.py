@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import define, field
@@ -15,7 +16,7 @@ from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.responses import accepted, may_be_accepted, parse_response
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.multipart import encode_form
+from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import ServiceError
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback
@@ -29,7 +30,7 @@ class TaskSubmission:
     Attributes:
         algorithm_id: The algorithm's id.
         action: `"predict"` or `"fit"`, the last segment of the path.
-        features: The features, in one of the accepted forms.
+        features: The features, in one of the accepted forms; None for none.
         parameters: The parameters, or the path of a file with them.
         targets: Checked targets of the result.
         options: The other fields of the form.
@@ -38,7 +39,7 @@ class TaskSubmission:
 
     algorithm_id: str
     action: TaskKind
-    features: FeaturesInput = field(repr=False)
+    features: FeaturesInput | None = field(repr=False)
     parameters: Parameters | None = field(repr=False)
     targets: Sequence[Callback]
     options: Mapping[str, Any]
@@ -53,11 +54,19 @@ class TaskSubmission:
         path = f"/algorithms/{quote_segment(self.algorithm_id)}/{self.action}"
         key = checked_key(self.idempotency_key)
         fields = form_fields(self.targets, **self.options)
-        files = [] if self.parameters is None else [parameters_file(self.parameters)]
-        with prepared(self.features, compression=self.options["compression"]) as file:
-            body, content_type = encode_form(fields, [file, *files])
+        with self._files() as files:
+            body, content_type = encode_form(fields, files)
             with api.suggesting_names(self.algorithm_id):
                 return self._post(api, path, joined(body), content_type, key)
+
+    @contextmanager
+    def _files(self) -> Iterator[list[FormFile]]:
+        files = [] if self.parameters is None else [parameters_file(self.parameters)]
+        if self.features is None:
+            yield files
+            return
+        with prepared(self.features, compression=self.options["compression"]) as file:
+            yield [file, *files]
 
     def _post(self, api: ServiceAPI, path: str, body: Body, content_type: str, key: str) -> TaskSnapshot:
         try:

@@ -38,7 +38,7 @@ class TaskSubmitter(SharedByCopies):
     def run_algorithm(
         self,
         algorithm_id: str,
-        features: FeaturesInput,
+        features: FeaturesInput | None = None,
         *,
         version: str | None = None,
         evaluate: Evaluate = True,
@@ -59,7 +59,8 @@ class TaskSubmitter(SharedByCopies):
         Args:
             algorithm_id: The algorithm's id.
             features: A dict of equally long columns, a dict of scalars (one row), a list of records, a pandas
-                DataFrame, an Arrow table, or the path of a Parquet or JSON file, which is streamed.
+                DataFrame, an Arrow table, or the path of a Parquet or JSON file, which is streamed. None if the
+                algorithm takes only parameters.
             version: The algorithm's version; the service's default when None.
             evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
             parameters: The algorithm's parameters, or the path of a JSON file with them.
@@ -230,7 +231,7 @@ class TaskSubmitter(SharedByCopies):
         self,
         algorithm_id: str,
         action: TaskKind,
-        features: FeaturesInput,
+        features: FeaturesInput | None,
         parameters: Parameters | None,
         given: Secret[tuple[Any, Any, Any]],
         options: dict[str, Any],

@@ -120,10 +120,18 @@ class Retry(urllib3.Retry):
         _pool: Any = None,
         _stacktrace: Any = None,
     ) -> R:
-        """Count an attempt. A failed certificate verification is not retried, because it is permanent."""
+        """Count an attempt.
+
+        A failed certificate verification is not retried, because it is permanent, and no attempt is retried after the
+        deadline.
+        """
         if isinstance(error, SSLError) and any(isinstance(arg, ssl.SSLCertVerificationError) for arg in error.args):
             raise MaxRetryError(_pool, url or "", error)
-        return super().increment(method, url, response, error, _pool, _stacktrace)
+        following = super().increment(method, url, response, error, _pool, _stacktrace)
+        asked_for = following.get_retry_after(response) if response is not None else None
+        if time.monotonic() + (asked_for or following.get_backoff_time()) >= _limits.get().deadline:
+            raise MaxRetryError(_pool, url or "", error)
+        return following
 
     def parse_retry_after(self, retry_after: str) -> float:
         """Return the delay of a `Retry-After` in seconds, up to the maximum; 1 if the header can't be parsed."""
@@ -294,6 +302,13 @@ class _BoundedConnection:
             self.connect()
         _limits.get().progress.sent = True
         super().endheaders(*args, **kwargs)  # type: ignore[misc]
+
+    def send(self: Any, data: Any) -> None:
+        # A service that reads slowly must not extend the deadline: a timeout applies to one piece of the body.
+        deadline = _limits.get().deadline
+        if self.sock is not None and deadline != float("inf"):
+            self.sock.settimeout(min(self.sock.gettimeout() or float("inf"), time_left(deadline)))
+        super().send(data)  # type: ignore[misc]
 
 
 class _DialedConnection:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import check, database, health, outbox, run, send, serving, sign, tasks, users
+from callback_sdk.commands import algorithms, check, database, health, outbox, run, send, serving, sign, tasks, users
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
 from callback_sdk.redaction import without_credentials_in_urls
@@ -81,6 +81,7 @@ app.command()(serving.worker)
 app.command()(health.health)
 app.command()(run.run)
 tasks.add_to(app)
+app.command()(algorithms.algorithms)
 app.add_typer(sign.app)
 app.command()(check.check)
 app.command()(send.send)

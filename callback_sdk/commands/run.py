@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import shutil
 import signal
 import tempfile
@@ -11,13 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from callback_sdk.commands.client_options import Parameters, read_parameters
 from callback_sdk.commands.options import RegistryName, takes_settings
 from callback_sdk.commands.printing import print_document, print_error, print_text
 from callback_sdk.config.settings import MEMORY_LIMIT, PASS_ENV
+from callback_sdk.text.escaping import LogFormatter
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
@@ -36,12 +38,14 @@ def run(
     algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
     *,
     features: Annotated[
-        Path, typer.Option(metavar="FILE", help="Parquet or JSON file with the features.", show_default=False)
-    ],
-    parameters: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON file with the parameters.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Parquet or JSON file with the features. Omit it for an algorithm that takes only parameters.",
+            show_default=False,
+        ),
     ] = None,
+    parameters: Parameters = None,
     version: Annotated[str | None, typer.Option(help="Version of the algorithm.", show_default="the newest")] = None,
     no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
     fit: Annotated[bool, typer.Option("--fit", help="Train the algorithm.")] = False,
@@ -76,10 +80,13 @@ def run(
     if model is not None:
         # Checked now, so that a wrong path fails before the training.
         model.open("rb").close()
-    format_ = tables.sniff(features)
-    tables.check(features, format_)
-    given = _parameters(parameters)
+    format_ = tables.NONE
+    if features is not None:
+        format_ = tables.sniff(features)
+        tables.check(features, format_)
+    given = read_parameters(parameters) or {}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_log_shown())
         scratch = Scratch(Path(tempfile.gettempdir()), prefix="callback-sdk-run-")
         stack.callback(scratch.close)
         child = ChildProcess(
@@ -94,7 +101,7 @@ def run(
             if found.parameters is not None:
                 found.parameters.check(given)
             if found.features is not None:
-                found.features.check(tables.Features(features, format_, max_bytes=limit.size))
+                found.features.check(tables.Features(features or b"", format_, max_bytes=limit.size))
         folder = scratch.folder
         spec = RunSpec(
             registry=registry,
@@ -105,7 +112,7 @@ def run(
             attempt=1,
             evaluate=not no_evaluate,
             parameters=given,
-            features=features.absolute(),
+            features=(features or folder / "features").absolute(),
             features_format=format_,
             results=folder / "results",
             progress=folder / "progress",
@@ -142,16 +149,20 @@ def _export(model: Path, export: Path) -> None:
     shutil.copyfile(model, export)
 
 
-def _parameters(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+@contextlib.contextmanager
+def _log_shown() -> Iterator[None]:
+    """Print log records to standard error: warnings, tracebacks of a setup, and what is printed before the run."""
+    from callback_sdk.service.work import output_capture
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(message)s"))
+    logger = logging.getLogger("callback_sdk")
+    logger.addHandler(handler)
+    logging.getLogger(output_capture.__name__).setLevel(logging.INFO)
     try:
-        found = json.loads(path.read_bytes())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise typer.BadParameter(f"{path} is not a JSON object.", param_hint="--parameters")
-    return found
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callback_sdk.commands.client_options import Parameters, TokenFile, Url, open_client, read_parameters
 from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import (
     moment,
@@ -28,6 +31,12 @@ EXIT_ERROR = 1
 EXIT_FAILED = 3
 """Exit code if the task failed, or a delivery of its result is dead."""
 
+_MAX_SUMMARY = 300
+"""Maximum characters of results that are shown without --json."""
+
+_SHORTEST_WAIT = 0.001
+"""Seconds of a wait after a submission that took all the time: the task is requested once."""
+
 _STATUSES: dict[str, TaskFilter] = {
     "pending": "Pending",
     "in progress": "In Progress",
@@ -38,21 +47,6 @@ _STATUSES: dict[str, TaskFilter] = {
     "failed": "failed",
 }
 
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--url", metavar="URL", help="URL of the service's API. [env var: CALLBACK_SDK_URL]", show_default=False
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file",
-        metavar="FILE",
-        help="File with the token. Default: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
-        show_default=False,
-    ),
-]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="Id of the task.", show_default=False)]
 
 
@@ -60,13 +54,15 @@ def submit(
     context: typer.Context,
     algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
     features: Annotated[
-        str, typer.Argument(metavar="FEATURES", help="Parquet or JSON file with the features.", show_default=False)
-    ],
-    *,
-    parameters: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="JSON file with the parameters.", show_default=False),
+        str | None,
+        typer.Argument(
+            metavar="[FEATURES]",
+            help="Parquet or JSON file with the features. Omit it for an algorithm that takes only parameters.",
+            show_default=False,
+        ),
     ] = None,
+    *,
+    parameters: Parameters = None,
     version: Annotated[str | None, typer.Option(help="Version of the algorithm.", show_default="the newest")] = None,
     callback: Annotated[
         list[str] | None,
@@ -106,54 +102,65 @@ def submit(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the task has ended; exit with 3 if it failed.")
+        bool,
+        typer.Option("--wait", help="Wait until the task has ended, and print its outcome; exit with 3 if it failed."),
     ] = False,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="With --wait: maximum time, such as 90s, 30m or 2h.")
+        str,
+        typer.Option(metavar="DURATION", help="With --wait: time limit of the command, such as 90s, 30m or 2h."),
     ] = "30m",
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Submit a task and print its id.
+    """Submit a task and print its id; with --wait, its outcome and a summary of its results too.
+
+    With --json, print the task as JSON; with --wait, it includes the results.
 
     Exit codes: 0 accepted, or with --wait succeeded without a dead delivery; 1 an error, such as a rejected task or the
     timeout of --wait; 2 wrong usage; 3 with --wait: the task failed or was canceled, or a delivery is dead; 130 Ctrl-C,
     which ends only the waiting.
     """
+    from callback_sdk.client.deadline import requests_end_by
     from callback_sdk.redaction import Secret
 
     targets = Secret(list(callback or ()))
     del callback
-    if context.args or "://" in features:
+    if context.args or "://" in (features or ""):
         # The argument is probably a signed URL, so it isn't printed.
         raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
-    max_wait = duration(timeout, "--timeout")
+    max_wait = duration(timeout, "--timeout").total_seconds()
+    deadline = time.monotonic() + max_wait if wait else math.inf
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *(item.reveal() for item in read_targets(callbacks_file))])
-    with _client(url, token_file) as client:
+    given = read_parameters(parameters)
+    with open_client(url, token_file) as client, requests_end_by(deadline):
         task = client.run_algorithm(
             algorithm,
             features,
             version=version,
             evaluate=not no_evaluate,
-            parameters=parameters,
+            parameters=given,
             callbacks=targets.reveal() or None,
             priority=priority,
             expires=None if expires is None else duration(expires, "--expires"),
             idempotency_key=idempotency_key,
         )
-        if not as_json:
-            print_line(task.job_id)
-        elif wait:
-            # Printed to standard error before waiting, so that the id is known even if the wait is interrupted.
-            print_line(task.job_id, err=True)
-        if wait:
-            task.wait(max_wait)
-        if as_json:
-            print_json(task.to_dict())
-        if wait:
-            _end(task)
+    if not as_json:
+        print_line(task.job_id)
+    elif wait:
+        # Printed to standard error before waiting, so that the id is known even if the wait is interrupted.
+        print_line(task.job_id, err=True)
+    if wait:
+        task.wait(max(deadline - time.monotonic(), _SHORTEST_WAIT))
+    if as_json:
+        print_json(task.to_dict())
+    elif wait:
+        results = {"PREDICTIONS": _summary(task.predictions), "EVALUATIONS": _summary(task.evaluations)}
+        # The id and the error are printed alone.
+        _print_facts({**_facts(task), "ID": "", "ERROR": "", **results}, task)
+    if wait:
+        _end(task)
 
 
 def tasks(
@@ -198,7 +205,7 @@ def tasks(
         raise typer.BadParameter(
             "Give pending, in-progress, finished, canceled, succeeded or failed.", param_hint="--status"
         )
-    with _client(url, token_file) as client:
+    with open_client(url, token_file) as client:
         if job_id is not None and logs:
             for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
                 print_text(text)
@@ -220,7 +227,7 @@ def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token
     With --json each delivery includes all its attempts. Exit codes: 0 success; 1 an error, such as an unknown task; 2
     wrong usage.
     """
-    with _client(url, token_file) as client:
+    with open_client(url, token_file) as client:
         found = client.get_deliveries(job_id)
     if as_json:
         print_json([delivery.to_dict() for delivery in found])
@@ -245,7 +252,7 @@ def redeliver(
     """
     if bool(ids) == dead:
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
-    with _client(url, token_file) as client:
+    with open_client(url, token_file) as client:
         if dead:
             ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.status == "dead"]
         for delivery_id in ids or ():
@@ -264,7 +271,7 @@ def cancel(
 
     Exit codes: 0 success; 1 if a task has already ended or is unknown; 2 wrong usage.
     """
-    with _client(url, token_file) as client:
+    with open_client(url, token_file) as client:
         stopped = [_cancel(client, job_id) for job_id in job_ids]
     if not all(stopped):
         raise typer.Exit(EXIT_ERROR)
@@ -276,15 +283,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(context_settings={"allow_extra_args": True})(submit)
     for command in (tasks, deliveries, redeliver, cancel):
         app.command()(command)
-
-
-def _client(url: str | None, token_file: Path | None) -> Client:
-    from callback_sdk.client import Client
-    from callback_sdk.redaction import Secret
-
-    # Tokens are ASCII. For other content the client raises its own error.
-    token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
-    return Client(url, token=token)
 
 
 def _cancel(client: Client, job_id: str) -> bool:
@@ -319,7 +317,16 @@ def _show_task(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.to_dict())
         return
-    facts = {
+    _print_facts(_facts(task), task)
+
+
+def _print_facts(facts: dict[str, str], task: Task) -> None:
+    targets = [("TARGET", f"{one.url} {one.status} {one.error or ''}") for one in task.deliveries]
+    print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
+
+
+def _facts(task: Task) -> dict[str, str]:
+    return {
         "ID": task.job_id,
         "ALGORITHM": f"{task.algorithm or ''} {task.version or ''}",
         "KIND": task.kind or "",
@@ -334,8 +341,12 @@ def _show_task(task: Task, *, as_json: bool) -> None:
         "FINISHED": moment(task.finished_at),
         "EXPIRES": "" if task.started_at or task.ended else moment(task.expires_at),
     }
-    targets = [("TARGET", f"{one.url} {one.status} {one.error or ''}") for one in task.deliveries]
-    print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
+
+
+def _summary(results: Any) -> str:
+    """Return the start of results as JSON; the end of long ones is left out."""
+    text = "" if results is None else json.dumps(results, ensure_ascii=False)
+    return text if len(text) <= _MAX_SUMMARY else f"{text[:_MAX_SUMMARY]}… (--json prints all)"
 
 
 def _status(task: TaskSummary) -> str:

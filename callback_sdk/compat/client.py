@@ -139,7 +139,7 @@ class PlatformClient(Client):
         self,
         /,
         algorithm_id: str,
-        features: FeaturesInput,
+        features: FeaturesInput | None = None,
         version: str | None = None,
         evaluate: bool | str | Mapping[str, Any] = True,
         callback_url: CallbackURLs | None = None,

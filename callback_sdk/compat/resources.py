@@ -35,7 +35,7 @@ class PlatformTask(Task):
 class PlatformAlgorithmClient(Protocol):
     """The calls of a client that an algorithm or a version makes."""
 
-    def run_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> PlatformTask:
+    def run_algorithm(self, algorithm_id: str, features: Any = None, **options: Any) -> PlatformTask:
         """Submit a task."""
 
     def train_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> PlatformTask:
@@ -132,7 +132,7 @@ class PlatformAlgorithm(Algorithm):
         """The task of the last `run`; None before the first one."""
         return self._runs.last
 
-    def run(self, features: Any, **options: Any) -> PlatformTask:
+    def run(self, features: Any = None, **options: Any) -> PlatformTask:
         """Submit a task; the options are those of `PlatformClient.run_algorithm`."""
         self._runs.last = self._client.run_algorithm(self.id, features, **options)
         return self._runs.last

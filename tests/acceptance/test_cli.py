@@ -167,11 +167,8 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *(
-        (name,)
-        for name in ("serve", "worker", "health", "run", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")
-    ),
-    *((name,) for name in ("check", "send", "sign", "users", "db", "outbox")),
+    *((name,) for name in ("serve", "worker", "health", "run", "demo", "algorithms", "submit", "tasks", "deliveries")),
+    *((name,) for name in ("redeliver", "cancel", "check", "send", "sign", "users", "db", "outbox")),
     *(("sign", name) for name in ("put", "post")),
     *(("users", name) for name in ("add", "list", "disable", "enable", "set-password", "create-token")),
     *(("db", name) for name in ("upgrade", "generate-key", "rotate-keys")),

@@ -57,6 +57,10 @@ def shown(features, parameters, context):
 def typed(b: list[float], digits: int = 2):
     return b
 
+@registry.algorithm("counted")
+def counted(start: int, step: int = 1):
+    return [start, start + step]
+
 @registry.algorithm("variables")
 def variables(features, parameters, context):
     return {name: text for name, text in os.environ.items() if "MARKER" in name}
@@ -120,6 +124,51 @@ def test_a_model_goes_from_training_to_use(folder: Path) -> None:
     assert run(folder, "--model", "nothing").returncode == 1
 
 
+def test_an_algorithm_may_take_only_parameters(folder: Path) -> None:
+    """Without --features; the parameters may be JSON on the command line."""
+    done = subprocess.run(
+        command("counted", "--parameters", '{"start": 3}'),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(done.stdout)["predictions"] == [3, 4]
+
+
+def test_a_failing_setup_is_shown_with_its_traceback(folder: Path) -> None:
+    """As is what was printed before it, because there is no log of a service."""
+    (folder / "failing.py").write_text(
+        "from callback_sdk.service import Registry\n"
+        "registry = Registry()\n"
+        "print('printed by the import', flush=True)\n"
+        "@registry.setup\n"
+        "def load():\n"
+        "    raise RuntimeError('no model at https://h.example/m?sig=s3cret')\n"
+        "@registry.algorithm('f')\n"
+        "def f(n: int = 1):\n"
+        "    return n\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "callback_sdk.cli", "run", "failing:registry", "f"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "printed by the import" in done.stderr
+    assert done.stderr.count("Traceback (most recent call last)") == 1
+    assert 'failing.py", line 6, in load' in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: The setup of the registry failed: RuntimeError: no model at")
+    assert done.stderr.endswith("The details are above.\n")
+    assert "s3cret" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "setting", "names"),
     [
@@ -171,7 +220,7 @@ def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, algorithm:
         (("scale", "--features", "nothing.json"), 1, "nothing.json"),
         (("scale", "--features", "jobs.py"), 1, "neither Parquet nor JSON"),
         (("scale", "--features", "features.json", "--parameters", "jobs.py"), 2, "--parameters"),
-        (("scale",), 2, "--features"),
+        (("typed",), 1, "The task has no features"),
         (("typed", "--features", "features.json"), 1, "Column 'b' is missing"),
         (("typed", "--features", "b.json", "--parameters", "features.json"), 1, "'a' was unexpected"),
     ],

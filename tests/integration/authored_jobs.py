@@ -85,3 +85,8 @@ def chatty(features, parameters, context):
         for number in range(200_000):
             print(f"line {number} " + "x" * 100)  # noqa: T201
     return
+
+
+@registry.algorithm("counted")
+def counted(start: int, step: int = 1):
+    return [start, start + step]

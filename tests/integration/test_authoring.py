@@ -89,6 +89,20 @@ def test_features_that_violate_the_schema_are_rejected_at_submission(
         client.run_algorithm_batch("scale", [features], parameters=parameters, progress=False)
 
 
+def test_an_algorithm_may_take_only_parameters(client: Client, topology: Topology) -> None:
+    """Its tasks have no features. One that reads them fails with a message, at submission if it has a schema."""
+    task = client.run_algorithm("counted", parameters={"start": 3}).wait(progress=False)
+    assert task.predictions == [3, 4]
+    with pytest.raises(InvalidRequestError, match="The task has no features, and the algorithm reads them"):
+        client.run_algorithm("scale", None)
+    # Nor is a field of that name taken for no features.
+    token = (topology.data / "token").read_text().strip()
+    path = f"{client.url}/algorithms/counted/predict"
+    fields = {"features": (None, "[]"), "parameters": ("p.json", '{"start": 3}')}
+    answer = requests.post(path, files=fields, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    assert (answer.status_code, "one file 'features'" in answer.text) == (422, True)
+
+
 def test_large_features_are_validated_by_the_run(client: Client) -> None:
     """The task fails with the same message; large features aren't read twice."""
     table = pd.DataFrame({"a": [*map(float, range(50_000)), None]})

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PARQUET = "parquet"
 JSON = "json"
+NONE = "none"
+"""Format of the features of a task that was submitted without any; reading them is an error."""
 
 _EXACT_FLOAT = 2**53
 """The largest integer up to which a float represents all integers exactly."""
@@ -37,7 +39,7 @@ class Features:
 
     Args:
         source: A file that `check` has accepted, or its content.
-        format: `"parquet"` or `"json"`.
+        format: `"parquet"`, `"json"` or `"none"`.
         max_bytes: Maximum memory for reading a Parquet file, in bytes; at most twice `MAX_UNPACKED`.
     """
 
@@ -54,7 +56,7 @@ class Features:
         """Return the columns as lists, by name; missing values are None."""
         if self._format == PARQUET:
             return {name: _listed(name, column) for name, column in self.to_columns().items()}
-        return {name: completed(column) for name, column in jsontables.read(self._source).items()}
+        return {name: completed(column) for name, column in self._read_json().items()}
 
     def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
         """Return the columns by name, without conversion: Arrow arrays from Parquet, lists from JSON."""
@@ -72,7 +74,7 @@ class Features:
         """
         if self._format == PARQUET:
             return self._read_parquet()
-        return table_of(jsontables.read(self._source))
+        return table_of(self._read_json())
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return the features as a pandas DataFrame; a stored index becomes a column.
@@ -91,6 +93,13 @@ class Features:
             if _is_too_exact(column):
                 frame[name] = column.to_pandas(types_mapper=_nullable(pd).get)
         return frame
+
+    def _read_json(self) -> Mapping[str, Any]:
+        if self._format == NONE:
+            raise FeaturesError(
+                "The task has no features, and the algorithm reads them.", hint="Submit it with a table of features."
+            )
+        return jsontables.read(self._source)
 
     def _read_parquet(self) -> pyarrow.Table:
         try:

@@ -209,8 +209,12 @@ def form(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
 
 
 PREDICT_FORM = form(
-    ("features",),
-    features={**_FILE, "description": "Parquet, or JSON: a dict of equally long columns, or a list of records."},
+    (),
+    features={
+        **_FILE,
+        "description": "Parquet, or JSON: a dict of equally long columns, or a list of records. Not needed for an "
+        "algorithm that takes only parameters.",
+    },
     parameters={**_FILE, "description": "A JSON object."},
     version={"type": "string"},
     evaluate={"type": "string", "description": "true, false, or a JSON object."},

@@ -110,9 +110,13 @@ def read_one(
         targets=read_targets(form, rules.max_callbacks),
     )
     submission = _submission(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
-    if len(form.files.get("features", ())) != 1:
+    uploads = form.files.get("features", ())
+    if kind == PREDICT and not uploads and "features" not in form.fields:
+        # For an algorithm that takes only parameters. Another one fails when it reads them.
+        return _with_features(submission, b"", features.NONE, rules)
+    if len(uploads) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
-    data, format_ = _receive(form.files["features"][0], scratch, stack)
+    data, format_ = _receive(uploads[0], scratch, stack)
     return _with_features(submission, data, format_, rules)
 
 
@@ -340,7 +344,7 @@ def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path
 def _check_small(task: TaskRow, received: Path | bytes, rules: Rules) -> None:
     """Validate small features against the algorithm's schema; large ones are validated when the run reads them."""
     declared = rules.catalogue.get(task.owner, task.algorithm, task.version).algorithm.features
-    small = task.features_format == features.JSON and isinstance(received, bytes)
+    small = task.features_format in (features.JSON, features.NONE) and isinstance(received, bytes)
     if declared is not None and task.kind == PREDICT and small:
         declared.check(features.Features(received, task.features_format))
 

@@ -26,6 +26,7 @@ from callback_sdk.service.work.devices import DeviceLease, DevicePool
 from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
+from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
 
@@ -116,11 +117,15 @@ class SetupError(CallbackSDKError):
     """A child process can't be prepared for tasks: the import of its registry or a setup failed.
 
     Attributes:
+        traceback: The traceback of an error of the author's code; may be empty.
         setting: Message and hint if the registry itself is wrong, so that another start would fail the same way.
     """
 
-    def __init__(self, message: str, *, hint: str = "", setting: tuple[str, str] | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, traceback: str = "", setting: tuple[str, str] | None = None) -> None:
+        super().__init__(message)
+        # A command prints the log and the error in the same place.
+        self.add_hint("The service's log has the details.", "The details are above.")
+        self.traceback = traceback
         self.setting = setting
 
 
@@ -214,6 +219,8 @@ class ChildProcess:
         except SetupError as error:
             if error.setting is not None:
                 _log.error("%s %s", *error.setting)
+            elif error.traceback:
+                _log.error("%s", error.message, extra={TRACEBACK: error.traceback})
             raise
         self._baseline = _Baseline(memory=retained_by(self._pid), children=_children(self._pid))
         return True
@@ -332,12 +339,12 @@ class ChildProcess:
                 value = step.result()
                 if not isinstance(value, startup.StartFailure):
                     return value
-                hint = "The service's log has the details."
-                raise SetupError(f"{what} failed: {sentence(value.reason)}", hint=hint, setting=value.setting)
+                message = f"{what} failed: {sentence(value.reason)}"
+                raise SetupError(message, traceback=value.traceback, setting=value.setting)
             if ended.stop_reason is not None:
                 raise _StoppedError
             reason = f"took longer than {timeout}" if ended.timed_out else f"failed: {ended.crash}"
-            raise SetupError(f"{what} {reason}.", hint="See the service's log.")
+            raise SetupError(f"{what} {reason}.")
         except RuntimeError as error:
             # Pebble's error if the idle child was killed from outside.
             self.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TypeVar
@@ -14,7 +13,7 @@ from attrs import define, field
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
-from callback_sdk.service.work.error_text import describe
+from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
 from callback_sdk.text.free_text import without_credentials
@@ -29,10 +28,12 @@ class StartFailure:
 
     Attributes:
         reason: The error, without a traceback.
+        traceback: The traceback of an error of the author's code; empty if there is none, or if `setting` has it.
         setting: Message and hint, which may have a traceback, if the registry itself is wrong; None otherwise.
     """
 
     reason: str
+    traceback: str = field(default="", repr=False)
     setting: tuple[str, str] | None = None
 
 
@@ -114,11 +115,9 @@ def _attempt(step: Callable[[], T]) -> T | StartFailure:
     try:
         return step()
     except (ConfigurationError, UnknownAlgorithmError) as error:
+        message, hint = without_credentials(error.message), without_credentials(error.hint)
         # An error in the module is the cause.
-        reason = error.message if error.__cause__ is None else describe(error.__cause__)
-        setting = without_credentials(error.message), without_credentials(error.hint)
-        return StartFailure(reason=without_credentials(reason), setting=setting)
+        reason = message if error.__cause__ is None else describe(error.__cause__)
+        return StartFailure(reason=reason, setting=(message, hint))
     except BaseException as error:  # noqa: BLE001 - code of the algorithm's author may raise anything
-        # Outside of a run, what a process prints is logged.
-        sys.stderr.write(user_traceback(error))
-        return StartFailure(reason=describe(error))
+        return StartFailure(reason=describe(error), traceback=clean(user_traceback(error), max_length=None))

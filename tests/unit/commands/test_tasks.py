@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,69 @@ def test_waiting_exits_with_a_code_for_the_outcome(
     """3 means that the task failed, was canceled or has a dead delivery. The id is always printed."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(data={**DONE, **outcome}))
-    ended = run("submit", "an-algorithm", features, "--wait")
-    assert ended[:2] == (code, "42\n")
-    assert said in ended[2]
+    ended, out, err = run("submit", "an-algorithm", features, "--wait")
+    assert (ended, out.splitlines()[0]) == (code, "42")
+    assert said in err
+
+
+def test_waiting_ends_with_the_outcome(run: Run, service: FakeService, features: Path) -> None:
+    """The task's facts, and the results: the start of long ones. An error is printed once."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    service.on("GET", TASK, service.Say(data={**DONE, "evaluations": {"error": list(range(500))}}))
+    out = run("submit", "an-algorithm", features, "--wait")[1]
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines()[1:])
+    assert rows["PREDICTIONS"].rstrip() == '{"damage": 0.1}'
+    assert rows["EVALUATIONS"].rstrip().endswith("… (--json prints all)")
+    assert rows["TARGET"].split() == ["https://h/x", "delivered"]
+    service.on("GET", TASK, service.Say(data={**DONE, "success": False, "predictions": None, "error": "No rows."}))
+    code, out, err = run("submit", "an-algorithm", features, "--wait")
+    assert (code, "No rows." in out, err.count("No rows.")) == (3, False, 1)
+
+
+@pytest.mark.parametrize("answers", ["no login", "no answer", "busy"])
+def test_the_timeout_of_waiting_bounds_the_submission(
+    run: Run, service: FakeService, features: Path, monkeypatch: pytest.MonkeyPatch, answers: str
+) -> None:
+    """Logins, retries and their pauses count. The key of a request that may have been accepted is named."""
+    monkeypatch.setenv("CALLBACK_SDK_RETRIES", "100")
+    monkeypatch.setenv("CALLBACK_SDK_TIMEOUT", "1h")
+    never = threading.Event()
+    if answers == "no login":
+        monkeypatch.delenv("CALLBACK_SDK_TOKEN")
+        monkeypatch.setenv("CALLBACK_SDK_USERNAME", "anna")
+        monkeypatch.setenv("CALLBACK_SDK_PASSWORD", SIGNATURE)
+        service.on("POST", "/token/", service.Say(hold=never))
+    elif answers == "busy":
+        service.on("POST", PREDICT, service.Say(503, {"error": "Full."}, headers={"Retry-After": "1"}))
+    else:
+        service.on("POST", PREDICT, service.Say(202, ACCEPTED, hold=never))
+    code, out, err = run("submit", "an-algorithm", features, "--wait", "--timeout", "1500ms")
+    never.set()
+    assert (code, out) == (1, "")
+    assert len(service.requests) <= 2
+    assert ("--idempotency-key" in err) is (answers != "no login")
+
+
+def test_parameters_may_be_inline(run: Run, service: FakeService, features: Path) -> None:
+    """Text that starts as a JSON object is one; anything else names a file."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    assert run("submit", "an-algorithm", features, "--parameters", ' {"m": 5}')[0] == 0
+    assert json.loads(service.requests[0].form["parameters"]) == {"m": 5}
+
+
+@pytest.mark.parametrize("text", ["{m: 5}", '{"m": NaN}', '{"m": 1' + "}" * 9, "{" * 100_000, '{"\udcff": 1}'])
+def test_inline_parameters_that_are_not_json(run: Run, service: FakeService, features: Path, text: str) -> None:
+    """The error says how to quote them. Nothing is sent."""
+    code, _, err = run("submit", "a", features, "--parameters", text)
+    assert (code, service.requests) == (2, [])
+    assert "is not JSON" in " ".join(err.split())
+
+
+def test_parameters_may_be_all_there_is(run: Run, service: FakeService) -> None:
+    """No features are sent, and none are needed on the command line."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    assert run("submit", "an-algorithm", "--parameters", "{}")[0] == 0
+    assert "features" not in service.requests[0].form
 
 
 def test_waiting_can_end_with_the_results(run: Run, service: FakeService, features: Path) -> None:
@@ -218,7 +279,10 @@ def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: Fak
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["submit", "a"], "FEATURES"),
+        (["submit"], "ALGORITHM"),
+        (["algorithms", "--template", "input"], "ALGORITHM"),
+        (["algorithms", "a", "--template", "schema"], "--template"),
+        (["algorithms", "a", "--version", "1"], "--template"),
         (["submit", "a", SIGNED], "--callback"),
         (["submit", "a", "f.json", "--priority", "10"], "--priority"),
         (["submit", "a", "f.json", "--timeout", "soon"], "--timeout"),
@@ -411,7 +475,7 @@ def test_an_interrupt_without_words_prints_nothing(run: Run, monkeypatch: pytest
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tasks, "_client", interrupted)
+    monkeypatch.setattr(tasks, "open_client", interrupted)
     assert run("tasks") == (130, "", "")
 
 
@@ -421,5 +485,5 @@ def test_an_interrupt_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt("\x1b[2J")
 
-    monkeypatch.setattr(tasks, "_client", interrupted)
+    monkeypatch.setattr(tasks, "open_client", interrupted)
     assert run("tasks") == (130, "", "Interrupted. \\x1b[2J\n")

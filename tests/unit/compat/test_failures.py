@@ -35,7 +35,7 @@ def test_calls_can_return_false(client: PlatformClient, service: Any) -> None:
     client.fail_on_error(option=False)
     assert client.get_algorithm("x") is False
     assert isinstance(last(client), NotFoundError)
-    assert client.run_algorithm("x", None) is False
+    assert client.run_algorithm("x", 42) is False
     assert isinstance(last(client), FeaturesError)
     service.on("GET", "/algorithms", service.Say(data=[]))
     assert client.get_algorithms() == []
