@@ -165,9 +165,9 @@ def serve(
     if reload:
         raise typer.Exit(_reloading(registry, config, given))
     if listening is not None:
-        from callback_sdk.service.work.child import die_with_parent
+        from callback_sdk.concurrency.reaper import end_with_parent
 
-        die_with_parent()
+        end_with_parent(signal.SIGKILL, os.getppid())
     run_service(registry, config, listening=listening)
 
 
@@ -214,6 +214,7 @@ def worker(
     from callback_sdk.service.supervision.supervisor import WorkerSupervisor
     from callback_sdk.service.work import isolation
     from callback_sdk.service.work.devices import DevicePool, algorithms_with_devices, devices_per_run
+    from callback_sdk.service.work.orphans import end_orphans
     from callback_sdk.service.work.process import ChildProcess
     from callback_sdk.service.worker import chosen
 
@@ -221,6 +222,7 @@ def worker(
     # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
     isolation.start_tracker(config.pass_env)
+    end_orphans()
     # No device is leased for the import.
     hidden = DevicePool(folder=config.data_dir, devices=config.devices, count=0) if config.devices else None
     with closing(ChildProcess(registry, algorithms=algorithm or (), pass_env=config.pass_env, devices=hidden)) as child:

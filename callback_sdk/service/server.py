@@ -21,6 +21,7 @@ from callback_sdk.service.files import make_data_folder
 from callback_sdk.service.loading import garbage_ignored
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
 from callback_sdk.service.work import isolation
+from callback_sdk.service.work.orphans import end_orphans
 from callback_sdk.transport.addresses import parse_network
 from callback_sdk.transport.proxies import any_proxy
 
@@ -90,6 +91,7 @@ def serve(
         address = _address(listener, config.host)
         delivery = evolve(delivery, public_url=delivery.public_url or address)
         folder = stack.enter_context(locked(config.data_dir))
+        end_orphans()
         storage = StorageLocations.of(config, folder)
         runs = RunConfig.of(config, slots, folder)
         runtime = stack.enter_context(open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease))

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from attrs import define
 
 from callback_sdk.concurrency.leases import LEASE_DURATION
+from callback_sdk.concurrency.reaper import end_with_parent
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.versions import Algorithms
@@ -50,7 +51,6 @@ from callback_sdk.service.supervision.shortages import ResourceUnavailableError
 from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work import isolation
-from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
@@ -116,7 +116,7 @@ def work(
         StoreUnavailableError: The database can't be reached.
         EngineError: The broker can't be reached.
     """
-    die_with_parent(parent)
+    end_with_parent(signal.SIGKILL, parent)
     isolation.start_tracker(runs.pass_env)
     with (
         contextlib.closing(runs.new_child(registry, algorithms)) as importing,

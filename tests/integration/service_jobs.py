@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +99,52 @@ def suicide(features, parameters, context):
     if parameters["how"] == "SIGKILL":
         os.kill(os.getpid(), signal.SIGKILL)
     os._exit(int(parameters["how"]))
+
+
+DETACHED = {
+    "nohup": ["sh", "-c", "nohup sleep 600 >/dev/null 2>&1 & echo $!"],
+    "setsid": ["sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!"],
+    "without environment": ["env", "-i", "sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!"],
+}
+"""Commands that leave a program running, and print its pid."""
+
+
+@registry.algorithm("abandon", timeout=timedelta(minutes=5))
+def abandon(features, parameters, context):
+    """Leave processes of all kinds running, write their pids, and end in some way, or work for ever."""
+    found = {
+        name: int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        for name, command in DETACHED.items()
+    }
+    found["double fork"] = _daemonize()
+    found["own"] = os.getpid()
+    place = Path(parameters["pids"])
+    place.with_suffix(".new").write_text(json.dumps(found))
+    place.with_suffix(".new").rename(place)
+    if parameters["how"].startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, parameters["how"]))
+    if parameters["how"] == "exit":
+        os._exit(0)
+    while parameters["how"] == "work":
+        time.sleep(1)
+
+
+def _daemonize():
+    """Start a daemon as in chapter 13 of Stevens' Advanced Programming in the UNIX Environment."""
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.setsid()
+        pid = os.fork()
+        if pid:
+            os.write(writer, b"%d" % pid)
+            os._exit(0)
+        os.closerange(0, 1024)
+        while True:
+            time.sleep(1)
+    os.wait()
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        return int(file.read(20))
 
 
 @registry.algorithm("raise")

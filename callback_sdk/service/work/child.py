@@ -7,13 +7,11 @@ pickled, and none can run code in the parent when it is unpickled.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import logging
 import math
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -25,6 +23,7 @@ from typing import Any
 import orjson
 from attrs import define, evolve, field
 
+from callback_sdk.concurrency import reaper
 from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values import key_text, member
 from callback_sdk.errors import EncodingError
@@ -39,17 +38,11 @@ from callback_sdk.text.tracebacks import user_traceback
 
 _log = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal to get when the parent's thread that started us ends."""
-
-_PR_SET_CHILD_SUBREAPER = 36
-"""prctl(2): orphans below this process become its own children, and not those of init."""
-
 _OOM_SCORE = 500
 """The process's oom_score_adj, from 0 to 1000, by which the kernel's OOM killer chooses a process; see proc(5)."""
 
 _TICK = 1.0
-"""Seconds between checks of the parent's pid on systems without PR_SET_PDEATHSIG."""
+"""Seconds between checks of the parent's pid on systems where no reaper can be told of its end."""
 
 _RETRY = 2.0
 """Seconds between attempts to write results to a full disk."""
@@ -120,17 +113,17 @@ class RunResult:
 
 
 def prepare(parent: int) -> None:
-    """Let this process and its descendants end together with its parent.
+    """Prepare this process for algorithms, and let it end together with its parent.
 
     Args:
-        parent: The parent's pid.
+        parent: Pid of the service's process.
     """
     if sys.platform == "linux":
-        # Orphans of daemonizing or double-forking algorithms are reparented to this process instead of init
-        # (PR_SET_CHILD_SUBREAPER, prctl(2)), so that `ChildProcess.close` still finds and kills them.
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        # Below its reaper, with which it ends: what an algorithm leaves running must be noticed before the next run.
+        reaper.become_subreaper()
         _prefer_for_oom_kill()
-    die_with_parent(parent)
+    else:
+        threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
     interrupts.prepare()
     output_capture.prepare()
 
@@ -143,25 +136,6 @@ def _prefer_for_oom_kill() -> None:
     with contextlib.suppress(OSError, ValueError):
         file = Path("/proc/self/oom_score_adj")
         file.write_text(str(max(_OOM_SCORE, int(file.read_text()))))
-
-
-def die_with_parent(parent: int | None = None) -> None:
-    """Let this process end when its parent ends.
-
-    On Linux the kernel kills it when the thread that started it ends, even if other threads of the parent still run
-    (PR_SET_PDEATHSIG, prctl(2)). On other systems a thread checks the parent's pid.
-
-    Args:
-        parent: The parent's pid; the current parent's if None.
-    """
-    parent = parent or os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
-    # If the parent ended before the call, the kernel sends no signal, but the parent's pid has already changed.
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def watch(parent: int) -> None:

@@ -18,17 +18,12 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.filesystem.files import PRIVATE, create_directory
 from callback_sdk.filesystem.locks import try_lock
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
+from callback_sdk.service.work.orphans import end_orphans
 
 _log = logging.getLogger(__name__)
 
-_KILL_TIMEOUT = 5.0
-"""Maximum seconds until killed programs have ended."""
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable with the devices that CUDA shows to a process (CUDA C++ Programming Guide)."""
-
-_FILES = "_CALLBACK_SDK_DEVICE_LOCKS"
-"""Environment variable with the files of a lease."""
 
 _PAUSE = 0.1
 """Mean seconds between attempts to lease devices that an earlier process still has."""
@@ -44,22 +39,20 @@ class DeviceLease:
 
     The lease is a lock on a file for each device (flock(2)), which belongs to all processes that inherited its
     descriptor. So it outlives a service that was killed, until the last of them has ended. Programs that they start
-    don't inherit it, because Python closes descriptors there, but the names of the files in their environment.
+    don't inherit it, because Python closes descriptors there; the reaper ends them before it ends itself.
 
     Attributes:
         devices: Ids of the devices.
-        files: The locked files.
         descriptors: Descriptors to pass to the process.
     """
 
     devices: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of the process."""
-        return {VISIBLE: ",".join(self.devices), _FILES: os.pathsep.join(self.files)}
+        return {VISIBLE: ",".join(self.devices)}
 
     def release(self) -> None:
         """Give the devices back. Processes that inherited the lease keep it until they end."""
@@ -119,36 +112,23 @@ class DevicePool:
 
     def _try_lease(self) -> DeviceLease | None:
         leased: dict[str, int] = {}
-        files: list[str] = []
         if self.count:
             create_directory(self.folder)
         for device in self.devices:
             if len(leased) == self.count:
                 break
-            file = self._file(device)
-            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
+            descriptor = os.open(self._file(device), os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
             if try_lock(descriptor):
                 leased[device] = descriptor
-                files.append(str(file))
             else:
                 os.close(descriptor)
-        lease = DeviceLease(tuple(leased), tuple(files), tuple(leased.values()))
+        lease = DeviceLease(tuple(leased), tuple(leased.values()))
         if len(leased) == self.count:
-            _end_leftover_programs(files)
+            if self.count:
+                end_orphans()
             return lease
         lease.release()
         return None
-
-
-def _end_leftover_programs(files: Sequence[str]) -> None:
-    """Kill the programs that runs of a killed service have started on these devices, as an orderly end would have."""
-    wanted = set(files)
-    found = [process for process in psutil.process_iter() if wanted & set(_files_of(process))] if wanted else []
-    for process in found:
-        _log.warning("The program with pid %d is left over from a killed run on a device; killing it.", process.pid)
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(found, timeout=_KILL_TIMEOUT)
 
 
 def _has_open(process: psutil.Process, files: Sequence[str]) -> bool:
@@ -156,15 +136,6 @@ def _has_open(process: psutil.Process, files: Sequence[str]) -> bool:
         return process.pid != os.getpid() and any(found.path in files for found in process.open_files())
     except (psutil.Error, OSError):
         return False
-
-
-def _files_of(process: psutil.Process) -> Sequence[str]:
-    try:
-        text: str = process.environ().get(_FILES, "")
-    except (psutil.Error, OSError):
-        # It has ended, or belongs to another user.
-        return ()
-    return text.split(os.pathsep)
 
 
 def algorithms_with_devices(registry: Iterable[Sequence[AlgorithmVersion]]) -> dict[str, int]:

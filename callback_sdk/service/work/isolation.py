@@ -21,7 +21,8 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.service.work import output_capture
+from callback_sdk.concurrency import reaper
+from callback_sdk.service.work import orphans, output_capture
 
 _PASSED = re.compile(
     # Search paths of programs, libraries and modules.
@@ -70,7 +71,7 @@ def context(
 
     Args:
         names: Further variables that the operator passes on.
-        started: Called with the pid of each process as soon as it is started.
+        started: Called with the pid of the reaper of each process as soon as that is started.
         variables: Variables with the values that the processes get instead of those of this process.
         descriptors: File descriptors that the processes inherit.
     """
@@ -164,7 +165,9 @@ class _Context(SpawnContext):
 
 
 class _Popen(popen_spawn_posix.Popen):
-    """Starts an interpreter like multiprocessing, which itself can only pass its own environment.
+    """Starts an interpreter below a reaper, like multiprocessing, which itself can only pass its own environment.
+
+    The pid is that of the process itself; exit code and end are those of its reaper, which are the same a moment later.
 
     subprocess closes all other file descriptors, including those of C libraries. The process doesn't inherit stdout and
     stderr: an algorithm could forge records of the log, even after its run.
@@ -179,27 +182,35 @@ class _Popen(popen_spawn_posix.Popen):
         sentinel, child_sentinel = os.pipe()
         child_pipe, pipe = os.pipe()
         printed, output = os.pipe()
+        pids, child_pids = os.pipe()
+        *interpreter, program, mark = spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe)
+        if sys.platform == "linux":
+            program = f"{reaper.program(child_pids)}; {program}"
         try:
-            self._child = subprocess.Popen(  # noqa: S603
-                spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe),
+            self._reaper = subprocess.Popen(  # noqa: S603
+                [*interpreter, program, mark],
                 executable=spawn.get_executable(),
-                env={**environment(os.environ, options.names), **options.variables},
+                env={**environment(os.environ, options.names), **orphans.mark(), **options.variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[*self._fds, *options.descriptors, tracker, child_pipe, child_sentinel],
+                pass_fds=[*self._fds, *options.descriptors, tracker, child_pipe, child_sentinel, child_pids],
                 # Ctrl-C in a terminal signals the whole group: this process ends the child itself, which would print a
                 # traceback while its interpreter starts.
                 start_new_session=True,
             )
         except BaseException:
-            _close(sentinel, pipe, printed)
+            _close(sentinel, pipe, printed, pids)
             raise
         finally:
-            _close(child_pipe, child_sentinel, output)
-        options.started(self._child.pid)
+            _close(child_pipe, child_sentinel, output, child_pids)
+        options.started(self._reaper.pid)
         threading.Thread(target=output_capture.log_lines, args=(printed,), name="printed", daemon=True).start()
-        self.pid, self.sentinel = self._child.pid, sentinel
+        with os.fdopen(pids, "rb") as pid_file:
+            # Empty if there is no reaper, or it has ended at once.
+            self.pid = int(pid_file.read() or self._reaper.pid)
+        # Open until the reaper has ended, and so have all descendants of the process.
+        self.sentinel = sentinel
         # The pipe stays open: its end of file tells the child that this process has ended.
         self.finalizer = util.Finalize(self, _close, (sentinel, pipe))
         with os.fdopen(pipe, "wb", closefd=False) as file:
@@ -219,7 +230,7 @@ class _Popen(popen_spawn_posix.Popen):
         """Return the exit code; None while the process runs."""
         if self.returncode is None:
             # subprocess locks waitpid: of two concurrently waiting threads, one would get ECHILD.
-            self.returncode = self._child.wait() if flag == 0 else self._child.poll()
+            self.returncode = self._reaper.wait() if flag == 0 else self._reaper.poll()
         return self.returncode
 
 

@@ -132,8 +132,8 @@ class SetupError(CallbackSDKError):
 class ChildProcess:
     """A Pebble pool of one process. After a kill the whole pool is discarded, as its locks may be held.
 
-    Use it from one thread, which must not end before `close`: the kernel kills the child when the thread that started
-    it ends (PR_SET_PDEATHSIG, prctl(2)).
+    Use it from one thread, which must not end before `close`: the child is killed when the thread that started it ends;
+    see `reaper`.
 
     Args:
         registry: Name of the registry, which the child imports.
@@ -264,13 +264,9 @@ class ChildProcess:
         self._imported = self._baseline = None
         self._runs, self._max_runs = 0, self._default_max_runs
         if pid:
-            # Descendants that called setsid(2) or setpgid(2) are no longer in the process group.
-            family = _descendants(pid)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            for member in family:
-                with contextlib.suppress(psutil.Error):
-                    member.kill()
+            # Its reaper kills the descendants; see `isolation`.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         group, self._group = self._group, None
         if group is not None:
             group.kill()

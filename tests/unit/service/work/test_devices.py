@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from callback_sdk.errors import ConfigurationError
@@ -71,25 +69,6 @@ def test_a_process_keeps_its_devices_until_it_ends(lease: Lease) -> None:
         process.kill()
         process.wait()
     wait_until(lambda: lease(2))
-
-
-def test_leftover_programs_of_a_killed_run_are_ended(lease: Lease) -> None:
-    """Python closes the descriptors of programs that an algorithm starts, and these may outlive a killed service."""
-    held, other = lease(), lease()
-    command = [sys.executable, "-c", "input()"]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **one.variables}, start_new_session=True)
-        for one in (held, other)
-    ]
-    try:
-        held.release()
-        assert lease().devices == held.devices
-        assert not psutil.pid_exists(processes[0].pid)
-        assert processes[1].poll() is None
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
 
 
 def registry(**devices: int) -> Registry:

@@ -23,6 +23,7 @@ import pytest
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child
 from callback_sdk.service.work import process as module
+from callback_sdk.service.work.orphans import end_orphans
 from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, StopSignal
 from tests.topology import wait_until
 
@@ -207,8 +208,8 @@ def test_a_kill_by_the_control_group_is_a_lack_of_memory(
     dying = run_spec(tmp_path, "suicide", limit=LIMIT, how="SIGKILL", starts=str(tmp_path / "pids"))
     outcome = process.run(dying, timeout=LONG, stop=StopSignal())
     assert (outcome.out_of_memory, outcome.crash) == (4711, None)
-    # Pebble may start another process before the pool is stopped.
-    assert group.calls[:3] == [*pids(tmp_path / "pids"), LIMIT, "kill"]
+    # First the pid of the reaper. Pebble may start another process before the pool is stopped.
+    assert group.calls[1:3] == [LIMIT, "kill"]
     assert group.calls[-1] == "remove"
 
 
@@ -298,28 +299,93 @@ from tests.unit.service.work.test_process import run_spec
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    busy = run_spec(folder, "busy", pids=str(folder / "pids"))
+    busy = run_spec(folder, "abandon", how="work", pids=str(folder / "pids"))
     ChildProcess(busy.registry).run(busy, timeout=timedelta(minutes=2), stop=StopSignal())
 """
 
 
-def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
-    """SIGKILL of the parent during a run leaves no process behind."""
+def abandoned(folder: Path) -> dict[str, int]:
+    wait_until((folder / "pids").exists, what="the start")
+    found: dict[str, int] = json.loads((folder / "pids").read_text())
+    return found
+
+
+def assert_all_ended(found: dict[str, int]) -> None:
+    try:
+        for name, pid in found.items():
+            wait_until(lambda pid=pid: ended(pid), patience=30, what=f"the end of {name}")
+    finally:
+        end(*found.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "exit", "return"])
+def test_nothing_that_a_run_has_started_outlives_its_process(process: ChildProcess, tmp_path: Path, how: str) -> None:
+    """However the process ends, and in whatever way it was detached."""
+    spec = run_spec(tmp_path, "abandon", how=how, pids=str(tmp_path / "pids"))
+    outcome = process.run(spec, timeout=LONG, stop=StopSignal())
+    found = json.loads((tmp_path / "pids").read_text())
+    assert sorted(found) == ["double fork", "nohup", "own", "setsid", "without environment"]
+    assert how in str(outcome.crash) or how in ("exit", "return")
+    assert all(map(ended, found.values()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_nothing_outlives_a_process_that_was_killed_from_outside(process: ChildProcess, tmp_path: Path) -> None:
+    """As the kernel does when the machine has no memory left."""
+    spec = run_spec(tmp_path, "abandon", how="work", pids=str(tmp_path / "pids"))
+    with ThreadPoolExecutor(1) as other:
+        killing = other.submit(lambda: os.kill(abandoned(tmp_path)["own"], signal.SIGKILL))
+        outcome = process.run(spec, timeout=LONG, stop=StopSignal())
+        killing.result()
+    assert outcome.crash is not None
+    assert "SIGKILL" in outcome.crash
+    assert all(map(ended, abandoned(tmp_path).values()))
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a parent of a process with a run that has left processes of all kinds, and end it."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=environment) as parent:
+        try:
+            abandoned(tmp_path)
+            yield parent
+        finally:
+            parent.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_nothing_outlives_a_killed_parent(parent: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """The reaper is told of its end."""
+    found = abandoned(tmp_path)
+    assert not any(map(ended, found.values()))
+    parent.kill()
+    assert_all_ended(found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment is read from /proc")
+def test_what_outlives_the_reaper_is_ended_by_the_next_service(parent: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Unless it runs in another environment, by which it can't be recognized."""
+    found = abandoned(tmp_path)
+    reaper = psutil.Process(found["own"]).ppid()
+    parent.send_signal(signal.SIGSTOP)
+    os.kill(reaper, signal.SIGKILL)
+    wait_until(lambda: ended(found["own"]), what="the end of the process")
+    end_orphans()
+    # The parent may be stopped, and still live.
+    assert not ended(found["nohup"])
+    parent.kill()
+    parent.wait()
+    end_orphans()
+    unknown = {"without environment": found.pop("without environment")}
     try:
-        wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
-        computing, grandchild = pids(tmp_path / "pids")
-        assert not ended(computing)
+        assert_all_ended(found)
+        assert not ended(unknown["without environment"])
     finally:
-        parent.kill()
-        parent.wait()
-    try:
-        wait_until(lambda: ended(computing), what="the end of the child")
-    finally:
-        # The kernel tells children only; a grandchild is the algorithm's own.
-        end(computing, grandchild)
+        end(*unknown.values())
 
 
 WATCHED = """

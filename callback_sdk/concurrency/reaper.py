@@ -1,0 +1,139 @@
+"""The reaper: a process between this one and a child of it, which ends all descendants of the child together with it.
+
+Linux gives orphans to the nearest ancestor that is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)), whatever sessions,
+process groups and environments they have made for themselves. The reaper is one, and lives a little longer than the
+child: neither a child that is killed nor a parent that is killed leaves a process behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal to get when the parent's thread that started this process ends."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans below this process become its own children, and not those of init."""
+
+_TIMEOUT = 10.0
+"""Maximum seconds until killed processes have ended: one that waits for a device in the kernel can't be killed."""
+
+_TICK = 0.05
+
+
+def program(pids: int) -> str:
+    """Return the statements by which a new interpreter becomes a reaper; see `guard`.
+
+    The interpreter has not been told `sys.path` yet, and imports nothing else before it forks, so a reaper is small.
+
+    Args:
+        pids: Descriptor to which the reaper writes the child's pid.
+    """
+    root = str(Path(__file__).parents[2])
+    return (
+        f"import sys; sys.path.insert(0, {root!r}); from {__name__} import guard; del sys.path[0]; "
+        f"guard({os.getpid()}, {pids})"
+    )
+
+
+def guard(parent: int, pids: int) -> None:
+    """Fork a child, in which this function returns. This process waits for it, ends its descendants, and ends like it.
+
+    The kernel kills the child when the reaper ends, and tells the reaper when the parent's thread ends that started it.
+
+    Args:
+        parent: Pid of the parent.
+        pids: Descriptor to which the child's pid is written.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    become_subreaper()
+    end_with_parent(signal.SIGTERM, parent)
+    reaper = os.getpid()
+    child = os.fork()
+    if child:
+        os.write(pids, b"%d" % child)
+        os.close(pids)
+        status = _wait_for(child)
+        _end_children()
+        _end_like(status)
+    os.close(pids)
+    # Signals to the child's group, and those of a terminal, don't reach the reaper.
+    os.setsid()
+    end_with_parent(signal.SIGKILL, reaper)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def become_subreaper() -> None:
+    """Become the parent of descendants whose parents have ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(number: int, parent: int) -> None:
+    """Get a signal when the parent's thread ends that started this process, or exit if it has ended.
+
+    Args:
+        number: The signal.
+        parent: Pid of the parent.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
+    # If the parent ended before the call, the kernel sends no signal, but this process has another parent already.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value)
+
+
+def _wait_for(child: int) -> int:
+    """Return the wait status of the child, or that of SIGTERM if this process gets the signal before."""
+    while signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGCHLD:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return status
+    return signal.SIGTERM
+
+
+def _end_children() -> None:
+    """Kill the children until there are none: those of a killed process become the reaper's."""
+    end = time.monotonic() + _TIMEOUT
+    with suppress(ChildProcessError):
+        while time.monotonic() < end:
+            for pid in _children():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            signal.sigtimedwait({signal.SIGCHLD}, _TICK)
+
+
+def _children() -> list[int]:
+    # Not /proc/PID/task/TID/children, which not every kernel has; see proc(5).
+    own, found = os.getpid(), []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        # It may have ended.
+        with suppress(OSError):
+            # The name of a program may contain anything, parentheses too.
+            if int(file.read_bytes().rpartition(b")")[2].split()[1]) == own:
+                found.append(int(file.parent.name))
+    return found
+
+
+def _end_like(status: int) -> NoReturn:
+    """End with the exit code or by the signal of a wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        # The child has dumped its core already, if at all.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
+    os._exit(code & 0xFF)
