@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from callback_sdk.service import Registry
+from callback_sdk.service import Registry, RunInterrupt
 
 registry = Registry()
 
@@ -42,6 +42,18 @@ def slow(features, parameters, context):
         time.sleep(0.01)
     sys.stdout.write("https://example.org/?sig=topsecret\n")
     return "done"
+
+
+@registry.algorithm("tidy")
+def tidy(features, parameters, context):
+    """Print something just before a cancellation, and something else after it."""
+    sys.stdout.write("before\n")
+    Path(parameters["started"]).touch()
+    try:
+        time.sleep(600)
+    except RunInterrupt:
+        time.sleep(1)
+        sys.stdout.write("after\n")
 
 
 @registry.algorithm("hoarder", timeout=timedelta(minutes=2))

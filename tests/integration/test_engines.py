@@ -129,6 +129,17 @@ def test_output_is_there_while_a_task_runs(client: Client, tmp_path: Path) -> No
     assert task.get_logs() == "waiting\nhttps://example.org/?***\n"
 
 
+def test_output_of_a_canceled_task_is_complete(kind: dict[str, Any], client: Client, tmp_path: Path) -> None:
+    """What it has printed until then, at once where the service runs it, and what it prints when it is stopped."""
+    task = client.run_algorithm("tidy", DATA, parameters={"started": str(tmp_path / "started")})
+    wait_until((tmp_path / "started").exists, what="the start")
+    task.cancel()
+    if kind["engine"] == "embedded":
+        assert task.get_logs().startswith("before\n")
+    assert "".join(client.stream_logs(task.job_id, poll_interval=0.1)) == "before\nafter\n"
+    assert task.get_logs() == "before\nafter\n"
+
+
 @pytest.mark.parametrize("child", [False, True])
 def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, child: bool) -> None:
     """Its child processes count, and the error says how much it took."""

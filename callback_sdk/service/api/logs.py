@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from attrs import define
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from callback_sdk.models import CANCELED, FINISHED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import Owner, StateDep, owned_task
 from callback_sdk.service.store.output import StoredOutput
@@ -41,10 +40,12 @@ def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
 def get_new_logs(
     job_id: str, state: StateDep, user: Owner, cursor: Annotated[str | None, Query(max_length=40)] = None
 ) -> dict[str, Any]:
-    # Before the output: that of an ended task is complete.
-    ended = owned_task(state.task_service, job_id, user)["status"] in (FINISHED, CANCELED)
+    owned_task(state.task_service, job_id, user)
+    output = state.task_service.store.output
+    # Before the output is read, so that nothing is missing at its end.
+    ended = output.is_complete(job_id)
     after = _Position() if cursor is None else _parse(cursor)
-    text, position = new_output(state.task_service.store.output.read(job_id), after, ended=ended)
+    text, position = new_output(output.read(job_id), after, ended=ended)
     return {"text": text, "cursor": str(position), "ended": ended}
 
 

@@ -162,10 +162,11 @@ class EmbeddedEngine:
         return [delivery_id for delivery_id, host in deliveries if not self._deliverer.start(delivery_id, host)]
 
     def cancel(self, job_id: str) -> None:
-        """Stop the run of a task."""
+        """Stop the run of a task. What it has printed until now is stored when this method returns."""
         with self._lock:
             stop = self._stops.get(job_id)
         if stop is not None:
+            self._heartbeat.store_output(job_id)
             stop.request(CANCEL)
 
     def workers(self) -> Sequence[WorkerState]:

@@ -7,11 +7,16 @@ from itertools import pairwise
 import sqlalchemy as sa
 from attrs import define, field
 
+from callback_sdk.models import CANCELED, FINISHED
+from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.tables import task_output, tasks
 
 MAX_OUTPUT = 64 * 1024
 """Maximum stored bytes of a run's output: the last ones."""
+
+_MAX_STOPPING = 60.0
+"""Seconds after a cancellation after which no more output is expected: the worker may have died."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -30,6 +35,22 @@ _DELETE_REPLACED = task_output.delete().where(
 )
 _INSERT = task_output.insert()
 _SELECT = sa.select(task_output).where(task_output.c.job_id == _JOB_ID).order_by(task_output.c.start)
+
+_COMPLETE = (
+    tasks.update()
+    .where(tasks.c.job_id == _JOB_ID, tasks.c.attempt == _ATTEMPT, tasks.c.status == CANCELED)
+    .values(worker=None)
+)
+_SELECT_COMPLETE = sa.select(sa.literal(1)).where(
+    tasks.c.job_id == _JOB_ID,
+    sa.or_(
+        tasks.c.status == FINISHED,
+        # The worker of a canceled task is that of its run, until that has ended.
+        sa.and_(
+            tasks.c.status == CANCELED, sa.or_(tasks.c.worker.is_(None), tasks.c.finished_at < now() - _MAX_STOPPING)
+        ),
+    ),
+)
 
 
 @define(frozen=True, kw_only=True)
@@ -82,6 +103,25 @@ class OutputStore:
                 connection.execute(_INSERT, row)
 
         self._database.write(store)
+
+    def complete(self, job_id: str, attempt: int) -> None:
+        """Record that the run of a canceled task has ended, and all of its output is stored.
+
+        Args:
+            job_id: The task. Nothing is recorded if it isn't canceled.
+            attempt: Number of the run.
+        """
+        one = {"_job": job_id, "_attempt": attempt}
+
+        def store(connection: sa.Connection) -> None:
+            connection.execute(_COMPLETE, one)
+
+        self._database.write(store)
+
+    def is_complete(self, job_id: str) -> bool:
+        """Return whether a task has ended, and so has its run, which prints on for a while after a cancellation."""
+        with self._database.read() as connection:
+            return bool(connection.execute(_SELECT_COMPLETE, {"_job": job_id}).scalar())
 
     def read(self, job_id: str) -> StoredOutput:
         """Return the output of a task's last run."""

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import define
 
-from callback_sdk.models import PENDING
+from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -73,7 +73,8 @@ class Statistics:
                 sa.func.count().label("tasks"),
                 (now() - sa.func.max(tasks.c.heartbeat_at)).label("silent_for"),
             )
-            .where(tasks.c.worker > "")
+            # A canceled task keeps its worker if that has died before the end of the run.
+            .where(tasks.c.worker > "", tasks.c.status == IN_PROGRESS)
             .group_by(tasks.c.worker)
             .order_by(tasks.c.worker)
         )

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from attrs import define
 
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE, LEASE_DURATION, run_heartbeat
 from callback_sdk.service.files import read_progress
-from callback_sdk.service.store import Claim, DeliveryClaim, Store
+from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.live_output import LiveOutput
@@ -109,6 +109,13 @@ class Heartbeat:
             with self._lock:
                 self._sending.pop(claim.delivery_id, None)
 
+    def store_output(self, job_id: str) -> None:
+        """Store what a run has printed until now, if it runs here and the database is available."""
+        with self._lock:
+            run = self._runs.get(job_id)
+        if run is not None:
+            _store_output(run)
+
     def stop_runs(self, reason: str) -> None:
         """Stop all runs."""
         with self._lock:
@@ -147,7 +154,15 @@ class Heartbeat:
         claimed = self._store.tasks.claimed(self.worker)
         for job_id, run in runs.items():
             if claimed.get(job_id) != run.attempt:
+                _store_output(run)
                 run.stop.request(CANCEL)
+
+
+def _store_output(run: _ClaimedRun) -> None:
+    """Store output that must not wait for the end of the run, which may take as long as the stop timeout."""
+    # The end of the run tries again.
+    with suppress(StoreUnavailableError):
+        run.output.update()
 
 
 def _progress_change(run: _ClaimedRun) -> dict[str, Any] | None:

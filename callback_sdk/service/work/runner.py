@@ -245,6 +245,8 @@ class Runner:
         """Release a task that a shutdown has interrupted; a canceled one has ended already."""
         if reason == SHUTDOWN:
             self._store.tasks.release(claim.task.job_id, claim.attempt)
+        else:
+            self._store.output.complete(claim.task.job_id, claim.attempt)
 
     def _record_child_crash(self, claim: Claim, reason: str) -> DueDeliveries | None:
         ended = self._record_crash(claim, reason)
@@ -257,6 +259,8 @@ class Runner:
         finished = self._finish_task(claim, run_outcome)
         if finished is None and run_outcome.success and run_outcome.results is None:
             self._blobs.remove(results_name(job_id, claim.attempt))
+        if finished is None:
+            self._store.output.complete(job_id, claim.attempt)
         _log.info(
             "Task %s %s.",
             job_id,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.service.store import Store, Submission, TaskRow
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.output import MAX_OUTPUT, StoredOutput
-from callback_sdk.service.store.tables import task_output
+from callback_sdk.service.store.tables import task_output, tasks
 
 
 @pytest.fixture
@@ -62,3 +62,31 @@ def test_output_is_deleted_with_its_task(store: Store, attempt: int) -> None:
     store.output.write("1", attempt, 0, b"one\n")
     store.tasks.delete(["1"])
     assert row_count(store) == 0
+
+
+def test_output_is_complete_at_the_end_of_the_task(store: Store, attempt: int) -> None:
+    """The run has ended before."""
+    assert not store.output.is_complete("1")
+    store.output.complete("1", attempt)
+    assert not store.output.is_complete("1")
+    store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}"))
+    assert store.output.is_complete("1")
+
+
+def test_output_of_a_canceled_task_is_complete_at_the_end_of_its_run(store: Store, attempt: int) -> None:
+    """It prints on until then, unless its worker has died."""
+    store.tasks.cancel("1")
+    assert not store.output.is_complete("1")
+    store.output.complete("1", attempt + 1)
+    assert not store.output.is_complete("1")
+    store.output.complete("1", attempt)
+    assert store.output.is_complete("1")
+
+
+def test_output_of_a_canceled_task_does_not_wait_for_a_dead_worker(store: Store, attempt: int) -> None:
+    """Nor is that shown among the workers that run tasks."""
+    store.tasks.cancel("1")
+    earlier = tasks.update().values(finished_at=tasks.c.finished_at - 120)
+    store.database.write(lambda connection: connection.execute(earlier))
+    assert store.output.is_complete("1")
+    assert store.stats.workers() == []

@@ -46,6 +46,19 @@ def test_a_canceled_run_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path:
         assert stop.result(30) == CANCEL
 
 
+def test_output_before_a_cancellation_is_stored_at_once(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """Before the run is stopped, which may take long."""
+    stop, output = StopSignal(), tmp_path / "output"
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
+        output.write_bytes(b"one\n")
+        heartbeat.store_output("1")
+        assert store.output.read("1").data == b"one\n"
+        output.write_bytes(b"one\ntwo\n")
+        store.tasks.cancel("1")
+        stop.result(30)
+        assert store.output.read("1").data == b"one\ntwo\n"
+
+
 def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """So two runs of one task don't continue concurrently."""
     stop = StopSignal()
