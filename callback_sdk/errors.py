@@ -24,6 +24,7 @@
     ├── ParametersError                  parameters that an algorithm rejects
     ├── WebhookVerificationError         webhook signature verification failed
     ├── DeliveryError                    a delivery attempt failed
+    │   ├── RefreshError                 the issuer gave no new target for an expired one
     │   └── MultipleDeliveryErrors       two or more targets failed
     ├── OutboxError                      the outbox can't store or change a delivery
     ├── AIStoreError                     an S3 request to AIStore can't be made
@@ -281,6 +282,7 @@ class DeliveryError(CallbackSDKError):
         retryable: Whether a later attempt may succeed. The service and the outbox then retry on their schedule.
         transient: Whether the failure may end within minutes; `ResultsWriter.write` retries only then. An expired
             certificate, for example, is retryable but not transient, because it has to be renewed.
+        expired: Whether the store says that the signature, or the credentials behind it, has expired.
         attempts: Number of attempts made.
         retry_after: Seconds from the response's `Retry-After` (RFC 9110, section 10.2.3); None without it.
     """
@@ -295,6 +297,7 @@ class DeliveryError(CallbackSDKError):
         code: str | None = None,
         retryable: bool = False,
         transient: bool | None = None,
+        expired: bool = False,
         attempts: int = 1,
         retry_after: float | None = None,
     ) -> None:
@@ -304,8 +307,16 @@ class DeliveryError(CallbackSDKError):
         self.code = code
         self.retryable = retryable
         self.transient = retryable if transient is None else transient
+        self.expired = expired
         self.attempts = attempts
         self.retry_after = retry_after
+
+
+class RefreshError(DeliveryError):
+    """A target has expired, and its issuer (`callback_param["refresh"]`) gave no new one that can be used.
+
+    `url`, `status`, `code` and `retry_after` are those of the issuer and its response.
+    """
 
 
 class MultipleDeliveryErrors(DeliveryError):  # noqa: N818 - a group: `errors` has each of them

@@ -56,8 +56,8 @@ TokenSource = str | Callable[[], str]
 CallbackParam = Mapping[str, Any]
 """The parameter of one target: what the result's document repeats, and members that say how to deliver to it.
 
-These are `s3_fields` and `s3_headers` for an object store, `http` for a server that accepts PUT, and `webhook` for a
-webhook whose URL looks like a signed one.
+These are `s3_fields` and `s3_headers` for an object store, `http` for a server that accepts PUT, `webhook` for a
+webhook whose URL looks like a signed one, and `refresh` for whoever issues a new target when this one has expired.
 """
 
 CallbackParams = CallbackParam | Sequence[CallbackParam | None]

@@ -182,6 +182,15 @@ TARGETS: dict[str, Callable[[str, Plant], tuple[str, Any]]] = {
     "webhook, bare": lambda base, plant: (f"{base}/done?{plant.token(13)}", None),
     "webhook, bot": lambda base, plant: (f"{base}/bot123456:{plant.token(35)}/sendDocument", None),
     "webhook, matrix": lambda base, plant: (f"{base}/x;token={plant.token(13)};v=1/y", None),
+    "refresh": lambda base, plant: (
+        f"{base}/bucket/k?" + signedurls.v4(expires=60, signature=plant.hexadecimal(32), key=plant.token(20)),
+        {
+            "refresh": {
+                "url": f"{base}/hooks/{plant.token()}/targets?key={_encoded(plant.awkward())}&t={plant.token(13)}",
+                "headers": {"Authorization": f"Bearer {plant.token(40)}", "X-Key": plant.token(20)},
+            }
+        },
+    ),
     **{
         f"http-put, {name}": lambda base, plant, header=header: (f"{base}/file", _http(plant, header))
         for name, header in HTTP_HEADERS.items()

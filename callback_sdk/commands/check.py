@@ -47,6 +47,7 @@ def check(
 ) -> None:
     """Validate a target without sending anything: kind, expiry, request headers, warnings and address.
 
+    ISSUER is asked for a new target once this one has expired, which is no PROBLEM then.
     ADDRESS is whether a service with these settings may reach the host: allowed, rejected (SSRF protection),
     unresolvable, or not resolved. Only a PROBLEM makes a target invalid; a private address and other warnings don't.
     Exit codes: 0 valid; 1 invalid, with the problem; 2 wrong usage. The output holds no credential.
@@ -78,7 +79,18 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
     from callback_sdk.targets.callbacks import parse_callbacks
 
     now = datetime.now(timezone.utc)
-    names = ("url", "kind", "provider", "method", "operation", "object", "expires_at", "expires_in", "address")
+    names = (
+        "url",
+        "kind",
+        "provider",
+        "method",
+        "operation",
+        "object",
+        "expires_at",
+        "expires_in",
+        "issuer",
+        "address",
+    )
     facts: dict[str, Any] = dict.fromkeys(names)
     facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
     try:
@@ -87,6 +99,10 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
         if callback.url.scheme in ("http", "https") and callback.url.host:
             in_cluster = settings.stores.in_cluster(callback.url)
             facts |= {"address": "allowed"} if in_cluster else _address(callback.url, guard, deadline)
+        if callback.issuer is not None:
+            issuer = callback.issuer.url
+            facts |= {"issuer": str(issuer)}
+            facts["warnings"] = [*facts["warnings"], *_address(issuer, guard, deadline).get("warnings", ())]
         target = plan(callback, settings)
         facts |= {"url": str(target.callback.url), **_description(target, now)}
         notes = target.provider.notes if target.provider is not None else ()

@@ -84,10 +84,10 @@ class StoredResults:
 
 @define(frozen=True, kw_only=True)
 class NewDelivery:
-    """One delivery to store.
+    """One delivery to store, or its new target.
 
     Attributes:
-        delivery_id: Id derived from the target and the document.
+        delivery_id: Id derived from the first target and the document.
         target_kind: Kind of the target.
         callback: The target, with credentials.
     """

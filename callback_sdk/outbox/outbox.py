@@ -110,8 +110,6 @@ class Outbox:
         self.path = path_of("path", path).resolve()
         if writer is not None and not isinstance(writer, ResultsWriter):
             raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
-        if writer is not None and not isinstance(writer, ResultsWriter):
-            raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
         self._writer = writer
         self._receipt_retention = total_seconds("receipt_retention", receipt_retention)
         # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
@@ -340,9 +338,12 @@ class _ProcessState:
             attempts = attempts_of(self.writer)
             target = attempts.plan(callback)
             delivery = attempts.prepare(result, results, target, stack, results_url=lambda: object_url)
-            # A stored delivery isn't rejected because its target has expired: it may have been delivered before.
-            if not self.store.entries(ids=[delivery.delivery_id]):
-                delivery.upload(datetime.now(timezone.utc))
+            # A stored delivery isn't rejected because its target has expired: it may have been delivered before. Nor is
+            # one whose issuer replaces an expired target.
+            now = datetime.now(timezone.utc)
+            is_replaced = callback.issuer is not None and target.has_expired(now)
+            if not is_replaced and not self.store.entries(ids=[delivery.delivery_id]):
+                delivery.upload(now)
             shown = evolve(callback, url=target.callback.url)
             return NewDelivery(delivery_id=delivery.delivery_id, target_kind=target.kind, callback=shown)
 

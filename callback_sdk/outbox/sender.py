@@ -17,12 +17,13 @@ from callback_sdk.concurrency.leases import run_heartbeat
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, OutboxError
 from callback_sdk.models import JobResult
-from callback_sdk.outbox.entries import OutboxClaim, PendingSend
+from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
+from callback_sdk.writer.delivery import PreparedDelivery
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,7 @@ class OutboxSender:
                 pending_send.callback,
                 delivery_id=claim.delivery_id,
                 results_url=lambda: pending_send.object_url,
+                on_refresh=lambda delivery: self._replace_target(claim, delivery),
             )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
@@ -239,6 +241,17 @@ class OutboxSender:
                 logger.error("%s: attempt failed with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
             return error
         return evolve(receipt, attempts=claim.attempt, nulls_written=pending_send.nulls_written)
+
+    def _replace_target(self, claim: OutboxClaim, delivery: PreparedDelivery) -> None:
+        """Store the new target of a delivery, before anything is sent there.
+
+        Raises:
+            OutboxError: Another process has the claim, or the target can't be stored.
+        """
+        target = delivery.target
+        new = NewDelivery(delivery_id=claim.delivery_id, target_kind=target.kind, callback=target.callback)
+        if not self._store.replace_target(claim, new):
+            raise OutboxError("Another process has claimed the delivery.")
 
     def _result(self, pending_send: PendingSend) -> JobResult:
         job = pending_send.job

@@ -60,6 +60,9 @@ _SELECT_DUE = (
 )
 
 
+_REPLACE_TARGET = "UPDATE deliveries SET target_kind = ?, url = ?, host = ?, target = ?"
+
+
 class OutboxStore:
     """Reads and writes deliveries. Each change is one transaction, which is on disk when the method returns.
 
@@ -144,6 +147,13 @@ class OutboxStore:
             object_url=row["object_url"],
             callback=_callback(Secret(row["target"])),
         )
+
+    def replace_target(self, claim: OutboxClaim, new: NewDelivery) -> bool:
+        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held."""
+        with self._database.transaction() as connection:
+            change = f"{_REPLACE_TARGET} WHERE id = ? AND owner = ? AND claim = ?"
+            fence = (claim.delivery_id, self._owner, claim.number)
+            return connection.execute(change, (*_target_columns(new).reveal(), *fence)).rowcount == 1
 
     def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, str | None]:
         """Store the receipt, and delete the credentials; delete the results once they are delivered to all targets.
@@ -330,24 +340,20 @@ def _select(connection: sqlite3.Connection, query: str, ids: Sequence[str], *fir
 def _insert(
     connection: sqlite3.Connection, delivery: NewDelivery, *, job_id: str, result: int | None, now: float
 ) -> None:
-    url = delivery.callback.url
     # The credentials are not kept in a local variable, because some tools print tracebacks with local variables.
     connection.execute(
         "INSERT INTO deliveries "
-        "(id, result, job_id, target_kind, url, host, target, status, next_attempt_at, created_at) "
+        "(target_kind, url, host, target, id, result, job_id, status, next_attempt_at, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
-        (
-            delivery.delivery_id,
-            result,
-            _text(job_id),
-            delivery.target_kind,
-            _text(str(url)),
-            _text(f"{url.host}:{port_of(url)}"),
-            json.dumps(delivery.callback.plain()),
-            now,
-            now,
-        ),
+        (*_target_columns(delivery).reveal(), delivery.delivery_id, result, _text(job_id), now, now),
     )
+
+
+def _target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str]]:
+    """Return the kind, URL, host and target of a row."""
+    url, plain = delivery.callback.url, Secret(delivery.callback.plain())
+    host = _text(f"{url.host}:{port_of(url)}")
+    return Secret((delivery.target_kind, _text(str(url)), host, json.dumps(plain.reveal())))
 
 
 def _job(job: JobResult) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError, TargetError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
@@ -15,6 +17,7 @@ from callback_sdk.targets.members import (
     HEADERS,
     HTTP,
     MEMBERS,
+    REFRESH,
     WEBHOOK,
     read_fields,
     read_headers,
@@ -23,6 +26,9 @@ from callback_sdk.targets.members import (
     type_with_article,
 )
 from callback_sdk.targets.misplaced import refuse_misplaced
+
+if TYPE_CHECKING:
+    from callback_sdk.targets.issuer import Issuer
 
 
 @define(frozen=True)
@@ -36,6 +42,7 @@ class Callback:
         headers: `s3_headers`, by their names in lower case; None when `callback_param` has no such member.
         http: The headers in `http`, likewise; None when `callback_param` has no such member.
         webhook: Whether `callback_param` asks for a webhook.
+        issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
     """
 
     url: SecretURL
@@ -44,15 +51,37 @@ class Callback:
     headers: SecretFields | None = None
     http: SecretFields | None = None
     webhook: bool = False
+    issuer: Issuer | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
         return {"url": self.url.reveal(), "param": {**self.param, **self._members().reveal()}}
 
     def credentials(self) -> Secret[tuple[str, ...]]:
-        """Return the values that came with the URL: fields and headers."""
+        """Return the values that came with the URL: fields, headers, and those of the issuer."""
         given = [secret for secret in (self.fields, self.headers, self.http) if secret is not None]
-        return Secret(tuple(value for secret in given for value in secret.reveal().values()))
+        own = () if self.issuer is None else self.issuer.credentials().reveal()
+        return Secret((*(value for secret in given for value in secret.reveal().values()), *own))
+
+    def replaced_by(self, new: Callback) -> Callback:
+        """Return another place for the same document, which keeps its `callback_param`.
+
+        A receiver knows a delivery by its id, and may have seen the document already: its bytes must not change.
+
+        Args:
+            new: The other place. Without an issuer it keeps that of this one.
+
+        Raises:
+            CallbackParamError: Its `callback_param` would change the document.
+        """
+        if new.param and _as_json(new.param) != _as_json(self.param):
+            raise CallbackParamError(
+                f"callback_param of {new.url} differs from the one in the document, which an attempt may have "
+                "delivered already.",
+                hint="Leave the members out that are part of the document, or give the same ones.",
+                url=str(new.url),
+            )
+        return evolve(new, param=self.param, issuer=new.issuer or self.issuer)
 
     def _members(self) -> Secret[dict[str, Any]]:
         given = {FIELDS: self.fields, HEADERS: self.headers}
@@ -61,6 +90,8 @@ class Callback:
             members[HTTP] = {"method": "PUT", "headers": self.http.reveal()}
         if self.webhook:
             members[WEBHOOK] = True
+        if self.issuer is not None:
+            members[REFRESH] = self.issuer.plain().reveal()
         return Secret(members)
 
 
@@ -199,4 +230,21 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         read_headers(address, param) if param.reveal().get(HEADERS) is not None else None,
         read_http(address, param) if param.reveal().get(HTTP) is not None else None,
         read_webhook(address, param) if param.reveal().get(WEBHOOK) is not None else False,
+        _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
     )
+
+
+def _issuer(url: SecretURL, param: Secret[Any]) -> Issuer:
+    # Imported here, because few targets have one.
+    with no_fork:
+        from callback_sdk.targets.issuer import read_issuer
+
+    return read_issuer(url, param)
+
+
+def _as_json(param: dict[str, Any]) -> Any:
+    """Return a `callback_param` as a reader of the document gets it."""
+    with no_fork:
+        from callback_sdk.documents.document import encode
+
+    return json.loads(encode(param, path="callback_param").data)

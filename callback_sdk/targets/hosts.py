@@ -28,6 +28,33 @@ def default_port(url: SecretURL) -> int:
     return 443 if url.scheme == "https" else 80
 
 
+def check_url(url: SecretURL) -> None:
+    """Reject a URL that no request can be sent to.
+
+    Raises:
+        InvalidTargetError: It is not a complete http or https URL.
+    """
+    if not url.host and (url.scheme in ("", "http", "https") or "://" not in url.reveal()):
+        # A user or a password may stand in place of the scheme and of the path: neither is quoted.
+        what = "host" if url.scheme in ("http", "https") else "scheme"
+        raise InvalidTargetError(
+            f"The callback URL has no {what}." if url.reveal() else "The callback URL is empty.",
+            hint="Give the complete URL, such as https://example.org/results.",
+        )
+    if url.scheme not in ("http", "https"):
+        raise InvalidTargetError(
+            f"The callback URL {url} has the scheme {url.scheme}; only http and https are supported.",
+            hint="Presign the object instead: S3Signer(bucket).presign_put(key)."
+            if url.scheme == "s3"
+            else "Give the complete URL.",
+            url=str(url),
+        )
+    if url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
+        what = "a user or a password in it" if url.has_userinfo else "a character or a port that no URL has"
+        raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy the complete URL.", url=str(url))
+    check_host(url)
+
+
 def check_host(url: SecretURL) -> None:
     """Reject a host that no resolver takes.
 

@@ -1,6 +1,6 @@
-"""The members of `callback_param` that say how to deliver: `s3_fields`, `s3_headers`, `http` and `webhook`.
+"""The members of `callback_param` that say how to deliver: `s3_fields`, `s3_headers`, `http`, `webhook` and `refresh`.
 
-They are no part of the document: the first three hold credentials.
+They are no part of the document: all but `webhook` hold credentials.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ HTTP = "http"
 WEBHOOK = "webhook"
 """Member that asks for a webhook, at a URL that looks like a signed one."""
 
-MEMBERS = frozenset({FIELDS, HEADERS, HTTP, WEBHOOK})
+REFRESH = "refresh"
+"""Member with the issuer that is asked for a new target when this one has expired; `issuer` reads it."""
+
+MEMBERS = frozenset({FIELDS, HEADERS, HTTP, WEBHOOK, REFRESH})
 """All of them."""
 
 WEBHOOK_HINT = f'If it is the URL of a webhook, add "{WEBHOOK}": true to its callback_param.'
@@ -65,7 +68,7 @@ def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint='Give its "fields" only: {"s3_fields": response["fields"]}.',
             url=str(url),
         )
-    return _strings(url, _FORM, fields)
+    return named_strings(url, _FORM, fields)
 
 
 def _is_empty(given: Any) -> bool:
@@ -86,7 +89,7 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return _by_lower_name(_strings(url, _PUT, joined(headers)))
+    return by_lower_name(named_strings(url, _PUT, joined(headers)))
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
@@ -103,7 +106,7 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
             "which is a POST, leave http out.",
             url=str(url),
         )
-    return _by_lower_name(_strings(url, _HTTP, Secret(request.reveal().get("headers") or {})))
+    return by_lower_name(named_strings(url, _HTTP, Secret(request.reveal().get("headers") or {})))
 
 
 def read_webhook(url: SecretURL, param: Secret[Any]) -> bool:
@@ -140,7 +143,7 @@ def _http_problem(request: Secret[Any]) -> str | None:
 
 
 @define(frozen=True, kw_only=True, eq=False)
-class _Member:
+class Member:
     """A member of `callback_param` with names and values.
 
     Attributes:
@@ -156,12 +159,17 @@ class _Member:
     error: type[TargetError]
 
 
-_FORM = _Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
-_PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
-_HTTP = _Member(name=HTTP, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
+_FORM = Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
+_PUT = Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
+_HTTP = Member(name=HTTP, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
 
 
-def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
+def named_strings(url: SecretURL, member: Member, values: Secret[Any]) -> SecretFields:
+    """Return the values of a member as strings.
+
+    Raises:
+        TargetError: There are too many, or one is neither a string nor a number; of the class `member.error`.
+    """
     if len(values.reveal()) > member.max_count:
         raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
     for name in not_text(values):
@@ -177,11 +185,12 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
     return strings
 
 
-def _by_lower_name(headers: SecretFields) -> SecretFields:
+def by_lower_name(headers: SecretFields) -> SecretFields:
+    """Return headers by their names in lower case."""
     return SecretFields({name.lower(): value for name, value in headers.reveal().items()})
 
 
-def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
+def _too_large(url: SecretURL, member: Member, problem: str) -> TargetError:
     return member.error(
         f"{member.name} of {url} has {problem}.",
         hint="Pass the values that the signer returned, and nothing else; results belong into the document.",

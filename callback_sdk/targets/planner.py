@@ -14,11 +14,11 @@ from attrs import evolve
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError, WrongOperationError
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
+from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
-from callback_sdk.targets.hosts import check_host
+from callback_sdk.targets.hosts import check_url
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merged
 from callback_sdk.targets.members import WEBHOOK_HINT
 from callback_sdk.targets.provider_table import Provider
@@ -44,7 +44,7 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
         TargetError: No result can be delivered to it; the subclass tells why.
     """
     settings = settings or TargetSettings()
-    _check_url(callback.url)
+    check_url(callback.url)
     if callback.webhook:
         return _webhook(callback, settings)
     try:
@@ -211,25 +211,3 @@ def _check_http(callback: Callback) -> None:
             hint="For a presigned URL leave http out.",
             url=str(callback.url),
         )
-
-
-def _check_url(url: SecretURL) -> None:
-    if not url.host and (url.scheme in ("", "http", "https") or "://" not in url.reveal()):
-        # A user or a password may stand in place of the scheme and of the path: neither is quoted.
-        what = "host" if url.scheme in ("http", "https") else "scheme"
-        raise InvalidTargetError(
-            f"The callback URL has no {what}." if url.reveal() else "The callback URL is empty.",
-            hint="Give the complete URL, such as https://example.org/results.",
-        )
-    if url.scheme not in ("http", "https"):
-        raise InvalidTargetError(
-            f"The callback URL {url} has the scheme {url.scheme}; only http and https are supported.",
-            hint="Presign the object instead: S3Signer(bucket).presign_put(key)."
-            if url.scheme == "s3"
-            else "Give the complete URL.",
-            url=str(url),
-        )
-    if url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
-        what = "a user or a password in it" if url.has_userinfo else "a character or a port that no URL has"
-        raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy the complete URL.", url=str(url))
-    check_host(url)

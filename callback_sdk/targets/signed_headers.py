@@ -15,7 +15,8 @@ from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.checksums import PAYLOADS, check_document
-from callback_sdk.targets.headers import COMPUTED, given_headers, is_forbidden
+from callback_sdk.targets.header_rules import COMPUTED, is_forbidden
+from callback_sdk.targets.headers import given_headers
 
 _USUAL = {
     "content-type": "application/json",

@@ -79,14 +79,14 @@ class Target:
         raise NotImplementedError
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
-        """Check offline whether the target would accept a document.
+        """Check offline whether the target would accept a document, now or after its issuer replaced it.
 
         Args:
             now: The time of sending.
             size: Bytes of the document; None before they are known.
 
         Raises:
-            TargetExpiredError: The signature has expired.
+            TargetExpiredError: The signature has expired, and there is no issuer.
             ResultTooLargeError: The document is too large.
             SignedHeaderError: A given header can't be sent.
             TargetError: Another check of this kind failed.
@@ -98,12 +98,8 @@ class Target:
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """Do the part of `check` that `request` doesn't include."""
         url = self.callback.url
-        if self.expires_at is not None and now >= self.expires_at:
-            raise TargetExpiredError(
-                f"{url} expired at {self.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
-                hint="Presign a new URL with an `expires` longer than the job and its retries take.",
-                url=str(url),
-            )
+        if self.callback.issuer is None:
+            self.check_expiry(now)
         if size is not None and self.max_bytes is not None and size > self.max_bytes:
             raise ResultTooLargeError(
                 f"The document has {size} bytes, and {url} takes at most {self.max_bytes} in one request.",
@@ -111,6 +107,24 @@ class Target:
                 url=str(url),
             )
         self.content_encoding(None)
+
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether the signature has expired."""
+        return self.expires_at is not None and now >= self.expires_at
+
+    def check_expiry(self, now: datetime) -> None:
+        """Reject an expired target.
+
+        Raises:
+            TargetExpiredError: The signature has expired.
+        """
+        if self.has_expired(now):
+            url = self.callback.url
+            raise TargetExpiredError(
+                f"{url} expired at {self.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+                hint="Presign a new URL with an `expires` longer than the job and its retries take.",
+                url=str(url),
+            )
 
     def needs(self) -> frozenset[Feature]:
         """Return what the target needs that some object stores don't support."""
@@ -178,6 +192,7 @@ class Target:
         Raises:
             TargetError: The target would reject it.
         """
+        self.check_expiry(now)
         self.check_limits(now=now, size=document.size)
         headers, body = self.request(document, delivery_id=delivery_id, now=now)
         if encoding is not None:

@@ -25,6 +25,24 @@ EXPIRED = Hint(
     ),
 )
 
+EXPIRED_CREDENTIALS = Hint(
+    "The temporary credentials that signed the URL have expired, and the URL with them, whatever its own expiry: sign "
+    "with credentials that last longer than the job and its retries."
+)
+
+RENEW_CREDENTIALS = Hint("The temporary credentials that signed must be renewed. " + AGAIN)
+
+EXPIRED_SAS = Hint(
+    "The SAS has expired or is not valid yet; the message has its times. Generate one that lasts longer than the job "
+    "and its retries, with its start (st) some minutes ago.",
+    says=("time frame", "has to be after signed start time", "has to be before"),
+)
+
+EXPIRED_DELEGATION = Hint(
+    "The user delegation key behind the SAS has expired (ske, at most 7 days): generate key and SAS again.",
+    says=("delegation key", "signed key expiry"),
+)
+
 FUTURE = Hint(
     "The signature begins in the future: set the clock of the machine that signed it.",
     says=("not valid yet", "not yet valid"),
@@ -318,20 +336,13 @@ NOT_IMPLEMENTED = (
 )
 
 AUTHENTICATION_FAILED = (
-    Hint(
-        "The SAS has expired or is not valid yet; the message has its times. Generate one that lasts longer than the "
-        "job and its retries, with its start (st) some minutes ago.",
-        says=("time frame", "has to be after signed start time", "has to be before"),
-    ),
+    EXPIRED_SAS,
     Hint(
         "A parameter of the SAS is missing or malformed, as if the URL was cut or escaped twice: copy the complete "
         "URL, unchanged.",
         says=("not well formed", "is mandatory", "cannot be empty"),
     ),
-    Hint(
-        "The user delegation key behind the SAS has expired (ske, at most 7 days): generate key and SAS again.",
-        says=("delegation key", "signed key expiry"),
-    ),
+    EXPIRED_DELEGATION,
     Hint(
         "The URL's path or a parameter differs from what was signed, or the account key was rotated. Generate a new "
         "SAS and pass its URL unchanged.",
@@ -395,3 +406,6 @@ POLICY_DOCUMENT = (
     CONDITION,
     Hint("The policy is not the signed base64: pass s3_fields unchanged, as the signer returned them."),
 )
+
+EXPIRY = frozenset({EXPIRED, EXPIRED_CREDENTIALS, EXPIRED_DELEGATION, EXPIRED_SAS, RENEW_CREDENTIALS})
+"""Hints for responses to requests whose signature, or the credentials behind it, has expired."""

@@ -15,11 +15,11 @@ from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.escaping import escaped
 from callback_sdk.text.limits import MAX_MESSAGE
-from callback_sdk.transport.causes import SIGNATURE
+from callback_sdk.transport.causes import EXPIRY, SIGNATURE
 from callback_sdk.transport.hints import Circumstances, find_hint
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
-from callback_sdk.transport.status_hints import status_hint
+from callback_sdk.transport.status_hints import SESSION, status_hint
 from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
@@ -44,6 +44,11 @@ _DETAILS = (
 _QUERY = re.compile(r"[?&]\S+")
 
 _SIGNATURE_HINTS = frozenset(hint.text for hint in SIGNATURE)
+
+_EXPIRY_HINTS = frozenset({*(hint.text for hint in EXPIRY), SESSION})
+
+_ANSWERS_ITSELF = frozenset({"http-put", "refresh", "webhook"})
+"""Kinds whose servers have no error codes of object stores."""
 
 _MAX_CODE = 80
 _MAX_MESSAGE = 400
@@ -88,14 +93,15 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
     status_text = f"{response.status} {code}" if code else str(response.status)
-    message = _shown(upload, response, document)
+    message, hint = _shown(upload, response, document), _hint(upload, response, code, document)
     return DeliveryError(
         sentence(f"{response.url} answered {status_text} to the {upload.method}{message and f': {message}'}"),
-        hint=_hint(upload, response, code, document),
+        hint=hint,
         url=str(response.url),
         status=response.status,
         code=code,
         retryable=is_retryable(response.status, code),
+        expired=hint in _EXPIRY_HINTS,
         retry_after=None if retry_after is None else retry_after.total_seconds(),
     )
 
@@ -214,7 +220,7 @@ def _shown(upload: Upload, response: Response, document: _ErrorDocument) -> str:
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:
     if upload.kind == "webhook" and code is not None:
         return _NEEDS_FIELDS
-    if upload.kind in ("webhook", "http-put"):
+    if upload.kind in _ANSWERS_ITSELF:
         return status_hint(upload.kind, response.status)
     circumstances = Circumstances(
         kind=upload.kind,

@@ -62,8 +62,20 @@ _HTTP_PUT = {
     500: "See the server's log. nginx responds with 500 if the folder doesn't exist: set create_full_put_path.",
 }
 
+_REFRESH = {
+    3: _REDIRECT,
+    401: "If the issuer requires a login, give its credentials in the headers of refresh. If it verifies signatures, "
+    "sign with its secret: webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
+    403: "The credentials in the headers of refresh, or the signature, may not ask for this target: see the issuer's "
+    "log.",
+    404: "Check the URL of refresh; or the issuer doesn't know this delivery.",
+    405: "The issuer doesn't accept POST at this URL.",
+    407: _PROXY_LOGIN,
+    410: "The issuer issues no more targets for this delivery: redeliver it with a target of your own.",
+}
+
 # 404: expired after a week; 410: ended for another reason ("Resumable uploads" in Google's documentation).
-_SESSION = "The upload session has expired, or was completed or canceled: start another one, and submit the task again."
+SESSION = "The upload session has expired, or was completed or canceled: start another one, and submit the task again."
 
 _TEMP_URL = (
     "The TempURL has expired, was changed after signing or signed for another method, path or host; or the account's "
@@ -73,7 +85,8 @@ _TEMP_URL = (
 _KINDS: Mapping[str, tuple[Mapping[int, str], str]] = {
     "webhook": (_WEBHOOK, "See the receiver's log."),
     "http-put": (_HTTP_PUT, "See the server's log."),
-    "gcs-session": ({**_STORE, 404: _SESSION, 410: _SESSION, 499: _SESSION}, ""),
+    "refresh": (_REFRESH, "See the issuer's log."),
+    "gcs-session": ({**_STORE, 404: SESSION, 410: SESSION, 499: SESSION}, ""),
     "swift-put": ({**_STORE, 401: _TEMP_URL}, ""),
 }
 """Hints of kinds with other meanings of a status than object stores have, and the one for any other status."""

@@ -26,6 +26,7 @@ from callback_sdk.transport.causes import (
     ENDPOINT,
     EXISTS,
     EXPIRED,
+    EXPIRED_CREDENTIALS,
     EXTRA_FIELD,
     FUTURE,
     GLOBAL_TOKEN,
@@ -43,6 +44,7 @@ from callback_sdk.transport.causes import (
     QUERY,
     QUOTA,
     REGION,
+    RENEW_CREDENTIALS,
     ROW_LEVEL_SECURITY,
     SIGNATURE,
     THIRD_LEVEL,
@@ -102,10 +104,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "ExpiredRequest": (Hint(EXPIRED.text),),
     "ExpiredToken": (
         Hint(EXPIRED.text, kinds="gcs"),
-        Hint(
-            "The temporary credentials that signed the URL have expired, and the URL with them, whatever its own "
-            "expiry: sign with credentials that last longer than the job and its retries."
-        ),
+        EXPIRED_CREDENTIALS,
     ),
     "FileAlreadyExists": (EXISTS,),
     "FileImmutable": (Hint(WORM.text),),
@@ -195,7 +194,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "SlowDown": (Hint("It is retried. If it persists, distribute the keys over more prefixes."),),
     "SlowDownWrite": (Hint("It is retried. If it persists, the store's disks are overloaded or offline."),),
     "TemporaryRedirect": (Hint("The bucket is new, and the URL has the global host: presign for the regional host."),),
-    "TokenRefreshRequired": (Hint("The temporary credentials that signed must be renewed. " + AGAIN),),
+    "TokenRefreshRequired": (RENEW_CREDENTIALS,),
     "Unauthorized": (
         VERSION_4,
         EXPIRED,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError, TargetExpiredError
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import SecretURL, clearing_locals, strip_traceback
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
     from callback_sdk.writer.clusters import Clusters
 
 logger = logging.getLogger(__name__)
+
+MAX_REFRESHES = 8
+"""New targets that an issuer is asked for within one `ResultsWriter.write`, and at most one for each attempt."""
+
+OnRefresh = Callable[[PreparedDelivery], None]
+"""Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
 
 
 class DeliveryAttempts:
@@ -112,6 +120,7 @@ class DeliveryAttempts:
         results_url: FindURL = lambda: None,
         task_url: str | None = None,
         traceparent: str | None = None,
+        on_refresh: OnRefresh = lambda delivery: None,
     ) -> Receipt:
         """Make one attempt at one target.
 
@@ -122,6 +131,7 @@ class DeliveryAttempts:
             results_url: Returns the URL of the results, for a webhook that is too small for them.
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
+            on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Returns:
             The receipt.
@@ -144,7 +154,7 @@ class DeliveryAttempts:
                     task_url=task_url,
                     traceparent=traceparent,
                 )
-                return self.send(delivery, nulls_written=nulls_written)
+                return self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh)
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
@@ -180,33 +190,92 @@ class DeliveryAttempts:
         """
         for text in target.warnings(_now()):
             logger.warning("%s: %s", target.callback.url, text)
-        return build_delivery(
-            target,
-            result,
-            results,
-            stack,
-            compress=self._compress,
-            results_url=results_url,
-            task_url=task_url,
-            delivery_id=delivery_id,
-            traceparent=traceparent,
+        facts: dict[str, Any] = {"results_url": results_url, "task_url": task_url, "traceparent": traceparent}
+        delivery = build_delivery(
+            target, result, results, stack, compress=self._compress, delivery_id=delivery_id, **facts
         )
+        if target.callback.issuer is None:
+            return delivery
+
+        def rebuild(fresh: Target) -> PreparedDelivery:
+            # The id may be derived from the first target, and stays.
+            return self.prepare(result, results, fresh, stack, delivery_id=delivery.delivery_id, **facts)
+
+        return evolve(delivery, rebuild=rebuild)
 
     def send(
-        self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int = 1, started: datetime | None = None
+        self,
+        delivery: PreparedDelivery,
+        *,
+        nulls_written: int,
+        attempts: int = 1,
+        started: datetime | None = None,
+        on_refresh: OnRefresh = lambda delivery: None,
     ) -> Receipt:
-        """Make one attempt at a delivery that was prepared.
+        """Make one attempt at a delivery that was prepared. An expired target is replaced by its issuer's.
 
         Args:
             delivery: From `prepare`.
             nulls_written: For the receipt: non-finite numbers in the results.
             attempts: For the receipt: number of this attempt, from 1.
             started: For the receipt: time of the first attempt; this one's when None.
+            on_refresh: Keeps the new target, if the issuer of an expired one gave it.
 
         Raises:
-            DeliveryError: The attempt failed.
+            DeliveryError: The attempt failed; a `RefreshError` if the target has expired and there is no new one.
             TargetError: The target would reject it.
         """
+        facts: dict[str, Any] = {"nulls_written": nulls_written, "attempts": attempts, "started": started}
+        try:
+            return self._send(delivery, **facts)
+        except (TargetExpiredError, DeliveryError) as error:
+            if not _may_refresh(delivery, error):
+                raise
+            logger.warning("a new target is requested: %s", error)
+        fresh = self._refreshed(delivery)
+        on_refresh(fresh)
+        try:
+            return self._send(fresh, **facts)
+        except TargetExpiredError as error:
+            raise RefreshError(error.message, hint=error.hint, url=error.url, retryable=True, transient=False) from None
+        except DeliveryError as error:
+            # The next attempt asks again. Clocks that differ by more than a target's lifetime don't agree in minutes.
+            error.retryable = error.retryable or error.expired
+            raise
+
+    def _refreshed(self, delivery: PreparedDelivery) -> PreparedDelivery:
+        """Return a delivery whose target was replaced by its issuer.
+
+        Raises:
+            RefreshError: There is no new target.
+            TargetError: The address guard rejects the issuer's host.
+        """
+        # Few targets have an issuer.
+        with no_fork:
+            from callback_sdk.writer.refresh import ExpiredDelivery, request_target, unusable_answer
+
+        old = delivery.target.callback
+        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id}
+        if old.issuer is None or delivery.rebuild is None:
+            raise TypeError("the delivery has no issuer")
+        with tracing.span("refresh", "client", parent=delivery.traceparent, url=str(old.issuer.url), **facts):
+            new = request_target(
+                ExpiredDelivery(callback=old, **facts), keys=self._settings.webhook_keys, send=self._sender.send
+            )
+        try:
+            target = self.plan(new)
+            target.check_expiry(_now())
+            fresh = delivery.rebuild(target)
+        except TargetError as error:
+            problem, hint = f"a target that can't be used: {error.message}", error.hint
+        else:
+            logger.info("%s replaces %s", target.callback.url, old.url)
+            return evolve(fresh, refreshes=delivery.refreshes + 1)
+        raise unusable_answer(old.issuer.url, problem, hint=hint)
+
+    def _send(
+        self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int, started: datetime | None
+    ) -> Receipt:
         now = _now()
         facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
         url = str(delivery.target.callback.url)
@@ -263,6 +332,12 @@ def _is_there_already(upload: Upload, response: Response) -> bool:
     object tells: the ETag is the MD5 of its bytes, and equal bytes have the same job id.
     """
     return response.status == 412 and response.headers.get("etag", "").strip('"') == upload.document.md5.hex()
+
+
+def _may_refresh(delivery: PreparedDelivery, error: CallbackSDKError) -> bool:
+    """Return whether a new target helps after an error, and may be asked for."""
+    expired = isinstance(error, TargetExpiredError) or (isinstance(error, DeliveryError) and error.expired)
+    return expired and delivery.rebuild is not None and delivery.refreshes < MAX_REFRESHES
 
 
 def has_responded(error: Exception) -> bool | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.document import document, encode_results, reference_document
@@ -34,6 +34,8 @@ class PreparedDelivery:
         body: The encoded document.
         encoding: Its content encoding, or None.
         traceparent: Trace context from another process; None without one.
+        rebuild: Builds the same delivery for another target; None if the target has no issuer to ask for one.
+        refreshes: How many targets the issuer has given for this delivery.
     """
 
     target: Target
@@ -42,6 +44,8 @@ class PreparedDelivery:
     body: Body
     encoding: str | None
     traceparent: str | None = None
+    rebuild: Callable[[Target], PreparedDelivery] | None = field(default=None, repr=False, eq=False)
+    refreshes: int = 0
 
     def upload(self, now: datetime, *, traceparent: str | None = None) -> Upload:
         """Return the request of one attempt.

@@ -215,10 +215,16 @@ class ResultsWriter:
 
     def _attempt_until_deadline(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
         started, attempts = _now(), 0
+
+        def keep(fresh: PreparedDelivery) -> None:
+            nonlocal delivery
+            delivery = fresh
+
+        facts: dict[str, Any] = {"nulls_written": nulls_written, "started": started, "on_refresh": keep}
         while True:
             attempts += 1
             try:
-                return self._attempts.send(delivery, nulls_written=nulls_written, attempts=attempts, started=started)
+                return self._attempts.send(delivery, attempts=attempts, **facts)
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)

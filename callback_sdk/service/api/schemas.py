@@ -192,8 +192,8 @@ _TARGETS = {
     "callback_url": {"type": "string", "description": "URL of the target; several URLs are joined by |."},
     "callback_param": {
         "type": "string",
-        "description": "JSON: an object, or a list with one object per URL. The members s3_fields, s3_headers, http "
-        "and webhook (true or false) say how to deliver; the others are a part of the document.",
+        "description": "JSON: an object, or a list with one object per URL. The members s3_fields, s3_headers, http, "
+        "webhook (true or false) and refresh say how to deliver; the others are a part of the document.",
     },
     "callbacks": {
         "type": "string",

@@ -307,11 +307,14 @@ def _submission(
     targets: list[Callback] = []
     for callback in requested.targets:
         target = check_callback(callback, rules.settings)
-        expiries.append(target.expires_at)
+        # A target with an issuer is replaced when it has expired.
+        expiries.append(target.expires_at if callback.issuer is None else None)
         # The target's URL shows the name of the object.
         targets.append(evolve(callback, url=target.callback.url))
         if not rules.settings.stores.in_cluster(callback.url):
             rules.guard.check(callback.url)
+        if callback.issuer is not None:
+            rules.guard.check(callback.issuer.url)
     return Submission(task=task, targets=tuple(targets), expires=expires, targets_expire_at=_last(expiries))
 
 

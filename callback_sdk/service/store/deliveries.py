@@ -112,15 +112,12 @@ _SELECT_CLAIM = (
 )
 _INSERT_ATTEMPT = delivery_attempts.insert().values(started_at=now())
 
-_UPDATE_FINISHED = (
-    deliveries.update()
-    .where(
-        deliveries.c.delivery_id == _DELIVERY_ID,
-        deliveries.c.attempt_count == _ATTEMPT,
-        deliveries.c.worker.is_not(None),
-    )
-    .values(_UNCLAIMED)
+_OF_CLAIM = deliveries.update().where(
+    deliveries.c.delivery_id == _DELIVERY_ID,
+    deliveries.c.attempt_count == _ATTEMPT,
+    deliveries.c.worker.is_not(None),
 )
+_UPDATE_FINISHED = _OF_CLAIM.values(_UNCLAIMED)
 _UPDATE_ATTEMPT = (
     delivery_attempts.update()
     .where(delivery_attempts.c.delivery_id == _DELIVERY_ID, delivery_attempts.c.number == _ATTEMPT)
@@ -293,6 +290,12 @@ class DeliveryStore:
             CredentialCipherError: The target was encrypted with a key that this process doesn't have.
         """
         return rows.callback(claim.encrypted_target, self._cipher)
+
+    def replace_target(self, claim: DeliveryClaim, target: Callback) -> bool:
+        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held."""
+        one = {"_delivery": claim.delivery_id, "_attempt": claim.attempt}
+        replace = _OF_CLAIM.values(rows.target_columns(target, self._cipher))
+        return self._database.write(lambda connection: connection.execute(replace, one).rowcount == 1)
 
     def heartbeat(self, worker: str, running: Collection[str]) -> None:
         """Renew the leases of a worker's running deliveries."""

@@ -28,15 +28,21 @@ def targets(submission: Submission) -> range:
 
 def delivery(submission: Submission, position: int, cipher: CredentialCipher) -> dict[str, Any]:
     """Return the row of one target, with its credentials encrypted."""
-    target = submission.targets[position]
     return {
         "delivery_id": f"msg_{secrets.token_hex(16)}",
         "job_id": submission.task.job_id,
         "position": position,
+        "status": DELIVERY_PENDING,
+        **target_columns(submission.targets[position], cipher),
+    }
+
+
+def target_columns(target: Callback, cipher: CredentialCipher) -> dict[str, Any]:
+    """Return the columns of a target, with its credentials encrypted."""
+    return {
         "encrypted_target": cipher.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.url),
         "host": target.url.host,
-        "status": DELIVERY_PENDING,
     }
 
 

@@ -23,6 +23,7 @@ from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
+from callback_sdk.writer.delivery import PreparedDelivery
 
 _log = logging.getLogger(__name__)
 
@@ -162,6 +163,7 @@ class Deliverer:
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                     task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
                     traceparent=claim.traceparent,
+                    on_refresh=lambda delivery: self._replace_target(claim, delivery),
                 )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
@@ -174,6 +176,16 @@ class Deliverer:
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
+
+    def _replace_target(self, claim: DeliveryClaim, delivery: PreparedDelivery) -> None:
+        """Store the new target of a delivery, before anything is sent there.
+
+        Raises:
+            DeliveryError: Another worker has the claim.
+            StoreUnavailableError: The target can't be stored.
+        """
+        if not self._store.deliveries.replace_target(claim, delivery.target.callback):
+            raise DeliveryError("Another worker has claimed the delivery.", retryable=True)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
         seen = _disclosed_error(error, claim.url)
@@ -211,6 +223,8 @@ def _disclosed_error(error: Exception, url: str) -> Exception:
     unknown = isinstance(error.__cause__, socket.gaierror)
     if not unknown and not (isinstance(error, AddressNotAllowedError) and error.resolved):
         return error
+    # The host may be that of the target's issuer.
+    url = getattr(error, "url", None) or url
     return DeliveryError(
         f"{url} can't be reached: its host name doesn't resolve to a public address.",
         hint="Check the spelling. The service's log has the reason, and the operator can allow private hosts.",

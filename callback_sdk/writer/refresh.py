@@ -1,0 +1,145 @@
+"""Ask the issuer of an expired target for a new one: a signed POST with JSON, and an answer that is not trusted."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from attrs import define
+
+from callback_sdk import webhooks
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.issuer import Issuer
+from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.error_responses import delivery_error
+from callback_sdk.transport.response import Response
+
+_ACCEPTS = frozenset({200, 201})
+
+_ANSWER_HINT = 'The issuer has to answer with JSON of at most 64 KiB: {"url": "https://...", "param": {...}}.'
+
+
+@define(frozen=True, kw_only=True)
+class ExpiredDelivery:
+    """What the issuer is told of a delivery whose target has expired.
+
+    Attributes:
+        callback: The target.
+        job_id: The job's id.
+        delivery_id: The delivery's id.
+        output: Name of the output file; None for the document.
+    """
+
+    callback: Callback
+    job_id: str
+    delivery_id: str
+    output: str | None = None
+
+
+@clearing_locals
+def request_target(
+    expired: ExpiredDelivery, *, keys: Sequence[Secret[bytes]], send: Callable[[Upload], Response]
+) -> Callback:
+    """Return the target with which the issuer replaces an expired one.
+
+    The request has an id of its own as `webhook-id`: a receiver that ignores repeated ids must answer each.
+
+    Args:
+        expired: The delivery.
+        keys: Signing keys of webhooks, newest first.
+        send: Makes one attempt at a request.
+
+    Raises:
+        RefreshError: The issuer gave no target, or one that doesn't fit.
+        TargetError: The address guard rejects the issuer's host.
+    """
+    issuer = expired.callback.issuer
+    if issuer is None:
+        raise TypeError("the target has no issuer")
+    upload = _request(issuer, expired, keys)
+    try:
+        response = send(upload)
+    except DeliveryError as error:
+        failure = error
+    else:
+        if response.status in _ACCEPTS:
+            return _answered(issuer, response, expired.callback)
+        failure = delivery_error(upload, response)
+    raise RefreshError(
+        f"The target has expired, and no new one could be requested: {failure.message}",
+        hint=failure.hint,
+        url=failure.url,
+        status=failure.status,
+        code=failure.code,
+        retryable=failure.retryable,
+        transient=failure.transient,
+        retry_after=failure.retry_after,
+        # The cause tells the service that a host's name doesn't resolve.
+    ) from failure.__cause__
+
+
+def unusable_answer(issuer: SecretURL, problem: str, *, hint: str = _ANSWER_HINT) -> RefreshError:
+    """Return the error for an answer with which nothing can be delivered.
+
+    Whoever runs the issuer has to mend it, which takes longer than `ResultsWriter.write` retries.
+
+    Args:
+        issuer: URL of the issuer.
+        problem: What is wrong with the answer, without credentials.
+        hint: What to do.
+    """
+    return RefreshError(
+        f"The target has expired, and its issuer {issuer} answered with {problem}",
+        hint=hint,
+        url=str(issuer),
+        retryable=True,
+        transient=False,
+    )
+
+
+def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[Secret[bytes]]) -> Upload:
+    members = {"job_id": expired.job_id, "delivery_id": expired.delivery_id, "output": expired.output}
+    body = Body(json.dumps(members).encode())
+    signed = webhooks.sign(keys, f"refresh_{secrets.token_hex(16)}", datetime.now(timezone.utc), body)
+    own = {"content-type": "application/json", "accept": "application/json"}
+    return Upload(
+        kind="refresh",
+        method="POST",
+        url=issuer.url,
+        headers=Secret({**issuer.headers.reveal(), **own, **signed}),
+        body=body,
+        document=body,
+        expires_at=None,
+        accepts=_ACCEPTS,
+        redirects=False,
+    )
+
+
+@clearing_locals
+def _answered(issuer: Issuer, response: Response, old: Callback) -> Callback:
+    answer = _json(response)
+    if not isinstance(answer.reveal(), dict) or not isinstance(answer.reveal().get("url"), str):
+        raise unusable_answer(issuer.url, "something other than a JSON object with a url.")
+    try:
+        (new,) = parse_callbacks(Secret([answer.reveal()]))
+        return old.replaced_by(new)
+    except TargetError as error:
+        failure: CallbackSDKError = error
+    raise unusable_answer(
+        issuer.url, f"a target that can't be used: {failure.message}", hint=f"{failure.hint} {_ANSWER_HINT}"
+    )
+
+
+def _json(response: Response) -> Secret[Any]:
+    """Return the JSON of an answer; None if it is not JSON, or longer than what is read of a response."""
+    try:
+        return Secret(json.loads(response.decoded_body()))
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits is a ValueError too.
+        return Secret(None)

@@ -1,0 +1,268 @@
+"""Targets that expire before they are used: real stores reject them, and their issuers give new ones."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+from attrs import evolve
+
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer
+from callback_sdk.errors import DeliveryError, RefreshError
+from callback_sdk.outbox.store import OutboxStore
+from callback_sdk.testing import SeaweedFS
+from callback_sdk.testing.service import LocalService
+from callback_sdk.writer import attempts
+from callback_sdk.writer.attempts import DeliveryAttempts
+from tests.checkers.azurite import Azurite
+from tests.clocks import clock
+from tests.issuers import SECRET, RunningIssuer, issuing
+from tests.topology import wait_until
+
+RESULT = JobResult(job_id="42", success=True, results={"life": 7.5})
+MARKER = "MARKER9c2e"
+
+
+@pytest.fixture
+def signer(seaweedfs: SeaweedFS, bucket: str) -> S3Signer:
+    """Sign for a fresh bucket."""
+    return S3Signer(bucket, client=seaweedfs.client())
+
+
+@pytest.fixture
+def keys(seaweedfs: SeaweedFS, bucket: str) -> Callable[[], list[str]]:
+    """List the objects of the bucket."""
+
+    def listed() -> list[str]:
+        return [item["Key"] for item in seaweedfs.client().list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    return listed
+
+
+@pytest.fixture
+def issuer(signer: S3Signer) -> Iterator[RunningIssuer]:
+    """Issue a form for the key of each delivery."""
+
+    def issue(asked: dict[str, Any]) -> dict[str, Any]:
+        post = signer.presign_post(f"new/{asked['delivery_id']}.json")
+        return {"url": post.url, "param": post.callback_param}
+
+    with issuing(issue) as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the clock that targets are checked with back by an hour."""
+    monkeypatch.setattr(attempts, "_now", lambda: datetime.now(timezone.utc) - timedelta(hours=1))
+
+
+def expired_put(signer: S3Signer) -> str:
+    """Return a URL that expired half an hour ago."""
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        return signer.presign_put("old.json", expires=timedelta(minutes=30)).url
+
+
+def refresh(issuer: RunningIssuer) -> dict[str, Any]:
+    return {"refresh": {"url": issuer.url, "headers": {"Authorization": f"Bearer {MARKER}"}}}
+
+
+def test_an_expired_url_is_replaced_by_a_form(signer: S3Signer, issuer: RunningIssuer, keys: Any) -> None:
+    """The document reaches the store by the new target only."""
+    with ResultsWriter(timeout=0) as writer:
+        (receipt,) = writer.write(RESULT, expired_put(signer), refresh(issuer))
+    assert keys() == [f"new/{issuer.requests[0]['delivery_id']}.json"]
+    assert receipt.target_kind == "s3-post"
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_seaweedfs_tells_that_a_url_has_expired(signer: S3Signer, issuer: RunningIssuer, keys: Any) -> None:
+    """It is the store's clock that counts."""
+    with ResultsWriter(timeout=0) as writer:
+        with pytest.raises(DeliveryError) as caught:
+            writer.write(RESULT, expired_put(signer))
+        assert (caught.value.status, caught.value.expired) == (403, True)
+        writer.write(RESULT, expired_put(signer), refresh(issuer))
+    assert keys() == [f"new/{issuer.requests[0]['delivery_id']}.json"]
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_azurite_does_not_tell_that_a_sas_has_expired(azure: Azurite) -> None:
+    """Azure does, with its times. The expiry in the URL decides in both cases, if the clocks agree."""
+    with pytest.raises(DeliveryError) as caught, ResultsWriter(timeout=0) as writer:
+        writer.write(RESULT, azure.sign("old.json", expires=-timedelta(minutes=1)))
+    assert (caught.value.code, caught.value.expired) == ("AuthorizationFailure", False)
+
+
+@pytest.mark.usefixtures("slow_clock")
+def test_seaweedfs_tells_that_a_form_has_expired(signer: S3Signer, issuer: RunningIssuer, keys: Any) -> None:
+    """Its policy has, which the store says in other words."""
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        post = signer.presign_post("old.json", expires=timedelta(minutes=30))
+    with ResultsWriter(timeout=0) as writer:
+        writer.write(RESULT, (post, refresh(issuer)))
+    assert keys() == [f"new/{issuer.requests[0]['delivery_id']}.json"]
+
+
+def test_an_expired_sas_is_replaced(azure: Azurite) -> None:
+    """Azure's error names the times of the SAS, and Azurite's doesn't; the URL has its expiry."""
+    with issuing(lambda _: {"url": azure.sign("new.json")}) as issuer, ResultsWriter(timeout=0) as writer:
+        writer.write(RESULT, azure.sign("old.json", expires=-timedelta(minutes=1)), refresh(issuer))
+    assert azure.read("old.json") is None
+    assert json.loads(azure.read("new.json") or b"")["job_id"] == "42"
+
+
+def test_the_outbox_keeps_the_new_target(
+    tmp_path: Path, signer: S3Signer, issuer: RunningIssuer, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later attempt uses it, and the old one's credentials are no longer in the file."""
+    old = expired_put(signer)
+    failures = iter([True])
+    sends = DeliveryAttempts._exchange
+
+    def exchange(self: DeliveryAttempts, upload: Any) -> Any:
+        if next(failures, False):
+            raise DeliveryError("The store is away.", retryable=True)
+        return sends(self, upload)
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchange)
+    path = tmp_path / "outbox.sqlite3"
+    with Outbox(path) as outbox:
+        written = outbox.write(RESULT, old, {"run": 7, **refresh(issuer)})
+        (entry,) = written.pending
+        assert entry.target_kind == "s3-post"
+        assert "The store is away" in str(entry.error)
+        with sqlite3.connect(path) as connection:
+            ((target,),) = connection.execute("SELECT target FROM deliveries")
+        connection.close()
+        assert old not in target
+        outbox.redeliver()
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+    assert entry.status == "delivered"
+    assert len(issuer.requests) == 1
+    assert keys() == [f"new/{entry.delivery_id}.json"]
+    everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert old.partition("X-Amz-Signature=")[2][:64].encode() not in everything
+    assert MARKER.encode() not in everything
+
+
+def _dying(path: Path, step: str) -> None:
+    """Run the outbox, and die at one of its steps."""
+
+    def die(*_: Any, **__: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(call: Any) -> Any:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            call(*args, **kwargs)
+            die()
+
+        return wrapped
+
+    if step == "issued":
+        OutboxStore.replace_target = die  # type: ignore[method-assign]
+    if step == "stored":
+        OutboxStore.replace_target = after(OutboxStore.replace_target)  # type: ignore[method-assign]
+    if step == "sent":
+        OutboxStore.delivered = die  # type: ignore[method-assign]
+    with Outbox(path) as outbox:
+        outbox.run(until_empty=True)
+
+
+@pytest.mark.parametrize(
+    ("step", "asked", "stored"), [("issued", 2, "new-2.json"), ("stored", 1, "new-1.json"), ("sent", 1, "new-1.json")]
+)
+def test_a_crash_during_a_refresh_delivers_to_one_target(
+    tmp_path: Path, signer: S3Signer, keys: Any, monkeypatch: pytest.MonkeyPatch, step: str, asked: int, stored: str
+) -> None:
+    """Nothing is sent to a target that isn't stored, so whatever is delivered has a trace."""
+    path = tmp_path / "outbox.sqlite3"
+    numbers: list[str] = []
+
+    def issue(request: dict[str, Any]) -> dict[str, Any]:
+        numbers.append(request["delivery_id"])
+        return {"url": signer.presign_put(f"new-{len(numbers)}.json").url}
+
+    old = expired_put(signer)
+    with issuing(issue) as issuer:
+        with monkeypatch.context() as patch, Outbox(path) as outbox:
+            patch.setattr(DeliveryAttempts, "attempt", _unavailable)
+            outbox.write(RESULT, old, refresh(issuer))
+            outbox.redeliver()
+        process = multiprocessing.get_context("spawn").Process(target=_dying, args=(path, step))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        with Outbox(path) as outbox:
+            outbox.run(until_empty=True)
+            (entry,) = outbox.entries()
+    assert (entry.status, numbers) == ("delivered", [entry.delivery_id] * asked)
+    assert keys() == [stored]
+    assert stored in entry.url
+    assert old.partition("X-Amz-Signature=")[2][:64].encode() not in path.read_bytes()
+
+
+def _unavailable(*_: Any, **__: Any) -> Any:
+    raise DeliveryError("The store is away.", retryable=True)
+
+
+def test_the_issuer_of_the_documentation_gives_targets(
+    signer: S3Signer, bucket: str, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers signed requests for its own jobs, and no others."""
+    page = (Path(__file__).parents[2] / "docs" / "expiry.md").read_text()
+    (text,) = (block for block in re.findall("```python\n(.*?)```", page, re.DOTALL) if "def issuer" in block)
+    names: dict[str, Any] = {"secret": SECRET}
+    monkeypatch.setattr("callback_sdk.S3Signer", lambda _: signer)
+    exec(compile(text, "docs/expiry.md", "exec"), names)
+    server = make_server("127.0.0.1", 0, names["issuer"], handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    param = {"refresh": {"url": f"http://127.0.0.1:{server.server_port}/"}}
+    try:
+        with ResultsWriter(timeout=0, webhook_secrets=[SECRET]) as writer:
+            writer.write(RESULT, expired_put(signer), param)
+            with pytest.raises(RefreshError, match="404"):
+                writer.write(evolve(RESULT, job_id="43"), expired_put(signer), param)
+        with ResultsWriter(timeout=0) as unsigned, pytest.raises(RefreshError, match="401"):
+            unsigned.write(RESULT, expired_put(signer), param)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert keys() == ["runs/42.json"]
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_the_service_asks_the_issuer(signer: S3Signer, keys: Any, issuer: RunningIssuer) -> None:
+    """A target that has expired when the task ends is replaced, and shown as the new one."""
+    with (
+        LocalService("tests.integration.service_jobs:registry", webhook_secrets=[SECRET]) as service,
+        Client(service.url, token=service.token) as client,
+    ):
+        param = {"run": 7, **refresh(issuer)}
+        task = client.run_algorithm("sum", {"a": [1]}, callbacks=[(expired_put(signer), param)])
+        task.wait(timeout=60)
+        wait_until(lambda: client.get_task(task.job_id).receipts)
+        (receipt,) = client.get_task(task.job_id).receipts
+        (delivery,) = client.get_deliveries(task.job_id)
+    (asked,) = issuer.requests
+    assert asked == {"job_id": task.job_id, "delivery_id": delivery.delivery_id, "output": None}
+    assert len(issuer.verified) == 1
+    assert keys() == [f"new/{delivery.delivery_id}.json"]
+    assert receipt.target_kind == "s3-post"
+    assert delivery.url == receipt.url
