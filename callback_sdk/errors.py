@@ -52,7 +52,6 @@ Each text says what to do next. Each URL in a text is without its query: a signe
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -467,23 +466,6 @@ class TaskExpiredError(TaskFailedError):
 def sentence(text: str) -> str:
     """Return a foreign text unchanged, but with a final full stop."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
-
-
-def storage_hint(error: OSError, place: object) -> str:
-    """Return a hint for a file that can't be written, depending on the cause.
-
-    Args:
-        error: Error of the write.
-        place: The directory or disk of the file, as named in the hint.
-    """
-    if error.errno == errno.EFBIG:
-        return (
-            f"The file would be larger than this process may write (ulimit -f), or than the file system of {place} "
-            "takes: raise that limit."
-        )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"Free space in {place}, or raise its quota."
-    return f"Check that {place} exists and can be written, and that its disk works."
 
 
 def type_name(value: object) -> str:

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart, file_name, reason
-from callback_sdk.errors import EncodingError, storage_hint
+from callback_sdk.errors import EncodingError
+from callback_sdk.filesystem.files import storage_hint
 
 _SPOOL = 8 * 1024**2
 """Bytes of a temporary file that are buffered in memory."""

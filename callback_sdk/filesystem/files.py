@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -145,3 +146,20 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def storage_hint(error: OSError, place: object) -> str:
+    """Return a hint for a file that can't be written, depending on the cause.
+
+    Args:
+        error: Error of the write.
+        place: The directory or disk of the file, as named in the hint.
+    """
+    if error.errno == errno.EFBIG:
+        return (
+            f"The file would be larger than this process may write (ulimit -f), or than the file system of {place} "
+            "takes: raise that limit."
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Free space in {place}, or raise its quota."
+    return f"Check that {place} exists and can be written, and that its disk works."

@@ -10,8 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import OutboxError, storage_hint
-from callback_sdk.filesystem.files import write_new
+from callback_sdk.errors import OutboxError
+from callback_sdk.filesystem.files import storage_hint, write_new
 from callback_sdk.outbox.entries import StoredResults
 
 INLINE = 64 * 1024

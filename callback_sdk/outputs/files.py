@@ -13,8 +13,8 @@ from typing import Any
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, reason
 from callback_sdk.documents.document import encode
-from callback_sdk.errors import CallbackSDKError, OutputError, shown, storage_hint, type_name
-from callback_sdk.filesystem.files import create_file, remove
+from callback_sdk.errors import CallbackSDKError, OutputError, shown, type_name
+from callback_sdk.filesystem.files import create_file, remove, storage_hint
 from callback_sdk.outputs.directories import directory_files
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.outputs.output import Output

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from callback_sdk.documents.body import CHUNK_SIZE
-from callback_sdk.errors import storage_hint
-from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove
+from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove, storage_hint
 from callback_sdk.filesystem.locks import try_lock, wait_for_lock
 from callback_sdk.service.supervision.shortages import unusable
 
