@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import TEMPORARY_PREFIX, Scratch
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
-from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit, has_room
+from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.devices import DevicePool
 from callback_sdk.service.work.heartbeat import Heartbeat
@@ -178,6 +180,14 @@ class RunConfig:
             devices=pool if self.devices else None,
         )
 
+    def new_pair(self, registry_name: str, algorithms: Sequence[str] = (), devices: int = 0) -> ChildPair:
+        """Return a child process for runs, and a spare one that replaces it; see `new_child`.
+
+        There is none where processes lease devices: its lease would wait for that of the other one.
+        """
+        new_child = partial(self.new_child, registry_name, algorithms, devices)
+        return ChildPair(new_child, may_start=lambda size: not devices and has_room(size))
+
 
 @define(frozen=True, kw_only=True)
 class Runtime:
@@ -205,9 +215,9 @@ class Runtime:
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
-    def new_child(self, algorithms: Sequence[str] = (), devices: int = 0) -> ChildProcess:
-        """Return a child process for runs; see `RunConfig.new_child`."""
-        return self.runs.new_child(self.registry_name, algorithms, devices)
+    def new_pair(self, algorithms: Sequence[str] = (), devices: int = 0) -> ChildPair:
+        """Return a child process for runs, with a spare one; see `RunConfig.new_pair`."""
+        return self.runs.new_pair(self.registry_name, algorithms, devices)
 
 
 @define(frozen=True, kw_only=True)

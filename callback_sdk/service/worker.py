@@ -51,9 +51,10 @@ from callback_sdk.service.supervision.shortages import ResourceUnavailableError
 from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work import isolation
+from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import THREADS
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
+from callback_sdk.service.work.process import SHUTDOWN, SetupError, StopSignal
 from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def work(
     end_with_parent(signal.SIGKILL, parent)
     isolation.start_tracker(runs.pass_env)
     with (
-        contextlib.closing(runs.new_child(registry, algorithms)) as importing,
+        contextlib.closing(runs.new_pair(registry, algorithms)) as importing,
         open_runtime(registry, _described(importing, role), storage, delivery, runs, lease=lease) as runtime,
         open_worker(runtime, worker_name()) as worker_runtime,
         contextlib.ExitStack() as stack,
@@ -137,7 +138,7 @@ def work(
             if set(names) != set(algorithms):
                 # Its process must have these devices, and call the setups of these algorithms only.
                 child.close()
-                child = stack.enter_context(contextlib.closing(runs.new_child(registry, names, devices)))
+                child = stack.enter_context(contextlib.closing(runs.new_pair(registry, names, devices)))
             _register_run(app, worker_runtime.runner, _Preparation(child, stop_preparing, reporter), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
@@ -315,7 +316,7 @@ def _share(role: str, runtime: Runtime, names: Sequence[str]) -> tuple[list[str]
     return [name for name in names if name not in needed], 0
 
 
-def _described(child: ChildProcess, role: str) -> Algorithms:
+def _described(child: ChildPair, role: str) -> Algorithms:
     """Return what is known of the algorithms; nothing for a process that doesn't run them."""
     return Algorithms(() if role == SEND else child.describe().versions)
 
@@ -324,7 +325,7 @@ def _described(child: ChildProcess, role: str) -> Algorithms:
 class _Preparation:
     """Prepares the child process for the next task, while this process takes none."""
 
-    child: ChildProcess
+    child: ChildPair
     stop: StopSignal
     reporter: Reporter
 

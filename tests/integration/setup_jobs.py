@@ -46,6 +46,13 @@ def shared(features, parameters, context):
         context.state["model"] = 3
     if parameters.get("die"):
         os._exit(1)
+    if parameters.get("leave"):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    if parameters.get("keep"):
+        context.state["kept"] = b"x" * parameters["keep"]
+    end = time.monotonic() + 60
+    while (FOLDER / "log").read_text().count("\nset up") < parameters.get("setups", 0) and time.monotonic() < end:
+        time.sleep(0.01)
     return [context.state["model"], context.state["pid"] == os.getpid(), os.environ["SET_BY_SETUP"], os.getpid()]
 
 

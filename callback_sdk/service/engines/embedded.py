@@ -20,8 +20,9 @@ from callback_sdk.service.runtime import Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, StopSignal
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, StopSignal
 from callback_sdk.service.work.runner import ComputedRun
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
             return EmbeddedEngine(
                 work,
                 name="device-worker" if devices else "worker",
-                new_child=partial(runtime.new_child, algorithms, devices),
+                new_pair=partial(runtime.new_pair, algorithms, devices),
                 processes=processes,
                 shutdown_timeout=options.shutdown_timeout,
                 stop_timeout=runtime.runs.stop_timeout,
@@ -80,7 +81,7 @@ class EmbeddedEngine:
     Args:
         work: Runs tasks and makes delivery attempts.
         name: Start of the workers' names.
-        new_child: Returns a child process for runs.
+        new_pair: Returns a child process for runs.
         processes: Number of concurrent runs.
         shutdown_timeout: Shutdown timeout of running tasks.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
@@ -95,7 +96,7 @@ class EmbeddedEngine:
         work: WorkerRuntime,
         *,
         name: str = "worker",
-        new_child: Callable[[], ChildProcess],
+        new_pair: Callable[[], ChildPair],
         processes: int,
         shutdown_timeout: timedelta,
         stop_timeout: timedelta,
@@ -107,7 +108,7 @@ class EmbeddedEngine:
         self._uploads = work.uploads
         self._heartbeat = work.heartbeat
         self._ended = ended
-        self._new_child = new_child
+        self._new_pair = new_pair
         self._shutdown_timeout = shutdown_timeout
         self._stop_timeout = stop_timeout
         self._force_stop = force_stop
@@ -244,14 +245,14 @@ class EmbeddedEngine:
             self._queue.put(None)
 
     def _work(self, preparation: Preparation) -> None:
-        child = self._new_child()
+        child = self._new_pair()
         try:
             while preparation.complete(child) and (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)
         finally:
             child.close()
 
-    def _compute(self, job_id: str, child: ChildProcess) -> None:
+    def _compute(self, job_id: str, child: ChildPair) -> None:
         run: ComputedRun | None = None
         try:
             with self._lock:

@@ -10,7 +10,8 @@ from attrs import define, evolve
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
-from callback_sdk.service.work.process import ChildProcess, StopSignal
+from callback_sdk.service.work.child_pair import ChildPair
+from callback_sdk.service.work.process import StopSignal
 from callback_sdk.text.free_text import without_credentials
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Preparation:
         self._changed = changed
         self._outage = OutageLog(_log, failing=f"{name} can't take tasks", working=f"{name} takes tasks again")
 
-    def complete(self, child: ChildProcess) -> bool:
+    def complete(self, child: ChildPair) -> bool:
         """Prepare a process; retry after failures, with growing pauses.
 
         Returns:
@@ -80,7 +81,7 @@ class Preparation:
                 return True
         return False
 
-    def _attempt(self, child: ChildProcess) -> bool:
+    def _attempt(self, child: ChildPair) -> bool:
         self.state = evolve(self.state, status=LOADING)
         try:
             is_ready = child.prepare(self._stop)

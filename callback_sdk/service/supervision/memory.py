@@ -37,6 +37,12 @@ _BOUNDED = Lock()
 _GROUPS = Path("/proc/self/cgroup")
 _GROUP_FOLDER = Path("/sys/fs/cgroup")
 
+_USAGE = {
+    "memory.max": ("memory.current", "inactive_file"),
+    "memory.limit_in_bytes": ("memory.usage_in_bytes", "total_inactive_file"),
+}
+"""For each file with a limit: the file with the usage, and the part of it in memory.stat that is discarded first."""
+
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -104,6 +110,27 @@ def total() -> int:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(file.read_text()))
     return min(limits)
+
+
+def has_room(size: int) -> bool:
+    """Return whether a process of this size leaves the share of the memory available that isn't for runs.
+
+    Args:
+        size: Its memory, in bytes.
+    """
+    return _available() - size >= total() * (1 - _SHARE)
+
+
+def _available() -> int:
+    """Return the memory that is not used, or that the kernel can reclaim, in bytes; see `total`."""
+    found = [int(psutil.virtual_memory().available)]
+    for file in _group_files():
+        usage, reclaimable = _USAGE[file.name]
+        with contextlib.suppress(OSError, ValueError):
+            limit, used = int(file.read_text()), int((file.parent / usage).read_text())
+            stat = dict(line.split() for line in (file.parent / "memory.stat").read_text().splitlines())
+            found.append(limit - used + int(stat.get(reclaimable, 0)))
+    return min(found)
 
 
 def format_size(size: float) -> str:

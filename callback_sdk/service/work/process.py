@@ -194,6 +194,26 @@ class ChildProcess:
         self._discard_unusable()
         return self._baseline is not None
 
+    @property
+    def prepared_memory(self) -> int:
+        """The memory of the child after its setups, in bytes; 0 if it isn't prepared."""
+        return self._baseline.memory if self._baseline is not None else 0
+
+    def is_used_up(self, max_runs: int | None) -> bool:
+        """Return whether a task with this maximum number of runs needs another child."""
+        return max_runs is not None and self._runs >= max_runs
+
+    def is_ending(self, max_runs: int | None) -> bool:
+        """Return whether the child will be replaced after the next run, or before any task that may follow.
+
+        Args:
+            max_runs: Maximum number of runs of a child with the next run.
+        """
+        versions = self._imported.versions if self._imported is not None else ()
+        limits = [version.max_runs for version in versions if version.name in (self._algorithms or (version.name,))]
+        lowest = min(self._max_runs, *(limit or math.inf for limit in (max_runs, *limits)))
+        return self._runs + 1 >= lowest or self._retained() > self._max_retained_bytes / 2
+
     def prepare(self, stop: StopSignal) -> bool:
         """Prepare the child for a task, unless it is prepared: import the registry, and call the setups.
 
@@ -239,7 +259,7 @@ class ChildProcess:
         Raises:
             SetupError: The child is not prepared, and its preparation failed.
         """
-        if max_runs is not None and self._runs >= max_runs:
+        if self.is_used_up(max_runs):
             self.close()
         try:
             outcome = self._run(task, timeout, stop, max_runs)
@@ -304,11 +324,13 @@ class ChildProcess:
     def _discard_unusable(self) -> None:
         if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
-        elif self._baseline is not None:
-            retained = retained_by(self._pid) - self._baseline.memory
-            if retained > self._max_retained_bytes:
-                _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
-                self.close()
+        elif (retained := self._retained()) > self._max_retained_bytes:
+            _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
+            self.close()
+
+    def _retained(self) -> int:
+        """Return the bytes that the child retains from earlier runs."""
+        return retained_by(self._pid) - self._baseline.memory if self._baseline is not None else 0
 
     def _has_new_children(self) -> bool:
         return not _children(self._pid) <= (self._baseline.children if self._baseline else set())

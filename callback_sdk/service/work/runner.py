@@ -32,10 +32,11 @@ from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.child import RunResult, RunSpec
+from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, SetupError, StopSignal
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, Outcome, SetupError, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 from callback_sdk.text.escaping import TRACEBACK
 
@@ -116,7 +117,7 @@ class Runner:
         self._registry_name = registry_name
         self._memory_limit = memory_limit
 
-    def run(self, job_id: str, child: ChildProcess, stop: StopSignal) -> None:
+    def run(self, job_id: str, child: ChildPair, stop: StopSignal) -> None:
         """Run one task if it is due, store its outcome, and start its deliveries.
 
         Args:
@@ -128,7 +129,7 @@ class Runner:
         if run is not None:
             self.finish(run)
 
-    def compute(self, job_id: str, child: ChildProcess, stop: StopSignal) -> ComputedRun | None:
+    def compute(self, job_id: str, child: ChildPair, stop: StopSignal) -> ComputedRun | None:
         """Run one task in a child process, if it is still due; see `run`.
 
         Returns:
@@ -216,7 +217,7 @@ class Runner:
             with suppress(BlobStorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
-    def _run_traced(self, claim: Claim, files: _RunFiles, child: ChildProcess, stop: StopSignal) -> Outcome:
+    def _run_traced(self, claim: Claim, files: _RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
         task = claim.task
         facts = {"job_id": task.job_id, "algorithm": task.algorithm, "version": task.version, "attempt": claim.attempt}
         with tracing.span("run", "consumer", parent=task.options.get(tracing.TRACEPARENT), **facts) as span:
@@ -226,7 +227,7 @@ class Runner:
                 span.fail(_label(outcome))
         return outcome
 
-    def _run_in_child(self, claim: Claim, files: _RunFiles, child: ChildProcess, stop: StopSignal) -> Outcome:
+    def _run_in_child(self, claim: Claim, files: _RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
         version = self._resolve_algorithm(claim)
         algorithm = version.algorithm
         started = time.monotonic()

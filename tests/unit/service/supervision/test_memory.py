@@ -11,7 +11,15 @@ import psutil
 import pytest
 
 from callback_sdk.service.supervision import memory
-from callback_sdk.service.supervision.memory import MemoryLimit, bounded, default_limit, format_size, limit_of, total
+from callback_sdk.service.supervision.memory import (
+    MemoryLimit,
+    bounded,
+    default_limit,
+    format_size,
+    has_room,
+    limit_of,
+    total,
+)
 
 GIB = 1024**3
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -78,6 +86,36 @@ def test_a_containers_limit_counts(
     monkeypatch.setattr(memory, "_GROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(memory, "_GROUP_FOLDER", tmp_path / "fs")
     assert total() == (psutil.virtual_memory().total if expected is None else expected)
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("group", "folder", "limit", "usage", "cached"),
+    [
+        ("0::/a", "a", "memory.max", "memory.current", "inactive_file"),
+        ("5:memory:/a", "memory/a", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_further_process_needs_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, folder: str, limit: str, usage: str, cached: str
+) -> None:
+    """With it, a fifth of the memory stays available; the cache of files is, what is used is not."""
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    (tmp_path / "cgroup").write_text(group)
+    (place / limit).write_text("1000000")
+    (place / usage).write_text("500000")
+    (place / "memory.stat").write_text(f"active_file 7\n{cached} 100000\n")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_GROUP_FOLDER", tmp_path)
+    assert has_room(400_000)
+    assert not has_room(400_001)
+
+
+@LINUX
+def test_without_a_limit_the_memory_of_the_machine_counts() -> None:
+    """No process may take all of it."""
+    assert not has_room(psutil.virtual_memory().total)
 
 
 @LINUX

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime,
 from callback_sdk.service.store import Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.work import uploads
+from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
 from callback_sdk.targets.callbacks import parse_callbacks
@@ -82,15 +84,15 @@ def work(
 
 
 @pytest.fixture
-def child() -> Iterator[ChildProcess]:
+def child() -> Iterator[ChildPair]:
     """Give a child process to run it in."""
-    child = ChildProcess("engine_jobs:registry")
+    child = ChildPair(partial(ChildProcess, "engine_jobs:registry"))
     yield child
     child.close()
 
 
 def test_results_wait_for_their_place(
-    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildPair
 ) -> None:  # fmt: skip
     """They may have cost hours: while the place is away they are kept here, then there. The slot is free at once."""
     blobs.keeps = False
@@ -104,7 +106,7 @@ def test_results_wait_for_their_place(
 
 
 def test_a_run_that_waits_to_keep_its_results_can_be_canceled(
-    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildPair
 ) -> None:
     """Its files and its claim are given up."""
     blobs.keeps = False
@@ -118,7 +120,7 @@ def test_a_run_that_waits_to_keep_its_results_can_be_canceled(
 
 
 def test_results_are_stored_if_the_output_can_not_be(
-    store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+    store: Store, work: WorkerRuntime, child: ChildPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any failure to store the output is tolerated."""
 
@@ -132,7 +134,7 @@ def test_results_are_stored_if_the_output_can_not_be(
 
 
 def test_a_task_with_unavailable_features_is_requeued(
-    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildPair
 ) -> None:
     """Without limit, because this doesn't count as a crash."""
     blobs.gives = False
@@ -146,7 +148,7 @@ def test_a_task_with_unavailable_features_is_requeued(
 
 
 def test_a_task_is_requeued_after_an_outage_of_the_database(
-    store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+    store: Store, work: WorkerRuntime, child: ChildPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage during a run doesn't count as a crash."""
     with monkeypatch.context() as patch:
@@ -164,7 +166,7 @@ def _raise_unavailable(*_: object) -> None:
 
 
 def test_a_task_with_missing_features_fails(
-    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildPair
 ) -> None:
     """After three attempts, with the reason."""
     blobs.remove(features_name("1"))
