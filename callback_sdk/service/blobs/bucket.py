@@ -56,7 +56,8 @@ class BucketStorage:
     def put(self, source: Path, name: str) -> None:
         """Upload a file and remove the source; see `BlobStorage.put`."""
         with self._translated_errors(name):
-            self._client.upload_file(str(source), self._bucket, self._prefix + name)
+            config = _transfer_config(source.stat().st_size)
+            self._client.upload_file(str(source), self._bucket, self._prefix + name, Config=config)
         remove(source)
 
     def copy(self, name: str, copy: str) -> None:
@@ -186,6 +187,18 @@ class BucketStorage:
 def _is_missing(error: Exception) -> bool:
     response = getattr(error, "response", {})
     return response.get("Error", {}).get("Code") in ("NoSuchKey", "404")
+
+
+def _transfer_config(size: int) -> Any:
+    """Return the configuration of an upload: a file without parts is sent in the calling thread.
+
+    Python waits at its exit for the threads of s3transfer, up to half a minute if the store doesn't respond.
+    """
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig()
+    config.use_threads = size >= config.multipart_threshold
+    return config
 
 
 def _new_client(timeouts: dict[str, Any]) -> Any:

@@ -37,7 +37,7 @@ from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, Outcome, SetupError, StopSignal
-from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
+from callback_sdk.service.work.uploads import BlobUpload, PendingUploads, UploadInterruptedError
 from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
@@ -193,6 +193,11 @@ class Runner:
                 ended = finish()
         except UnknownAlgorithmError as error:
             ended = self._finish_task(claim, RunOutcome(success=False, error=str(error)))
+        except UploadInterruptedError:
+            # Not postponed: the next process, or one on another machine, may run it at once.
+            _log.info("Task %s: stopped before its results were stored, requeueing.", job_id, extra=_log_fields(claim))
+            self._release_interrupted(claim, SHUTDOWN)
+            ended = None
         except (BlobStorageError, SetupError, StoreUnavailableError, OSError) as error:
             ended = self._postpone(claim, error)
         except Exception as error:  # noqa: BLE001 - whatever failed, the task must not stay claimed

@@ -32,6 +32,14 @@ _ROUND_TIMEOUT = 3600.0
 """Seconds after which a round counts as hanging: a very large upload takes long."""
 
 
+class UploadInterruptedError(BlobStorageError):
+    """The process ended before the results were stored."""
+
+
+def _interrupted() -> UploadInterruptedError:
+    return UploadInterruptedError("The process is ending.", hint="The task runs again.")
+
+
 @define(kw_only=True, eq=False)
 class BlobUpload:
     """The files of one run that must be uploaded before the task can end.
@@ -93,7 +101,7 @@ class PendingUploads:
         with self._changed:
             uploads = list(self._open)
         for upload in uploads:
-            self._end(upload, BlobStorageError("The process is ending.", hint="The task runs again."))
+            self._end(upload, _interrupted())
 
     def check(self) -> None:
         """Check that the thread runs.
@@ -171,7 +179,7 @@ class PendingUploads:
                 self._waiting.append(upload)
                 self._changed.notify_all()
                 return
-        self._end(upload, BlobStorageError("The process is ending.", hint="The task runs again."))
+        self._end(upload, _interrupted())
 
     def _loop(self) -> None:
         failures = 0

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.blobs import BlobStorage, BlobStorageError, features_name, open_blobs, results_name
@@ -198,6 +200,23 @@ def test_a_failed_upload_keeps_the_source(scratch: Path) -> None:
     with pytest.raises(BlobStorageError, match="endpoint"):
         BucketStorage("results", client=client).put(source, "features/1")
     assert source.exists()
+
+
+def test_a_small_file_is_uploaded_by_the_calling_thread(scratch: Path) -> None:
+    """A thread of boto3 that waits for an unresponsive store would delay the end of the process."""
+    source = scratch / "source"
+    source.write_bytes(b"x")
+    client = boto3.client("s3", region_name="x", aws_access_key_id="AK", aws_secret_access_key="SK")
+    callers = []
+
+    def refuse(**_: object) -> None:
+        callers.append(threading.current_thread())
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+    client.meta.events.register("before-call.s3.PutObject", refuse)
+    with pytest.raises(BlobStorageError):
+        BucketStorage("results", client=client).put(source, "features/1")
+    assert callers == [threading.current_thread()]
 
 
 def test_a_location_is_a_directory_or_a_bucket(tmp_path: Path) -> None:

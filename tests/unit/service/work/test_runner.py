@@ -119,6 +119,19 @@ def test_a_run_that_waits_to_keep_its_results_can_be_canceled(
     assert store.tasks.get("1")["status"] == "Canceled"
 
 
+def test_a_task_whose_results_wait_at_the_end_of_the_process_is_due_at_once(
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
+) -> None:
+    """The next process, or one on another machine, runs it again."""
+    blobs.keeps = False
+    work.runner.run("1", child, StopSignal())
+    work.uploads.release_all()
+    wait_until(lambda: not work.uploads.count)
+    task = store.tasks.get("1")
+    assert (task["status"], task["crash_count"]) == ("Pending", 0)
+    assert store.tasks.fetch_due(1, redispatch_after=60) == ["1"]
+
+
 def test_results_are_stored_if_the_output_can_not_be(
     store: Store, work: WorkerRuntime, child: ChildPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
