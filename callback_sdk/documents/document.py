@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.result_files import file_body, path_body
 from callback_sdk.documents.values import Encoded, encode
 from callback_sdk.models import JobResult
 
@@ -30,12 +30,17 @@ def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:
     """
     if isinstance(results, Body):
         return results, 0
-    if isinstance(results, os.PathLike):
-        return path_body(Path(os.fsdecode(results))), 0
-    if hasattr(results, "read") and not hasattr(results, "columns"):
-        return file_body(results, stack), 0
+    if isinstance(results, os.PathLike) or (hasattr(results, "read") and not hasattr(results, "columns")):
+        return _file_body(results, stack), 0
     encoded = encode(results)
     return Body(*encoded.parts), encoded.nulls_written
+
+
+def _file_body(results: Any, stack: ExitStack) -> Body:
+    with no_fork:
+        from callback_sdk.documents.result_files import file_body, path_body
+
+    return path_body(Path(os.fsdecode(results))) if isinstance(results, os.PathLike) else file_body(results, stack)
 
 
 def document(result: JobResult, param: Any, results: Body) -> Body:

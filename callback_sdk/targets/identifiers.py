@@ -48,7 +48,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.lower().split())
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False, repr=False)
 class Identifiers:
     """Query parameters that identify the signed URLs of one kind, even if some are missing or misspelled.
 

@@ -142,7 +142,7 @@ def _http_problem(request: Secret[Any]) -> str | None:
     return None
 
 
-@define(frozen=True, kw_only=True, eq=False)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Member:
     """A member of `callback_param` with names and values.
 

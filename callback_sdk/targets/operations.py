@@ -27,7 +27,7 @@ def _never(value: str) -> bool:
     return False
 
 
-@define(frozen=True, eq=False)
+@define(frozen=True, eq=False, repr=False)
 class Operation:
     """An operation other than the upload of one complete object, with the parameters that identify it.
 
@@ -42,7 +42,7 @@ class Operation:
     allows: Callable[[str], bool] = _never
 
 
-@define(frozen=True, kw_only=True, eq=False)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Family:
     """Operations of stores with one protocol.
 

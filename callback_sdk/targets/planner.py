@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from functools import cache
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -17,7 +18,6 @@ from callback_sdk.errors import CallbackParamError, InvalidTargetError, WrongOpe
 from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.hosts import check_url
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merged
 from callback_sdk.targets.members import WEBHOOK_HINT
@@ -26,11 +26,13 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.support import check_support
 from callback_sdk.targets.target import Target, TargetSettings
-from callback_sdk.types import CallbackParam, CallbackTarget
+
+if TYPE_CHECKING:
+    from callback_sdk.types import CallbackParam, CallbackTarget
 
 _Kinds = tuple[type[Target], ...]
 
-_COMMON: _Kinds = (GCSSession, S3Put, GCSPut, S3PutV2, GCSPutV2)
+_COMMON: _Kinds = (S3Put, S3PutV2)
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
@@ -160,6 +162,7 @@ def _candidates(callback: Callback) -> Iterator[type[Target]]:
     if callback.fields is not None:
         yield from _forms()
     yield from _COMMON
+    yield from _of_google()
     yield from _others()
 
 
@@ -175,6 +178,14 @@ def _forms() -> _Kinds:
         from callback_sdk.targets.tos import TOSPost
 
     return GCSPost, OSSPost, COSPost, OBSPost, TOSPost, KS3Post, BOSPost, FormPost
+
+
+@cache
+def _of_google() -> _Kinds:
+    with no_fork:
+        from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
+
+    return GCSSession, GCSPut, GCSPutV2
 
 
 @cache
@@ -201,7 +212,7 @@ def _others() -> _Kinds:
 @cache
 def _identifiers() -> tuple[Identifiers, ...]:
     """Return what identifies the signed URLs of each kind."""
-    return merged(kind.identifiers for kind in (*_forms(), *_COMMON, *_others()))
+    return merged(kind.identifiers for kind in (*_forms(), *_COMMON, *_of_google(), *_others()))
 
 
 def _check_http(callback: Callback) -> None:

@@ -16,7 +16,7 @@ Feature = Literal["form", "signature-v2", "if-none-match", "acl"]
 (If-None-Match), and ACLs of single objects."""
 
 
-@define(frozen=True, kw_only=True, eq=False)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Provider:
     """A provider of object storage.
 

@@ -18,7 +18,7 @@ from callback_sdk.targets.amazon import amazon_host, is_amazon, is_region
 from callback_sdk.targets.expiry import incomplete_url_error
 
 
-@define(frozen=True, eq=False)
+@define(frozen=True, eq=False, repr=False)
 class Form:
     """The form of a parameter's value.
 
@@ -98,7 +98,7 @@ class Parameters:
         """
 
 
-@define(frozen=True, eq=False)
+@define(frozen=True, eq=False, repr=False)
 class QueryParameters(Parameters):
     """The parameters in a signed URL's query. Stores compare their names case-sensitively.
 
@@ -126,7 +126,7 @@ class QueryParameters(Parameters):
             )
 
 
-@define(frozen=True, eq=False)
+@define(frozen=True, eq=False, repr=False)
 class FormParameters(Parameters):
     """The parameters in a form's fields. Stores compare their names case-insensitively.
 
@@ -188,7 +188,7 @@ def check_session(parameters: Parameters, key: str) -> None:
         raise parameters.error(f"{_SESSION_TOKENS[0]} is missing, and its access key is a temporary one")
 
 
-@define(frozen=True, kw_only=True, eq=False)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Version4:
     """Signature Version 4 of one vendor.
 

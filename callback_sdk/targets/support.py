@@ -11,7 +11,7 @@ from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.provider_table import Feature, Provider
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False, repr=False)
 class _Text:
     """Text about a feature.
 

@@ -26,7 +26,7 @@ MAX_WEBHOOK_BYTES = 256 * 1024
 """Default limit of a webhook's document, in bytes: below the body limits of common receivers (1 MiB in nginx)."""
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class TargetSettings:
     """Configuration of targets.
 

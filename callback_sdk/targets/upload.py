@@ -29,7 +29,7 @@ _PUBLIC = frozenset(
 """Headers and fields without credentials, which stay readable in a server's message."""
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Upload:
     """The HTTP request that uploads a document: everything that the transport knows of a target.
 

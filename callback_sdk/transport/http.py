@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from attrs import define, evolve, field
@@ -44,7 +45,9 @@ from callback_sdk.transport.sockets import (
     head,
     host_header,
 )
-from callback_sdk.transport.tls import TLS, ClientCert
+
+if TYPE_CHECKING:
+    from callback_sdk.transport.tls import TLS, ClientCert
 
 USER_AGENT = f"callback-sdk/{__version__}"
 
@@ -120,7 +123,8 @@ class HTTPSender:
         self._may_redirect = may_redirect
         self._proxy = proxy
         self._pool = Pool()
-        self._tls = TLS(client_cert)
+        # With a certificate created at once, to report one that can't be loaded.
+        self._tls = None if client_cert is None else _new_tls(client_cert)
 
     def send(self, upload: Upload) -> Response:
         """Make one attempt, including redirects.
@@ -218,11 +222,24 @@ class HTTPSender:
             connection.connect()
             if url.scheme == "https":
                 connection.sock.settimeout(time_left(connect_deadline))
-                connection.sock = self._tls.wrap(connection.sock, url.host)
+                connection.sock = self._encrypted(connection.sock, url.host)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _encrypted(self, sock: socket.socket, host: str) -> socket.socket:
+        with no_fork:
+            if self._tls is None:
+                self._tls = _new_tls()
+        return self._tls.wrap(sock, host)
+
+
+def _new_tls(client_cert: ClientCert | None = None) -> TLS:
+    with no_fork:
+        from callback_sdk.transport.tls import TLS
+
+    return TLS(client_cert)
 
 
 def _transmit(

@@ -49,7 +49,7 @@ class InvalidResponseError(OSError):
         self.is_tls = is_tls
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class Response:
     """An HTTP response.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -78,7 +77,7 @@ def backoff(attempts: int) -> timedelta:
         attempts: Attempts made so far, at least 1.
     """
     max_pause: timedelta = min(_MAX_BACKOFF, _INITIAL_BACKOFF * (1 << min(attempts - 1, 16)))
-    return max_pause * random.random()  # noqa: S311 (jitter is no secret)
+    return max_pause * _random()
 
 
 def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
@@ -93,7 +92,15 @@ def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -
     """
     if attempts > len(delays):
         return None
-    return delays[attempts - 1] * (1 + random.random() / 10)  # noqa: S311 (jitter is no secret)
+    return delays[attempts - 1] * (1 + _random() / 10)
+
+
+def _random() -> float:
+    # Imported here, because most deliveries need no retry.
+    with no_fork:
+        import random
+
+    return random.random()  # noqa: S311 (jitter is no secret)
 
 
 def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:

@@ -25,12 +25,12 @@ from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
-from callback_sdk.transport.tls import ClientCert
-from callback_sdk.types import TokenSource
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 
 if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
+    from callback_sdk.transport.tls import ClientCert
+    from callback_sdk.types import TokenSource
     from callback_sdk.writer.clusters import Clusters
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from attrs import define, evolve, field
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.document import document, encode_results, reference_document
-from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
 from callback_sdk.models import JobResult
 from callback_sdk.redaction import Secret
@@ -23,7 +23,7 @@ FindURL = Callable[[], str | None]
 """Returns the URL of the results, for a webhook with a size limit; None if no object store has them."""
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False, repr=False)
 class PreparedDelivery:
     """A delivery of one result to one target, ready to be sent.
 
@@ -118,7 +118,11 @@ def build_delivery(
     delivery_id = delivery_id or stable_delivery_id(target, whole)
     body = _inline_or_reference(target, result, whole, results_url, task_url)
     encoding = target.content_encoding(compress)
-    body = gzip_body(body, stack) if encoding == "gzip" else body
+    if encoding == "gzip":
+        with no_fork:
+            from callback_sdk.documents.result_files import gzip_body
+
+        body = gzip_body(body, stack)
     return PreparedDelivery(
         target=target,
         job_id=result.job_id,

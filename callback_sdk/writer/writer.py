@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from callback_sdk import tracing, webhooks
-from callback_sdk.concurrency.parallel import Parallel
+from callback_sdk import tracing
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     CallbackSDKError,
@@ -33,13 +33,14 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.transport.retry import backoff
-from callback_sdk.transport.tls import ClientCert
-from callback_sdk.types import CallbackParams, CallbackURLs, TokenSource
 from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results
 
 if TYPE_CHECKING:
+    from callback_sdk.concurrency.parallel import Parallel
     from callback_sdk.transport.guard import AddressGuard
+    from callback_sdk.transport.tls import ClientCert
+    from callback_sdk.types import CallbackParams, CallbackURLs, TokenSource
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +108,10 @@ class ResultsWriter:
         hidden = [wrap_secret(secret) for secret in several("webhook_secrets", webhook_secrets)]
         settings = TargetSettings(
             stores=StorageProviders.of(storage_endpoints, clusters.reveal()),
-            webhook_keys=tuple(map(webhooks.decode_secret, hidden)),
+            webhook_keys=_webhook_keys(hidden),
             max_webhook_bytes=positive_int("max_webhook_bytes", max_webhook_bytes),
         )
-        self._parallel = Parallel(MAX_PARALLEL)
+        self._parallel: Parallel | None = None
         self._attempts = DeliveryAttempts(
             settings,
             compress=compress,
@@ -134,7 +135,8 @@ class ResultsWriter:
     def close(self) -> None:
         """Close idle connections and end the threads. The writer can still be used."""
         self._attempts.close()
-        self._parallel.close()
+        if self._parallel is not None:
+            self._parallel.close()
 
     @clearing_locals
     def write(
@@ -190,6 +192,12 @@ class ResultsWriter:
     ) -> list[Receipt | CallbackSDKError]:
         if len(targets) <= 1:
             return [self._deliver(job, target, deadline) for target in targets]
+        with no_fork:
+            # Imported here, because most results have one target.
+            from callback_sdk.concurrency.parallel import Parallel
+
+            if self._parallel is None:
+                self._parallel = Parallel(MAX_PARALLEL)
         return self._parallel.map(lambda target: self._deliver(job, target, deadline), targets)
 
     def _deliver(self, job: _Job, target: Target | CallbackSDKError, deadline: float) -> Receipt | CallbackSDKError:
@@ -243,12 +251,21 @@ def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, Token
     return dict(given or {})
 
 
+def _webhook_keys(secrets: Sequence[Secret[Any]]) -> tuple[Secret[bytes], ...]:
+    if not secrets:
+        return ()
+    with no_fork:
+        from callback_sdk import webhooks
+
+    return tuple(map(webhooks.decode_secret, secrets))
+
+
 def attempts_of(writer: ResultsWriter) -> DeliveryAttempts:
     """Return the single attempts of a writer, for the outbox and the service. It is not part of the public API."""
     return writer._attempts
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False, repr=False)
 class _Job:
     result: JobResult
     results: Body

@@ -2,7 +2,5 @@
 
 from callback_sdk.documents.values.encoded import Encoded
 from callback_sdk.documents.values.encoding import encode
-from callback_sdk.documents.values.keys import key_text
-from callback_sdk.documents.values.paths import member
 
-__all__ = ["Encoded", "encode", "key_text", "member"]
+__all__ = ["Encoded", "encode"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False, repr=False)
 class Encoded:
     """The JSON of one value. Within another value, it is written unchanged.
 

@@ -18,8 +18,6 @@ import orjson
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.conversion import KNOWN, Conversion, is_array
 from callback_sdk.documents.values.encoded import Encoded
-from callback_sdk.documents.values.plain import Plain
-from callback_sdk.documents.values.walk import Survey, has_plain_keys
 from callback_sdk.errors import CallbackSDKError, EncodingError
 
 _OPTION = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -74,13 +72,46 @@ def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
     encoded = _encode_fast(value, convert)
     if encoded is None:
         data = _encode_slowly(value, path, convert)
-        survey = Survey(_count_nulls([data]))
-        survey.search(value, convert)
-        encoded = Encoded((data,), survey.nonfinite)
+        nonfinite, _ = _surveyed(value, convert, _count_nulls([data]))
+        encoded = Encoded((data,), nonfinite)
     if encoded.nulls_written and only_finite:
         # Raises an error with the path.
-        Plain(convert, only_finite=True).value(value, path)
+        _plain(value, path, convert, only_finite=True)
     return encoded
+
+
+def _plain(value: Any, path: str, convert: Callable[[Any], Any], *, only_finite: bool = False) -> Any:
+    # Imported here, like `walk` below, because orjson writes most documents alone.
+    with no_fork:
+        from callback_sdk.documents.values.plain import Plain
+
+    return Plain(convert, only_finite=only_finite).value(value, path)
+
+
+def _surveyed(value: Any, convert: Callable[[Any], Any], nulls: int, utc_offsets: int = 0) -> tuple[int, bool]:
+    """Return the number of NaN, infinities and NaT, and whether a UTC offset isn't a whole number of minutes.
+
+    Args:
+        value: The encoded value.
+        convert: Converts values of other libraries.
+        nulls: Nulls in its text.
+        utc_offsets: UTC offsets of zero in its text.
+    """
+    if not nulls and not utc_offsets:
+        return 0, False
+    with no_fork:
+        from callback_sdk.documents.values.walk import Survey
+
+    survey = Survey(nulls, utc_offsets)
+    survey.search(value, convert)
+    return survey.nonfinite, survey.has_seconds
+
+
+def _has_plain_keys(value: Any, convert: Callable[[Any], Any]) -> bool:
+    with no_fork:
+        from callback_sdk.documents.values.walk import has_plain_keys
+
+    return has_plain_keys(value, convert)
 
 
 def _count_nulls(parts: Iterable[bytes]) -> int:
@@ -94,7 +125,7 @@ def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> Encoded | None:
         return _dumped(value, convert, _OPTION)
     except TypeError as error:
         # If another version of orjson has a different message, the slow path is taken, which only costs time.
-        if "key" not in str(_raised(error)) or not has_plain_keys(value, convert):
+        if "key" not in str(_raised(error)) or not _has_plain_keys(value, convert):
             return None
     try:
         return _dumped(value, convert, _OPTION | orjson.OPT_NON_STR_KEYS)
@@ -123,12 +154,12 @@ def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
     data = orjson.dumps(value, default=default, option=option)
     utc_offsets = data.count(_UTC)
     inexact = _has_inexact_times(data, utc_offsets)
-    survey = Survey(_count_nulls([data, *arrays]), 0 if inexact else utc_offsets)
-    survey.search(value, convert)
-    if inexact or survey.has_seconds:
+    nulls = _count_nulls([data, *arrays])
+    nonfinite, has_seconds = _surveyed(value, convert, nulls, 0 if inexact else utc_offsets)
+    if inexact or has_seconds:
         arrays.clear()
         data = orjson.dumps(value, default=default, option=option | orjson.OPT_PASSTHROUGH_DATETIME)
-    return Encoded(_joined(data, arrays), survey.nonfinite)
+    return Encoded(_joined(data, arrays), nonfinite)
 
 
 def _has_inexact_times(data: bytes, utc_offsets: int) -> bool:
@@ -164,7 +195,7 @@ def _joined(data: bytes, arrays: list[bytes]) -> tuple[bytes, ...]:
 
 
 def _encode_slowly(value: Any, path: str, convert: Callable[[Any], Any]) -> bytes:
-    plain = Plain(convert).value(value, path)
+    plain = _plain(value, path, convert)
     try:
         text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError:

@@ -25,7 +25,8 @@ from attrs import define, evolve, field
 
 from callback_sdk.concurrency import reaper
 from callback_sdk.documents.document import Encoded, encode
-from callback_sdk.documents.values import key_text, member
+from callback_sdk.documents.values.keys import key_text
+from callback_sdk.documents.values.paths import member
 from callback_sdk.errors import EncodingError
 from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms import event_loop
