@@ -37,14 +37,21 @@ class PathPart:
             self._identity = _identity(file)
             self.size = self._identity[2]
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the file's bytes.
+    def chunks(self, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield the file's bytes, or a range of them.
+
+        Args:
+            start: Where the range begins.
+            size: Bytes of the range; None for all up to the end.
 
         Raises:
             EncodingError: The file was removed or changed since its size was determined.
         """
+        wanted = self.size - start if size is None else size
         with self._open() as file:
-            yield from _unchanged(_read(file, self.size, self._name), file, self._identity, self._name)
+            with _translated(self._name):
+                file.seek(start)
+            yield from _unchanged(_read(file, wanted, self._name), file, self._identity, self._name)
 
     def _open(self) -> BinaryIO:
         try:
@@ -86,34 +93,70 @@ class FilePart:
             file.seek(self._start)
         self._identity = _identity(file)
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the file's bytes.
+    def chunks(self, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield the file's bytes, or a range of them.
+
+        Args:
+            start: Where the range begins, from the beginning of the part.
+            size: Bytes of the range; None for all up to the end.
 
         Raises:
             EncodingError: The file can't be read, or was changed since its size was determined.
         """
-        yield from _unchanged(self._chunks(), self._file, self._identity, self._name)
+        end = self.size if size is None else start + size
+        yield from _unchanged(self._chunks(start, end), self._file, self._identity, self._name)
 
-    def _chunks(self) -> Iterator[bytes]:
-        done = 0
-        while done < self.size:
+    def _chunks(self, done: int, end: int) -> Iterator[bytes]:
+        while done < end:
             with self._lock, _translated(self._name):
                 self._file.seek(self._start + done)
-                chunk = self._file.read(min(CHUNK_SIZE, self.size - done))
+                chunk = self._file.read(min(CHUNK_SIZE, end - done))
             if not chunk:
                 raise _changed(self._name)
             done += len(chunk)
             yield chunk
 
 
-Part = bytes | PathPart | FilePart
+class RangePart:
+    """A range of bytes or of a file, which is not copied.
+
+    Args:
+        whole: The bytes or the file.
+        start: Where the range begins.
+        size: Bytes of the range.
+    """
+
+    def __init__(self, whole: bytes | PathPart | FilePart, start: int, size: int) -> None:
+        self._whole = whole
+        self._start = start
+        self.size = size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of the range.
+
+        Raises:
+            EncodingError: The file can't be read, or was changed since its size was determined.
+        """
+        if not isinstance(self._whole, bytes):
+            yield from self._whole.chunks(self._start, self.size)
+            return
+        end = self._start + self.size
+        for start in range(self._start, end, CHUNK_SIZE):
+            yield self._whole[start : min(start + CHUNK_SIZE, end)]
+
+    def cut(self, start: int, size: int) -> RangePart:
+        """Return a range of the range."""
+        return RangePart(self._whole, self._start + start, size)
+
+
+Part = bytes | PathPart | FilePart | RangePart
 
 
 class Body:
     """A request body: the concatenation of its parts.
 
     Args:
-        parts: Bytes or files.
+        parts: Bytes, files, or ranges of them.
 
     Attributes:
         size: Total length in bytes.
@@ -122,7 +165,8 @@ class Body:
     def __init__(self, *parts: Part) -> None:
         self.parts = tuple(part for part in parts if not isinstance(part, bytes) or part)
         self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in self.parts)
-        self._known: tuple[bytes, bytes] | None = None
+        self._sha256: bytes | None = None
+        self._md5: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Body({self.size} bytes)"
@@ -139,36 +183,57 @@ class Body:
         """Return all bytes at once; only for small bodies."""
         return b"".join(self.chunks())
 
-    @property
-    def _digests(self) -> tuple[bytes, bytes]:
-        # Not a cached_property: before Python 3.12 its lock is shared by all instances, and a forked child may inherit
-        # it locked.
-        known = self._known
-        if known is None:
-            self._known = known = self._read_digests()
-        return known
+    def cut(self, start: int, size: int) -> Body:
+        """Return a range of the body, which reads its bytes from the same memory and files.
 
-    def _read_digests(self) -> tuple[bytes, bytes]:
-        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        for chunk in self.chunks():
-            sha256.update(chunk)
-            md5.update(chunk)
-        return sha256.digest(), md5.digest()
+        Args:
+            start: Where the range begins.
+            size: Bytes of the range; fewer at the end of the body.
+        """
+        found, end, first = [], start + size, 0
+        for part in self.parts:
+            last = first + (len(part) if isinstance(part, bytes) else part.size)
+            begin, finish = max(start, first), min(end, last)
+            if begin < finish:
+                found.append(_range(part, begin - first, finish - begin))
+            first = last
+        return Body(*found)
+
+    # Each alone, and not both while the bytes are read once: MD5 takes three times as long as SHA-256, and few targets
+    # need it. No cached_property: before Python 3.12 its lock is shared by all instances, and a forked child may
+    # inherit it locked.
 
     @property
     def sha256(self) -> bytes:
         """SHA-256 of the bytes; computed once and cached."""
-        return self._digests[0]
+        known = self._sha256
+        if known is None:
+            self._sha256 = known = self._digest(hashlib.sha256())
+        return known
 
     @property
     def md5(self) -> bytes:
         """MD5 of the bytes, for `Content-MD5`; computed once and cached."""
-        return self._digests[1]
+        known = self._md5
+        if known is None:
+            self._md5 = known = self._digest(hashlib.md5(usedforsecurity=False))
+        return known
+
+    def _digest(self, computed: hashlib._Hash) -> bytes:
+        for chunk in self.chunks():
+            computed.update(chunk)
+        return computed.digest()
 
     @property
     def content_md5(self) -> str:
         """Value of the header `Content-MD5` (RFC 1864)."""
         return base64.b64encode(self.md5).decode()
+
+
+def _range(part: Part, start: int, size: int) -> RangePart:
+    if isinstance(part, RangePart):
+        return part.cut(start, size)
+    return RangePart(part, start, size)
 
 
 def file_name(file: Any) -> str:

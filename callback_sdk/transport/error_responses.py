@@ -231,4 +231,6 @@ def _hint(upload: Upload, response: Response, code: str | None, document: _Error
     otherwise = "See the store's documentation of this code." if code else status_hint(upload.kind, response.status)
     hint = find_hint((*HINTS.get(code or "", ()), *BY_MESSAGE), circumstances) or otherwise
     assumed = upload.assumptions if hint in _SIGNATURE_HINTS else ()
-    return " ".join((*assumed, hint)).replace("{md5}", upload.document.md5.hex())
+    text = " ".join((*assumed, hint))
+    # The document is read only for a hint that has its digest: it may be large.
+    return text.replace("{md5}", upload.document.md5.hex()) if "{md5}" in text else text
