@@ -1,4 +1,4 @@
-"""Presigned PUT URLs with one timestamp.
+"""Presigned URLs with one timestamp.
 
 Source: "Authenticating requests: using query parameters" in Amazon's S3 API reference.
 """
@@ -18,9 +18,30 @@ from callback_sdk.signer.signing_context import ALGORITHM, SigningContext
 def put_urls(place: Location, headers: Mapping[str, str], context: SigningContext) -> Callable[[str], PresignedPut]:
     """Return a function that signs a URL for a key from `encode_key`. The function raises no errors.
 
-    Everything that doesn't depend on the key is computed once.
+    Args:
+        place: Location of the bucket.
+        headers: Signed headers by lower-case names, without `host`.
+        context: Timestamp, credentials and validity.
+    """
+    signed = signed_urls("PUT", place, headers, context)
+    carried, expires_at = SecretFields(headers), context.expires_at
+
+    def sign(key: str) -> PresignedPut:
+        return PresignedPut(url=signed(key), headers=carried, expires_at=expires_at)
+
+    return sign
+
+
+def signed_urls(
+    method: str, place: Location, headers: Mapping[str, str], context: SigningContext
+) -> Callable[..., Secret[str]]:
+    """Return a function that signs a URL for a key from `encode_key`, and for parameters of the request.
+
+    Everything that doesn't depend on them is computed once. The parameters are sorted by name, and each begins with a
+    lower-case letter: `partNumber=1&uploadId=a`.
 
     Args:
+        method: HTTP method of the request.
         place: Location of the bucket.
         headers: Signed headers by lower-case names, without `host`.
         context: Timestamp, credentials and validity.
@@ -34,16 +55,16 @@ def put_urls(place: Location, headers: Mapping[str, str], context: SigningContex
     token = "" if context.token is None else f"&X-Amz-Security-Token={_escape(context.token.reveal())}"
     lines = "".join(f"{name}:{place.host if name == 'host' else ' '.join(headers[name].split())}\n" for name in names)
     # The canonical query is sorted by name; the URL has botocore's order, with the token after the headers.
-    method = f"PUT\n{urlsplit(place.put_url).path}"
-    rest = f"\n{head}{token}{listed}\n{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
-    query = f"?{head}{listed}{token}&X-Amz-Signature="
+    start = f"{method}\n{urlsplit(place.put_url).path}"
+    middle, rest = f"\n{head}{token}{listed}", f"\n{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
+    query = f"{head}{listed}{token}&X-Amz-Signature="
     signature = context.signatures(f"{ALGORITHM}\n{context.stamp}\n{context.scope}\n")
-    url, carried, expires_at, sha256 = place.put_url, SecretFields(headers), context.expires_at, hashlib.sha256
+    url, sha256 = place.put_url, hashlib.sha256
 
-    def sign(key: str) -> PresignedPut:
-        digest = sha256(f"{method}{key}{rest}".encode()).hexdigest()
-        signed = Secret(f"{url}{key}{query}{signature(digest.encode())}")
-        return PresignedPut(url=signed, headers=carried, expires_at=expires_at)
+    def sign(key: str, parameters: str = "") -> Secret[str]:
+        after, before = (f"&{parameters}", f"{parameters}&") if parameters else ("", "")
+        digest = sha256(f"{start}{key}{middle}{after}{rest}".encode()).hexdigest()
+        return Secret(f"{url}{key}?{before}{query}{signature(digest.encode())}")
 
     return sign
 
