@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.models import JobResult, PresignedPost, PresignedPut, Progress
+    from callback_sdk.models import JobResult, PresignedMultipart, PresignedPost, PresignedPut, Progress
     from callback_sdk.outbox import Outbox
     from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer
@@ -41,6 +41,7 @@ __all__ = [
     "Delivery",
     "JobResult",
     "Outbox",
+    "PresignedMultipart",
     "PresignedPost",
     "PresignedPut",
     "Progress",
@@ -72,6 +73,7 @@ _HOMES = {
     "Delivery": "client",
     "JobResult": "models",
     "Outbox": "outbox",
+    "PresignedMultipart": "models",
     "PresignedPost": "models",
     "PresignedPut": "models",
     "Progress": "models",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -147,3 +148,43 @@ class PresignedPost:
 
     def __repr__(self) -> str:
         return f"PresignedPost({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"
+
+
+@define(kw_only=True, repr=False, unsafe_hash=True)
+class PresignedMultipart:
+    """A presigned multipart upload: URLs of its parts, of its completion and of its abortion."""
+
+    _url: Secret[str]
+    _parts: Secret[dict[str, Any]]
+    _headers: SecretFields
+    _expires_at: datetime
+
+    @property
+    def url(self) -> str:
+        """The complete URL that completes the upload. It is a credential, as are those of the parts."""
+        return self._url.reveal()
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """The `callback_param` to submit with the URL, which contains all other URLs and the signed headers."""
+        headers = {"s3_headers": dict(self._headers.reveal())} if self._headers.reveal() else {}
+        return {"s3_parts": copy.deepcopy(self._parts.reveal()), **headers}
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the signatures of parts and completion expire, in UTC."""
+        return self._expires_at
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of each part but the last one."""
+        return int(self._parts.reveal()["part_size"])
+
+    @property
+    def max_bytes(self) -> int:
+        """Maximum size of the object: that of all parts together."""
+        return self.part_size * len(self._parts.reveal()["urls"])
+
+    def __repr__(self) -> str:
+        size = f"part_size={self.part_size}, max_bytes={self.max_bytes}"
+        return f"PresignedMultipart({SecretURL(self.url)}, {size}, expires_at={self.expires_at})"

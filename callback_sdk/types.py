@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
-from callback_sdk.models import PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret
 
@@ -56,8 +56,9 @@ TokenSource = str | Callable[[], str]
 CallbackParam = Mapping[str, Any]
 """The parameter of one target: what the result's document repeats, and members that say how to deliver to it.
 
-These are `s3_fields` and `s3_headers` for an object store, `http` for a server that accepts PUT, `webhook` for a
-webhook whose URL looks like a signed one, and `refresh` for whoever issues a new target when this one has expired.
+These are `s3_fields`, `s3_headers` and `s3_parts` for an object store, `http` for a server that accepts PUT,
+`webhook` for a webhook whose URL looks like a signed one, and `refresh` for whoever issues a new target when this one
+has expired.
 """
 
 CallbackParams = CallbackParam | Sequence[CallbackParam | None]
@@ -78,10 +79,12 @@ CallbackTarget = (
     str
     | PresignedPut
     | PresignedPost
+    | PresignedMultipart
     | CallbackDict
     | tuple[str, CallbackParam | None]
     | tuple[PresignedPut, CallbackParam | None]
     | tuple[PresignedPost, CallbackParam | None]
+    | tuple[PresignedMultipart, CallbackParam | None]
 )
 """One target of a result: a URL, a presigned upload, either with a parameter as a pair, or the form that JSON has."""
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define
 
+from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.errors import SigningError, UnsupportedFeatureError, sentence
 from callback_sdk.redaction import SecretURL
 from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
@@ -17,6 +18,8 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import check_support
 
 _PROBE = "callback-sdk-probe"
+
+_RETRIES = {"mode": "standard", "total_max_attempts": 5}
 
 _REGIONAL = {"us_east_1_regional_endpoint": "regional"}
 
@@ -76,8 +79,24 @@ class Bucket:
         if client is None:
             region = region or environment_region()
         self.location = _locate(name, client, region, endpoint_url, addressing_style)
+        # No connection crosses a fork.
+        self._clients: PerProcess[Any] = PerProcess(
+            lambda: self._new_client(endpoint_url, addressing_style) if client is None else client
+        )
         self._url = SecretURL(self.location.put_url)
         self._provider = StorageProviders().provider(self._url)
+
+    def client(self) -> Any:
+        """Return the client that was given, or one with the same settings; for requests."""
+        return self._clients.get()
+
+    def _new_client(self, endpoint_url: str | None, addressing_style: str | None) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        s3 = {"addressing_style": addressing_style or "auto", **_REGIONAL}
+        config = Config(signature_version="s3v4", s3=s3, retries=_RETRIES)
+        return boto3.client("s3", region_name=self.location.region, endpoint_url=endpoint_url, config=config)
 
     def check_support(self, feature: Feature) -> None:
         """Reject what the bucket's provider doesn't support.

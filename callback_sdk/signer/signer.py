@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import SigningError, shown
-from callback_sdk.models import PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
 from callback_sdk.signer.buckets import Bucket
@@ -34,13 +36,17 @@ from callback_sdk.signer.signing_context import SigningContext, day_key, utc
 
 HOUR = timedelta(hours=1)
 
+PART_SIZE = 64 * 1024 * 1024
+"""Default bytes of a part: large enough for the line, and small enough to send again."""
+
 T = TypeVar("T", PresignedPut, PresignedPost)
 
 
 class S3Signer:
-    """Creates presigned PUT URLs and POST forms for one bucket.
+    """Creates presigned PUT URLs, POST forms and multipart uploads for one bucket.
 
-    Makes no requests, except that botocore renews temporary credentials; thread-safe.
+    Makes no requests, except that a multipart upload is started, and that botocore renews temporary credentials;
+    thread-safe.
 
     Args:
         bucket: The bucket's name, or the alias or ARN of an access point in one region.
@@ -240,6 +246,97 @@ class S3Signer:
         wanted = form_conditions(conditions, form, max_bytes, self._bucket.name)
         check = form_check(self._form_url(), form, wanted)
         return self._each(keys, check, partial(self._posts, form, wanted, expires))
+
+    @clearing_locals
+    def presign_multipart(
+        self,
+        key: str,
+        *,
+        max_bytes: int,
+        part_size: int = PART_SIZE,
+        expires: Duration = HOUR,
+        content_type: str | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_none_match: bool = False,
+        create: Mapping[str, Any] | None = None,
+    ) -> PresignedMultipart:
+        """Start a multipart upload of one object, and presign its requests: for objects over 5 GiB, and in parallel.
+
+        This makes one request, CreateMultipartUpload. An upload that is never used stays in the bucket until it is
+        aborted: by `abort_multipart`, or by a lifecycle rule with `AbortIncompleteMultipartUpload`.
+
+        Args:
+            key: The object's key.
+            max_bytes: Maximum size of the object. A smaller one takes as many parts as it needs.
+            part_size: Bytes of each part but the last one, 5 MiB to 5 GiB; 10,000 parts at most.
+            expires: Lifetime of the URLs, a `timedelta` or seconds: 1 second to 7 days. That of the abortion is a day
+                longer.
+            content_type: The object's media type.
+            acl: A canned ACL, such as `"bucket-owner-full-control"`.
+            metadata: The object's metadata, without the prefix `x-amz-meta-`.
+            if_none_match: Whether the store rejects the completion if the object exists.
+            create: More arguments of boto3's `create_multipart_upload`, such as
+                `{"ServerSideEncryption": "aws:kms", "Tagging": "run=42", "StorageClass": "STANDARD_IA"}`.
+
+        Returns:
+            The URL of the completion, with those of the parts.
+
+        Raises:
+            SigningError: An argument is invalid, or the store rejects the upload.
+
+        Example:
+            >>> target = signer.presign_multipart("runs/42.json", max_bytes=50 * 1024**3, expires=timedelta(hours=12))
+        """
+        with no_fork:
+            from callback_sdk.signer.multiparts import PartSizes, common_headers, creation, longer, multipart_urls
+            from callback_sdk.signer.uploads import start_upload
+
+        encoded, sizes = encode_key(key), PartSizes.of(part_size, max_bytes)
+        self._headers(content_type, acl, metadata, if_none_match)
+        arguments = Secret(creation(content_type, acl, metadata, create))
+        headers = common_headers(arguments.reveal())
+        context = self._context(expires, self._clock())
+        lasting = longer(context, self._bucket.credentials.current().expires_at)
+        upload_id = start_upload(self._bucket.client(), self._bucket.name, key, arguments.reveal())
+        return multipart_urls(
+            self._bucket.location,
+            encoded,
+            upload_id,
+            sizes,
+            headers,
+            context=context,
+            lasting=lasting,
+            write_once=if_none_match,
+        )
+
+    @clearing_locals
+    def abort_multipart(self, target: PresignedMultipart) -> None:
+        """Abort a multipart upload that will not be used, and discard its parts.
+
+        An upload that was completed or aborted is no error, and the object of a completed one stays.
+
+        Args:
+            target: From `presign_multipart`.
+
+        Raises:
+            SigningError: The target is not one of this bucket, or the store rejects the request.
+        """
+        with no_fork:
+            from callback_sdk.signer.uploads import abort_upload
+
+        if not isinstance(target, PresignedMultipart):
+            raise SigningError(
+                f"The target is of type {type(target).__name__}.", hint="Give what presign_multipart returned."
+            )
+        url, place = SecretURL(target.url), SecretURL(self._bucket.location.put_url)
+        upload_id = url.secret_query("uploadId")
+        if url.origin != place.origin or not url.path.startswith(place.path) or upload_id is None:
+            raise SigningError(
+                f"{url} is not in the bucket {self._bucket.name!r}.", hint="Use the signer that made the target."
+            )
+        key = unquote(url.path.removeprefix(place.path))
+        abort_upload(self._bucket.client(), self._bucket.name, key, upload_id)
 
     def _headers(
         self, content_type: str | None, acl: str | None, metadata: Mapping[str, str] | None, if_none_match: bool

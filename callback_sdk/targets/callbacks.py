@@ -10,13 +10,14 @@ from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError, TargetError
-from callback_sdk.models import PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
 from callback_sdk.targets.members import (
     FIELDS,
     HEADERS,
     HTTP,
     MEMBERS,
+    PARTS,
     REFRESH,
     WEBHOOK,
     read_fields,
@@ -29,6 +30,7 @@ from callback_sdk.targets.misplaced import refuse_misplaced
 
 if TYPE_CHECKING:
     from callback_sdk.targets.issuer import Issuer
+    from callback_sdk.targets.signed_parts import SignedParts
 
 
 @define(frozen=True)
@@ -43,6 +45,7 @@ class Callback:
         http: The headers in `http`, likewise; None when `callback_param` has no such member.
         webhook: Whether `callback_param` asks for a webhook.
         issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
+        parts: `s3_parts`; None when `callback_param` has no such member.
     """
 
     url: SecretURL
@@ -52,16 +55,18 @@ class Callback:
     http: SecretFields | None = None
     webhook: bool = False
     issuer: Issuer | None = None
+    parts: SignedParts | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
         return {"url": self.url.reveal(), "param": {**self.param, **self._members().reveal()}}
 
     def credentials(self) -> Secret[tuple[str, ...]]:
-        """Return the values that came with the URL: fields, headers, and those of the issuer."""
+        """Return the values that came with the URL: fields, headers, and those of parts and of the issuer."""
         given = [secret for secret in (self.fields, self.headers, self.http) if secret is not None]
-        own = () if self.issuer is None else self.issuer.credentials().reveal()
-        return Secret((*(value for secret in given for value in secret.reveal().values()), *own))
+        of_parts = () if self.parts is None else self.parts.secrets().reveal()
+        of_issuer = () if self.issuer is None else self.issuer.credentials().reveal()
+        return Secret((*(value for secret in given for value in secret.reveal().values()), *of_parts, *of_issuer))
 
     def replaced_by(self, new: Callback) -> Callback:
         """Return another place for the same document, which keeps its `callback_param`.
@@ -92,6 +97,8 @@ class Callback:
             members[WEBHOOK] = True
         if self.issuer is not None:
             members[REFRESH] = self.issuer.plain().reveal()
+        if self.parts is not None:
+            members[PARTS] = self.parts.plain()
         return Secret(members)
 
 
@@ -99,7 +106,7 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
     """Pair URLs and parameters.
 
     Args:
-        callback_url: A URL, a `PresignedPut` or a `PresignedPost`, a `(url, param)` pair, a
+        callback_url: A URL, a `PresignedPut`, `PresignedPost` or `PresignedMultipart`, a `(url, param)` pair, a
             `{"url": ..., "param": ...}` dict, or a list of these; None for none. It may be wrapped in a `Secret`.
         callback_param: A dict for every URL, or a list as long as the URLs. Members of an item's own parameter take
             precedence. It may be wrapped in a `Secret`.
@@ -178,7 +185,7 @@ def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
 
 def _split_place(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
     """Split an item that is not a pair. Pairs of pairs have no meaning, and may nest as deeply as they like."""
-    if isinstance(item.reveal(), (PresignedPut, PresignedPost)):
+    if isinstance(item.reveal(), (PresignedPut, PresignedPost, PresignedMultipart)):
         return Secret(item.reveal().url), Secret(item.reveal().callback_param)
     if isinstance(item.reveal(), Mapping) and "url" in item.reveal():
         return _split_mapping(item)
@@ -210,7 +217,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
     if not isinstance(url.reveal(), str):
         raise InvalidTargetError(
             f"A callback URL is a string, not {type(url.reveal()).__name__}.",
-            hint="Give a URL, a PresignedPut, a PresignedPost, a (url, param) pair, or "
+            hint="Give a URL, what a signer returned, a (url, param) pair, or "
             '{"url": "https://...", "param": {...}} or {"url": "https://...", "fields": {...}} without other members.',
         )
     address = SecretURL(url.reveal().strip())
@@ -231,6 +238,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         read_http(address, param) if param.reveal().get(HTTP) is not None else None,
         read_webhook(address, param) if param.reveal().get(WEBHOOK) is not None else False,
         _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
+        _parts(address, param) if param.reveal().get(PARTS) is not None else None,
     )
 
 
@@ -240,6 +248,14 @@ def _issuer(url: SecretURL, param: Secret[Any]) -> Issuer:
         from callback_sdk.targets.issuer import read_issuer
 
     return read_issuer(url, param)
+
+
+def _parts(url: SecretURL, param: Secret[Any]) -> SignedParts:
+    # Imported here, because few targets have them.
+    with no_fork:
+        from callback_sdk.targets.signed_parts import read_parts
+
+    return read_parts(url, param)
 
 
 def _as_json(param: dict[str, Any]) -> Any:

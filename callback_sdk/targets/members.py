@@ -1,6 +1,7 @@
-"""The members of `callback_param` that say how to deliver: `s3_fields`, `s3_headers`, `http`, `webhook` and `refresh`.
+"""The members of `callback_param` that say how to deliver.
 
-They are no part of the document: all but `webhook` hold credentials.
+These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They are no part of the document: all
+but `webhook` hold credentials.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ FIELDS = "s3_fields"
 HEADERS = "s3_headers"
 """Member with the headers that a presigned PUT signed."""
 
+PARTS = "s3_parts"
+"""Member with the URLs of a multipart upload."""
+
 HTTP = "http"
 """Member that asks for a PUT to any HTTP server, with the headers of the request."""
 
@@ -30,7 +34,7 @@ WEBHOOK = "webhook"
 REFRESH = "refresh"
 """Member with the issuer that is asked for a new target when this one has expired; `issuer` reads it."""
 
-MEMBERS = frozenset({FIELDS, HEADERS, HTTP, WEBHOOK, REFRESH})
+MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH})
 """All of them."""
 
 WEBHOOK_HINT = f'If it is the URL of a webhook, add "{WEBHOOK}": true to its callback_param.'

@@ -9,10 +9,10 @@ from typing import Any
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, shown
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, MEMBERS, SIGNATURE_FIELDS
+from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, MEMBERS, PARTS, SIGNATURE_FIELDS
 from callback_sdk.targets.named_values import by_name
 
-_SINGULAR = {"s3field": FIELDS, "s3header": HEADERS}
+_SINGULAR = {"s3field": FIELDS, "s3header": HEADERS, "s3part": PARTS}
 """Members by the letters and digits of their names, without the plural."""
 
 _REQUEST = frozenset({"method", "headers"})

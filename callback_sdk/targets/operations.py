@@ -108,10 +108,28 @@ _S3 = (
     Operation("another operation than PutObject (x-id)", "x-id", lambda value: value == "PutObject"),
 )
 
+_MULTIPART_HINT = (
+    "Pass the URL and s3_parts of S3Signer(bucket).presign_multipart(key, max_bytes=...), or the URLs of UploadPart, "
+    "CompleteMultipartUpload, AbortMultipartUpload and HeadObject of another signer."
+)
+
+_IN_UPLOADS = frozenset({"partnumber", "x-id"})
+"""Parameters of which each identifies an operation that belongs to a multipart upload."""
+
+MULTIPART = Family(
+    operations=tuple(operation for operation in _S3 if operation.names.isdisjoint(_IN_UPLOADS)),
+    hint=_MULTIPART_HINT,
+)
+"""Operations other than those of a multipart upload."""
+
+VERIFICATION = Family(operations=(), hint=_MULTIPART_HINT)
+"""HeadObject may have any parameter: it changes nothing."""
+
 S3 = Family(
     operations=_S3,
     hint="Presign put_object instead: S3Signer(bucket).presign_put(key), boto3's generate_presigned_url('put_object')"
-    " or PutObjectCommand in JavaScript.",
+    " or PutObjectCommand in JavaScript. The parts of a multipart upload are given together, as s3_parts: "
+    "S3Signer(bucket).presign_multipart(key, max_bytes=...).",
 )
 
 # "Request methods" in Google's XML API reference.

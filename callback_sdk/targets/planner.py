@@ -90,7 +90,7 @@ def check_target(
     Client and service run the same check when a task is submitted.
 
     Args:
-        url: A URL, a `PresignedPut` or a `PresignedPost`.
+        url: A URL, or what `S3Signer` returns.
         param: Its `callback_param`.
         storage_endpoints: URLs of object stores besides the known providers.
         aistore_clusters: URLs of the proxies of AIStore clusters.
@@ -147,13 +147,18 @@ def _webhook(callback: Callback, settings: TargetSettings) -> Target:
 
 def _may_be_webhook(callback: Callback, settings: TargetSettings, error: InvalidTargetError) -> bool:
     """Return whether a rejected URL may be that of a webhook: only its owner knows what a parameter `sig` is for."""
-    is_bare = callback.fields is None and callback.headers is None and callback.http is None
+    is_bare = all(given is None for given in (callback.fields, callback.headers, callback.http, callback.parts))
     is_complete = isinstance(error, WrongOperationError)
     return is_bare and not is_complete and settings.stores.provider(callback.url) is None
 
 
 def _candidates(callback: Callback) -> Iterator[type[Target]]:
     """Yield the kinds that may recognize a callback, in the order in which they are asked."""
+    if callback.parts is not None:
+        with no_fork:
+            from callback_sdk.targets.s3_multipart import S3Multipart
+
+        yield S3Multipart
     if callback.http is not None:
         with no_fork:
             from callback_sdk.targets.http_put import HTTPPut

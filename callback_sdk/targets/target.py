@@ -211,6 +211,14 @@ class Target:
             assumptions=self.assumptions(),
         )
 
+    def in_parts(self, size: int) -> Target | None:
+        """Return the `MultipartTarget` for a document that takes several requests; None for one request.
+
+        Args:
+            size: Bytes of the document.
+        """
+        return None
+
     def accepted(self) -> frozenset[int]:
         """Return the statuses of success."""
         return self.accepts

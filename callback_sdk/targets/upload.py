@@ -35,17 +35,18 @@ class Upload:
 
     Attributes:
         kind: Kind of the target, for receipts and messages.
-        method: `"PUT"` or `"POST"`.
+        method: `"PUT"` or `"POST"`; also `"HEAD"` or `"DELETE"` for a document that takes several requests.
         url: URL of the request.
         headers: All headers but those of the connection. Some are credentials.
         url_headers: Headers that are sent to `url` only, and never where a redirect leads to.
         body: Request body; for a form the whole form.
-        document: The stored bytes: `body`, or the form's file.
+        document: The stored bytes: `body`, or the form's file; or what a request without them completes.
         expires_at: When the signature expires; None if it doesn't.
         accepts: HTTP statuses of success.
         redirects: Whether 307 and 308 may be followed.
         fields: Form fields, which are part of `body`.
         assumptions: What is assumed of the signature, for the error if the signature is rejected.
+        other_secrets: Credentials of other requests to the same target, which the server knows too.
     """
 
     kind: str
@@ -60,13 +61,14 @@ class Upload:
     fields: SecretFields | None = None
     url_headers: Secret[dict[str, str]] = field(factory=lambda: Secret({}))
     assumptions: tuple[str, ...] = ()
+    other_secrets: Secret[tuple[str, ...]] = field(factory=lambda: Secret(()))
 
     def secrets(self) -> Secret[tuple[str, ...]]:
         """Return the credentials of this request, which a server's text may quote."""
         named = (self.headers, self.url_headers, self.fields or SecretFields({}))
         values = (pair for fields in named for pair in fields.reveal().items())
         secrets = (value for name, value in values if name.lower() not in _PUBLIC)
-        return Secret((*self.url.secrets().reveal(), *secrets))
+        return Secret((*self.url.secrets().reveal(), *secrets, *self.other_secrets.reveal()))
 
     def scrub(self, text: str) -> str:
         """Remove the credentials of this request from a server's text, which may quote them."""

@@ -12,7 +12,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackParamError, MissingS3FieldsError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.members import FIELDS, HEADERS, HTTP
+from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, PARTS
 from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
@@ -69,7 +69,7 @@ def _check_webhook(callback: Callback, provider: Provider | None) -> None:
             hint="Leave webhook out, and give the complete presigned URL, or a presigned POST with its s3_fields.",
             url=str(callback.url),
         )
-    members = {FIELDS: callback.fields, HEADERS: callback.headers, HTTP: callback.http}
+    members = {FIELDS: callback.fields, HEADERS: callback.headers, HTTP: callback.http, PARTS: callback.parts}
     for name in [name for name, given in members.items() if given is not None]:
         raise CallbackParamError(
             f"callback_param of {callback.url} has both webhook and {name}: one of them is for another target.",

@@ -19,6 +19,7 @@ from callback_sdk.testing.forms import ReceivedForm, read_form
 from callback_sdk.testing.received import ReceivedRequest, read_document
 from callback_sdk.testing.s3client import s3_client
 from callback_sdk.testing.server import RecordingServer
+from callback_sdk.testing.uploads import RefusedUploadError, StartedUploads, xml
 
 _SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
 _KEPT = frozenset(
@@ -37,7 +38,7 @@ class StoredObject:
     Attributes:
         body: The bytes.
         headers: Headers stored with the object, such as `content-type` and `x-amz-meta-run`.
-        etag: MD5 of the body, in hex.
+        etag: MD5 of the body, in hex; of a multipart upload the MD5 of those of its parts, with their number.
         version: Number of writes of this key, from 1.
     """
 
@@ -60,9 +61,10 @@ class StoredObject:
 class ObjectStore(RecordingServer):
     """A fake object store in threads of this process. Every bucket exists, and signatures are not verified.
 
-    It accepts presigned PUT and POST requests, with the bucket in the path or in the host (`results.localhost`). Like
-    AWS, it rejects a body without a length, a wrong `Content-MD5`, an unsigned upload, and `If-None-Match: *` for an
-    existing object. To verify signatures, run it in front of a store that verifies them.
+    It accepts presigned PUT and POST requests and multipart uploads, with the bucket in the path or in the host
+    (`results.localhost`). Like AWS, it rejects a body without a length, a wrong `Content-MD5`, an unsigned upload,
+    `If-None-Match: *` for an existing object, and parts that make no object. To verify signatures, run it in front of a
+    store that verifies them.
 
         with ObjectStore() as store:
             put = S3Signer("results", client=store.client()).presign_put("42.json")
@@ -91,6 +93,13 @@ class ObjectStore(RecordingServer):
         super().__init__(faults=faults)
         self._upstream = urlsplit(upstream) if upstream else None
         self._objects: dict[str, StoredObject] = {}
+        self._uploads = StartedUploads()
+
+    @property
+    def uploads(self) -> int:
+        """Number of multipart uploads that were neither completed nor aborted; 0 with an upstream."""
+        with self._arrived:
+            return len(self._uploads)
 
     @property
     def endpoint_url(self) -> str:
@@ -125,6 +134,9 @@ class ObjectStore(RecordingServer):
     def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
         if self._upstream is not None:
             return self._pass_on(request)
+        query = dict(parse_qsl(urlsplit(request.path).query, keep_blank_values=True))
+        if "uploads" in query or "uploadId" in query:
+            return self._multipart(request, query)
         operation = {"PUT": self._put, "POST": self._post, "GET": self._get, "HEAD": self._get}.get(request.method)
         if operation is None:
             return self._failure(405, "MethodNotAllowed", "The method is not allowed against this resource.")
@@ -148,6 +160,34 @@ class ObjectStore(RecordingServer):
             return self._failure(405, "MethodNotAllowed", "The method is not allowed against this resource.")
         return self._store(self._place(request), request.headers, request.body)
 
+    def _multipart(self, request: ReceivedRequest, query: Mapping[str, str]) -> FaultResponse:
+        place, identity = self._place(request), query.get("uploadId", "")
+        with self._arrived:
+            try:
+                if request.method == "GET":
+                    return FaultResponse(body=self._uploads.listed(place.partition("/")[0]))
+                if request.method == "POST" and "uploads" in query:
+                    identity = self._uploads.start(place, request.headers)
+                    return FaultResponse(body=xml("InitiateMultipartUploadResult", f"<UploadId>{identity}</UploadId>"))
+                if request.method == "PUT":
+                    etag = self._uploads.put(place, identity, query.get("partNumber", ""), request.body)
+                    return FaultResponse(headers={"ETag": f'"{etag}"'})
+                if request.method == "DELETE":
+                    self._uploads.remove(place, identity)
+                    return FaultResponse(status=204)
+                return self._complete(request, place, identity)
+            except RefusedUploadError as refused:
+                return self._failure(refused.status, refused.code, str(refused))
+
+    def _complete(self, request: ReceivedRequest, place: str, identity: str) -> FaultResponse:
+        upload, body, etag = self._uploads.joined(place, identity, request.body)
+        own = {name: value for name, value in request.headers.items() if name == "if-none-match"}
+        stored = self._store(place, {**upload.headers, **own}, body, etag)
+        if stored.status != 200:
+            return stored
+        self._uploads.remove(place, identity)
+        return FaultResponse(body=xml("CompleteMultipartUploadResult", f"<ETag>&quot;{etag}&quot;</ETag>"))
+
     def _post(self, request: ReceivedRequest) -> FaultResponse:
         if "multipart/form-data" not in request.headers.get("content-type", ""):
             message = "Bucket POST must be of the enclosure-type multipart/form-data."
@@ -166,7 +206,7 @@ class ObjectStore(RecordingServer):
         response = self._store(place, own | form.fields, form.file)
         return _form_response(form, self.endpoint_url, place, response) if response.status == 200 else response
 
-    def _store(self, place: str, headers: Mapping[str, str], body: bytes) -> FaultResponse:
+    def _store(self, place: str, headers: Mapping[str, str], body: bytes, etag: str | None = None) -> FaultResponse:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         given = headers.get("content-md5")
         if given is not None and not _is_md5(given):
@@ -182,7 +222,7 @@ class ObjectStore(RecordingServer):
             self._objects[place] = StoredObject(
                 body=body,
                 headers=MappingProxyType({"content-type": "binary/octet-stream"} | kept),
-                etag=digest.hex(),
+                etag=etag or digest.hex(),
                 version=before.version + 1 if before else 1,
             )
         return FaultResponse(headers={"ETag": f'"{digest.hex()}"'})
@@ -213,7 +253,9 @@ class ObjectStore(RecordingServer):
                 body = response.read()
             except (OSError, http.client.HTTPException) as error:
                 return self._failure(502, "BadGateway", f"The upstream did not respond: {type(error).__name__}.")
-        headers = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
+        # A response to HEAD has the length of the object.
+        own = _OUR_OWN - {"content-length"} if request.method == "HEAD" else _OUR_OWN
+        headers = {name: value for name, value in response.getheaders() if name.lower() not in own}
         return FaultResponse(status=response.status, headers=headers, body=body)
 
 

@@ -29,6 +29,12 @@ MAX_HEADERS = 100
 MAX_HEADERS_SIZE = 16 * 1024
 """Characters of the headers given with a presigned PUT, including names. Amazon S3 accepts 8 KB ("PUT Object")."""
 
+MAX_PARTS = 10_000
+"""Parts of a multipart upload ("Amazon S3 multipart upload limits", Amazon S3 User Guide)."""
+
+MAX_PARTS_SIZE = 16 * 1024 * 1024
+"""Characters of the URLs of a multipart upload: 10,000 presigned URLs with a session token of usual length."""
+
 MAX_MESSAGE = 4 * 1024
 """Bytes of a server's error message; longer ones are not shown."""
 

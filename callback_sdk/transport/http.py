@@ -93,6 +93,16 @@ class Timeouts:
     attempt: timedelta = field(default=timedelta(minutes=2), converter=_attempt_timeout)
 
 
+def attempt_seconds(timeouts: Timeouts, size: int) -> float:
+    """Return the maximum duration of an attempt.
+
+    Args:
+        timeouts: The timeouts.
+        size: Bytes of the body.
+    """
+    return timeouts.attempt.total_seconds() + size / MIN_BODY_RATE
+
+
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:
     """Return whether a redirect stays on the same host; the port may change."""
     return origin.host == destination.host
@@ -140,8 +150,8 @@ class HTTPSender:
             TargetError: The address guard rejects the host.
         """
         url = upload.url
-        budget = self._timeouts.attempt.total_seconds() + upload.body.size / MIN_BODY_RATE
-        deadline = time.monotonic() + budget
+        # A store may take as long to assemble the parts of a document as it took to receive them.
+        deadline = time.monotonic() + attempt_seconds(self._timeouts, max(upload.body.size, upload.document.size))
         for _ in range(MAX_REDIRECTS + 1):
             response = self._exchange(upload, url, deadline)
             # The other redirects change the method: RFC 9110, section 15.4, lets a client turn a PUT that gets a 301 or
@@ -248,7 +258,8 @@ def _transmit(
     """Send the request and read the response; also return whether the connection can be reused."""
     timed = TimedSocket(connection.sock, deadline, max_wait)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
-    response, reusable = read_response(timed.receive, url)
+    # A response to HEAD has the headers of one to GET, Content-Length included, and no body (RFC 9110, section 9.3.2).
+    response, reusable = read_response(timed.receive, url, head_only=upload.method == "HEAD")
     added = SecretFields({**upload.url_headers.reveal(), **connection.proxy_headers.reveal()})
     if added.reveal():
         response = evolve(response, added_headers=added)

@@ -214,19 +214,20 @@ class ResponseParser:
         self.is_whole = self.has_head
 
 
-def read_response(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Response, bool]:
+def read_response(receive: Callable[[int], bytes], url: SecretURL, *, head_only: bool = False) -> tuple[Response, bool]:
     """Read a response, and tell whether the connection can be reused.
 
     Args:
         receive: Returns at most as many bytes as its argument says, none at the end of the connection.
         url: URL of the request.
+        head_only: Whether the response has no body, regardless of its headers.
 
     Raises:
         InvalidResponseError: The head is incomplete or not HTTP.
         OSError: The connection failed.
     """
     parser = ResponseParser()
-    parser.read(receive)
+    parser.read(receive, head_only=head_only)
     body = bytes(memoryview(parser.body)[:MAX_BODY])
     response = Response(status=parser.status, headers=parser.headers, body=body, url=url)
     return response, parser.is_whole and not parser.is_last

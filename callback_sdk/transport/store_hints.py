@@ -98,6 +98,10 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "Duplicate": (EXISTS,),
     "EntityTooLarge": TOO_LARGE,
     "EntityTooSmall": (
+        Hint(
+            "The store takes larger parts than those that were signed: presign with a larger part_size.",
+            kinds="multipart",
+        ),
         Hint("Presign again with a wider x-goog-content-length-range.", sends="x-goog-content-length-range"),
         Hint("Presign again with a wider content-length-range."),
     ),
@@ -148,6 +152,8 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "KeyTooLongError": (
         Hint("The key is longer than the store allows (1,024 bytes at Amazon S3): presign a shorter one."),
     ),
+    "InvalidPart": (Hint("The store doesn't have a part that was sent. All are sent again."),),
+    "InvalidPartOrder": (Hint("A proxy in between changed the list of parts."),),
     "LeaseIdMissing": (
         Hint("The blob is leased by someone else: end the lease, or generate the SAS for another name."),
     ),
@@ -169,11 +175,23 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "MissingSecurityHeader": (Hint("A proxy in between removed a header."),),
     "NoAuthenticationInformation": (Hint("The SAS is missing from the URL: copy the complete URL, with its query."),),
     "NoSuchBucket": NO_BUCKET,
+    "NoSuchUpload": (
+        Hint(
+            "The multipart upload was completed or aborted, by a lifecycle rule (AbortIncompleteMultipartUpload) for "
+            "one, and the object isn't known to be this document: s3_parts has no head, or the object has another size "
+            "or ETag. Presign again.",
+        ),
+    ),
     "NotImplemented": NOT_IMPLEMENTED,
     "OperationAborted": (TRANSIENT,),
     "OperationTimedOut": (TRANSIENT,),
     "PermanentRedirect": (Hint(ENDPOINT.text),),
     "PreconditionFailed": (
+        Hint(
+            "The object exists already with another document, or without head among s3_parts, and may be written only "
+            "once (If-None-Match). Presign for another key.",
+            kinds="multipart",
+        ),
         Hint(
             "The object exists already, and may be written only once (If-None-Match). It may be that of an earlier "
             "attempt whose response was lost: compare its ETag with the MD5 {md5}.",

@@ -13,6 +13,7 @@ from attrs import evolve
 
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError, TargetExpiredError
 from callback_sdk.models import JobResult
@@ -22,7 +23,7 @@ from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve
-from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
+from callback_sdk.transport.http import HTTPSender, Timeouts, attempt_seconds, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
@@ -40,6 +41,11 @@ MAX_REFRESHES = 8
 
 OnRefresh = Callable[[PreparedDelivery], None]
 """Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
+MAX_PARALLEL_PARTS = 8
+"""Parts of one document that are sent in parallel, each over a connection of its own."""
+
+Confirmation = tuple[Upload, Response, bytes]
+"""The request and the response that confirm that a target has a document, and the SHA-256 of the document."""
 
 
 class DeliveryAttempts:
@@ -72,6 +78,8 @@ class DeliveryAttempts:
     ) -> None:
         self._settings = settings
         self._compress = compress
+        self._timeouts = timeouts or Timeouts()
+        self._parallel = Parallel(MAX_PARALLEL_PARTS)
         proxy = direct if guard else environment_proxy
         self._sender = HTTPSender(
             timeouts=timeouts,
@@ -97,8 +105,9 @@ class DeliveryAttempts:
             self._clusters = Clusters(aistore_clusters, in_clusters)
 
     def close(self) -> None:
-        """Close idle connections. Attempts can still be made."""
+        """Close idle connections, and end idle threads. Attempts can still be made."""
         self._sender.close()
+        self._parallel.close()
         if self._clusters is not None:
             self._clusters.close()
 
@@ -282,12 +291,11 @@ class DeliveryAttempts:
         receipt: Receipt | None = None
         try:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
-                upload = delivery.upload(now, traceparent=span.traceparent)
-                digest = upload.document.sha256
-                response = self._exchange(upload)
+                parts = delivery.target.in_parts(delivery.body.size)
+                upload, response, digest = (
+                    self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
+                )
                 span.set(status=response.status)
-                if response.status not in upload.accepts and not _is_there_already(upload, response):
-                    raise self._error(upload, response)
                 receipt = _receipt(
                     upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
                 )
@@ -297,6 +305,29 @@ class DeliveryAttempts:
             if receipt is None:
                 raise
         return receipt
+
+    def _in_one_request(self, delivery: PreparedDelivery, now: datetime, span: tracing.Span) -> Confirmation:
+        upload = delivery.upload(now, traceparent=span.traceparent)
+        digest = upload.document.sha256
+        response = self._exchange(upload)
+        span.set(status=response.status)
+        if response.status not in upload.accepts and not _is_there_already(upload, response):
+            raise self._error(upload, response)
+        return upload, response, digest
+
+    def _in_parts(self, target: Target, delivery: PreparedDelivery) -> Confirmation:
+        # Imported here, because few deliveries need it.
+        with no_fork:
+            from callback_sdk.writer.multipart import send_in_parts
+
+        return send_in_parts(
+            target,
+            delivery,
+            send=self._exchange,
+            error=self._error,
+            seconds=attempt_seconds(self._timeouts, delivery.body.size),
+            parallel=self._parallel,
+        )
 
     def _exchange(self, upload: Upload) -> Response:
         clusters = self._clusters_of(upload)

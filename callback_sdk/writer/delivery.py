@@ -36,6 +36,7 @@ class PreparedDelivery:
         traceparent: Trace context from another process; None without one.
         rebuild: Builds the same delivery for another target; None if the target has no issuer to ask for one.
         refreshes: How many targets the issuer has given for this delivery.
+        stored_parts: What the store returned for parts that it has, by their numbers: these aren't sent again.
     """
 
     target: Target
@@ -46,6 +47,7 @@ class PreparedDelivery:
     traceparent: str | None = None
     rebuild: Callable[[Target], PreparedDelivery] | None = field(default=None, repr=False, eq=False)
     refreshes: int = 0
+    stored_parts: dict[int, str] = field(factory=dict)
 
     def upload(self, now: datetime, *, traceparent: str | None = None) -> Upload:
         """Return the request of one attempt.

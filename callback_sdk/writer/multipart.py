@@ -1,0 +1,243 @@
+"""One attempt at a document that takes several requests: its parts in parallel, then the completion, once.
+
+Parts are ranges of the document's file or memory, and are never copied. Each is retried alone, so that an attempt at
+hundreds of parts makes progress where every fifth request fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+
+from attrs import evolve
+
+from callback_sdk.concurrency.parallel import Parallel
+from callback_sdk.errors import CallbackSDKError, DeliveryError, TargetError, TargetExpiredError
+from callback_sdk.targets import Target
+from callback_sdk.targets.multipart import MultipartTarget, PartRange
+from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.response import Response
+from callback_sdk.transport.retry import backoff
+from callback_sdk.writer.delivery import PreparedDelivery
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 8
+"""Tries of one request. With every fifth failing, one in 400,000 requests fails eight times in a row."""
+
+MAX_PAUSE = 30.0
+"""Seconds between two tries. After a longer `Retry-After` the attempt ends, and its retry is scheduled."""
+
+Exchanged = tuple[Upload, Response]
+"""A request, and the response to it."""
+
+
+def send_in_parts(
+    target: Target,
+    delivery: PreparedDelivery,
+    *,
+    send: Callable[[Upload], Response],
+    error: Callable[[Upload, Response], DeliveryError],
+    seconds: float,
+    parallel: Parallel,
+) -> tuple[Upload, Response, bytes]:
+    """Make one attempt at a delivery that takes several requests.
+
+    An upload that can't be completed any more is aborted.
+
+    Args:
+        target: The `MultipartTarget` for the size of the document.
+        delivery: The delivery. It remembers which parts are stored, for the next attempt in this process.
+        send: Makes a request.
+        error: Returns the error for a response without success.
+        seconds: Maximum duration, after which nothing is retried.
+        parallel: Sends parts in parallel.
+
+    Returns:
+        The request and the response that confirm that the target has the document, and its SHA-256.
+
+    Raises:
+        TargetError: The target would reject the document.
+        DeliveryError: The attempt failed.
+    """
+    if not isinstance(target, MultipartTarget):
+        raise TypeError(type(target).__name__)
+    attempt = _MultipartAttempt(target, delivery, send, error, time.monotonic() + seconds, parallel)
+    try:
+        target.check_limits(now=_now(), size=delivery.body.size)
+        digest = delivery.body.sha256
+        upload, response = attempt.make()
+    except CallbackSDKError as failure:
+        if _is_final(failure, has_issuer=delivery.rebuild is not None):
+            attempt.abort()
+        raise
+    return evolve(upload, document=delivery.body), response, digest
+
+
+def _is_final(error: CallbackSDKError, *, has_issuer: bool) -> bool:
+    """Return whether no later attempt can complete the upload.
+
+    Args:
+        error: The error of the attempt.
+        has_issuer: Whether the target has an issuer, which may sign the same upload again when it has expired.
+    """
+    if isinstance(error, TargetExpiredError):
+        return not has_issuer
+    if isinstance(error, DeliveryError):
+        return not error.retryable and not (has_issuer and error.expired)
+    return isinstance(error, TargetError)
+
+
+class _MultipartAttempt:
+    """The state of one attempt; see `send_in_parts`."""
+
+    def __init__(
+        self,
+        target: MultipartTarget,
+        delivery: PreparedDelivery,
+        send: Callable[[Upload], Response],
+        error: Callable[[Upload, Response], DeliveryError],
+        deadline: float,
+        parallel: Parallel,
+    ) -> None:
+        self._target = target
+        self._document = delivery.body
+        self._stored = delivery.stored_parts
+        self._send = send
+        self._error = error
+        self._deadline = deadline
+        self._parallel = parallel
+        self._failure: BaseException | None = None
+        self._is_completing = False
+
+    def make(self) -> Exchanged:
+        """Send the parts and complete the upload; return the exchange that confirms that the target has the document.
+
+        Raises:
+            TargetError: The target would reject the document.
+            DeliveryError: The attempt failed.
+        """
+        try:
+            self._start()
+            parts = self._target.ranges(self._document.size)
+            sent = self._send_parts(parts)
+            completed = self._complete([self._stored[part.number] for part in parts])
+            # Without a request for the completion, the response to the last part confirms it.
+            return completed or sent[-1]
+        except DeliveryError as error:
+            if self._target.has_lost_parts(error):
+                self._stored.clear()
+            if not (self._is_completing or self._target.may_exist(error)):
+                raise
+            if (verified := self._verify()) is None:
+                raise
+        return verified
+
+    def _start(self) -> None:
+        if (start := self._target.start(self._document, now=_now())) is not None:
+            _, response = self._exchange(lambda: start)
+            self._target = self._target.started(response)
+
+    def _send_parts(self, parts: list[PartRange]) -> list[Exchanged]:
+        """Send the parts that are not stored yet, and return their exchanges."""
+        left = [part for part in parts if part.number not in self._stored]
+        return self._parallel.map(self._send_part, left) if self._target.parallel else list(map(self._send_part, left))
+
+    def _send_part(self, part: PartRange) -> Exchanged:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            upload, response = self._exchange(lambda: self._target.part(part, self._document, now=_now()))
+            self._stored[part.number] = self._target.stored(part, response)
+        except BaseException as error:
+            # The attempt has failed: no further part is sent.
+            self._failure = error
+            raise
+        return upload, response
+
+    def _complete(self, stored: list[str]) -> Exchanged | None:
+        """Complete the upload; return None if that takes no request of its own."""
+        completion = self._target.completion(self._document, stored, now=_now())
+        if completion is None:
+            return None
+        self._is_completing = True
+        upload, response = self._exchange(lambda: completion, confirms=self._target.confirms)
+        return upload, evolve(response, headers={**response.headers, "etag": self._target.etag(response)})
+
+    def _verify(self) -> Exchanged | None:
+        """Return the exchange that shows that the object is there although no completion was confirmed; else None.
+
+        Raises:
+            DeliveryError: Nothing can be told now, and a later attempt may tell.
+        """
+        try:
+            verification = self._target.verification(now=_now())
+            if verification is None:
+                return None
+            upload, response = self._exchange(lambda: verification)
+        except DeliveryError as error:
+            if error.retryable:
+                raise
+            return None
+        except TargetError:
+            # The URL of the verification has expired.
+            return None
+        stored = [self._stored[number] for number in sorted(self._stored)] if self._is_completing else []
+        return (upload, response) if self._target.is_stored(response, self._document, stored) else None
+
+    def abort(self) -> None:
+        """Abort the upload, if the target has a request for that."""
+        # Whatever happens here must not hide why the delivery failed.
+        with suppress(Exception):
+            self._failure = None
+            if (abort := self._target.abort(now=_now())) is not None:
+                self._exchange(lambda: abort)
+                logger.info("aborted the upload to %s", abort.url)
+
+    def _exchange(
+        self, request: Callable[[], Upload], *, confirms: Callable[[Response], bool] = lambda response: True
+    ) -> Exchanged:
+        """Make a request until it succeeds, fails for good, or the attempt is over."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                upload = request()
+                response = self._send(upload)
+                if response.status not in upload.accepts:
+                    raise self._error(upload, response)
+                if not confirms(response):
+                    raise self._unconfirmed(upload, response)
+            except DeliveryError as error:
+                pause = max(backoff(tries).total_seconds(), error.retry_after or 0.0)
+                if tries == MAX_TRIES or not self._may_retry(error, pause):
+                    raise
+                logger.warning("a request failed, retrying in %.1f s: %s", pause, error)
+                time.sleep(pause)
+            else:
+                return upload, response
+
+    def _may_retry(self, error: DeliveryError, pause: float) -> bool:
+        in_time = pause <= MAX_PAUSE and time.monotonic() + pause < self._deadline
+        return error.transient and in_time and self._failure is None and not self._target.has_lost_parts(error)
+
+    def _unconfirmed(self, upload: Upload, response: Response) -> DeliveryError:
+        """Return the error for a response with a status of success that doesn't confirm the completion."""
+        error = self._error(upload, response)
+        if error.code is not None:
+            return error
+        return DeliveryError(
+            f"{response.url} answered {response.status}, and not that the upload is complete: the end of the response "
+            "was lost.",
+            hint="The completion is retried. If it persists, a proxy in between replaces or shortens the response.",
+            url=str(response.url),
+            status=response.status,
+            retryable=True,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
