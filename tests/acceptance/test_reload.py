@@ -136,6 +136,22 @@ def test_a_service_that_died_after_a_change_starts_at_the_next_one(
     assert value(client) == 3
 
 
+def test_a_change_ends_an_import_that_hangs(folder: Path, client: Client, service: subprocess.Popen[bytes]) -> None:
+    """So does a signal; the service works with the previous code meanwhile."""
+    assert value(client) == 1
+    hanging = "from pathlib import Path\nPath('hanging').touch()\nimport time\ntime.sleep(600)\nVALUE = 2\n"
+    (folder / "helper.py").write_text(hanging)
+    wait_until((folder / "hanging").exists)
+    assert value(client) == 1
+    (folder / "helper.py").write_text("VALUE = 3\n")
+    wait_until(lambda: value(client) == 3)
+    (folder / "hanging").unlink()
+    (folder / "helper.py").write_text(hanging)
+    wait_until((folder / "hanging").exists)
+    service.terminate()
+    assert service.wait(PATIENCE) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_everything(folder: Path, client: Client, service: subprocess.Popen[bytes], number: int) -> None:
     """In an orderly way."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.supervision.supervisor import recorded_signals
@@ -21,8 +26,13 @@ _log = logging.getLogger(__name__)
 _TICK = 0.2
 """Seconds between checks of the files: polling also works on network drives and in containers, where no events come."""
 
+_IMPORT_TIMEOUT = timedelta(minutes=5)
+"""Timeout for the import of the registry, as in the service itself."""
+
 _SCRIPT = """
-import json, sys
+import json, os, signal, sys
+from callback_sdk.concurrency.reaper import end_with_parent
+end_with_parent(signal.SIGKILL, int(sys.argv[3]))
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.algorithms.registry import load
 try:
@@ -37,6 +47,9 @@ sys.__stdout__.write(f"\\n{sys.argv[2]}{found}\\n")
 
 _MARK = "callback-sdk modules: "
 
+_IMPORT_TICK = 0.02
+"""Seconds between checks whether the import has ended."""
+
 _LIBRARIES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
 _PACKAGE = str(Path(__file__).parents[2])
 
@@ -44,6 +57,10 @@ _FILES = re.compile(r'(?:File "|^)(/[^"\n]{1,4096}?\.py)(?:"|, line)', re.MULTIL
 """Files in a traceback, or at the beginning of the error of a module that can't be parsed."""
 
 _Stamps = dict[str, tuple[int, int]]
+
+
+class _InterruptError(Exception):
+    """An import was interrupted by a signal, or by another change of the code."""
 
 
 class Reloader:
@@ -81,12 +98,14 @@ class Reloader:
         Raises:
             ConfigurationError: The registry can't be imported at the start.
         """
-        error = self._import()
-        if error is not None:
-            raise ConfigurationError(error)
         with recorded_signals(self._signals):
             try:
+                error = self._import()
+                if error is not None:
+                    raise ConfigurationError(error)
                 return self._run()
+            except _InterruptError:
+                return 0
             finally:
                 if self._process is not None and self._process.poll() is None:
                     self._process.kill()
@@ -105,7 +124,10 @@ class Reloader:
             if _stamps(self._files) == stamps:
                 continue
             stamps = self._settled()
-            error = self._import()
+            try:
+                error = self._import()
+            except _InterruptError:
+                continue
             # A file that has changed since then is taken as changed.
             known = {name: stamp for name, stamp in stamps.items() if name in self._files}
             stamps = _stamps(self._files) | known
@@ -148,23 +170,56 @@ class Reloader:
         return code
 
     def _import(self) -> str | None:
-        """Import the registry in another process; return the error, or None after the list of files was renewed."""
-        ended = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", _SCRIPT, self._registry, _MARK],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if ended.returncode:
+        """Import the registry in another process; return the error, or None after the list of files was renewed.
+
+        Raises:
+            _InterruptError: The result doesn't matter any more.
+        """
+        code, printed, errors = self._call_script()
+        if code is None:
+            return f"Its import took longer than {_IMPORT_TIMEOUT}."
+        if code:
             # The cause may be in a module that wasn't imported before.
-            self._files = sorted({*self._files, *filter(_is_users, _FILES.findall(ended.stderr))})
-            return ended.stderr.strip() or f"Its import ended with exit code {ended.returncode}."
+            self._files = sorted({*self._files, *filter(_is_users, _FILES.findall(errors))})
+            return errors.strip() or f"Its import ended with exit code {code}."
         # The registry may print too, also when its process ends.
-        line = next(line for line in reversed(ended.stdout.splitlines()) if line.startswith(_MARK))
+        line = next(line for line in reversed(printed.splitlines()) if line.startswith(_MARK))
         self._files = [name for name in json.loads(line.removeprefix(_MARK)) if _is_users(name)]
         return None
+
+    def _call_script(self) -> tuple[int | None, str, str]:
+        """Return exit code, output and errors of the import; no exit code if it took too long."""
+        # Files, not pipes: programs that the module starts may keep a pipe open for ever.
+        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", _SCRIPT, self._registry, _MARK, str(os.getpid())],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=errors,
+                start_new_session=True,
+            )
+            try:
+                return self._wait(process), _text(printed), _text(errors)
+            finally:
+                # What the module has started ends too.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int | None:
+        """Return the exit code of the import; None if it takes too long."""
+        stamps, end = _stamps(self._files), time.monotonic() + _IMPORT_TIMEOUT.total_seconds()
+        while (code := process.poll()) is None and time.monotonic() < end:
+            if self._signals or _stamps(self._files) != stamps:
+                raise _InterruptError
+            time.sleep(_IMPORT_TICK)
+        return code
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _is_users(name: str) -> bool:
