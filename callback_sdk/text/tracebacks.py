@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<frozen ")
 _SITE_PACKAGES = ("site-packages", "dist-packages")
+
+_DUMPED = re.compile(r'^ {2}File "([^<"\n][^"\n]{0,1000})", line ([0-9]{1,9}) in ([^\n]{1,1000})$', re.MULTILINE)
+"""A frame in a dump of faulthandler, if its code is that of a file."""
 
 
 def user_traceback(error: BaseException) -> str:
@@ -22,6 +26,20 @@ def user_traceback(error: BaseException) -> str:
     for one in _all_of(found):
         one.stack = _users_frames(one)
     return "".join(found.format())
+
+
+def user_frames(dump: str) -> list[str]:
+    """Return the frames of users' code in a dump of faulthandler, the last call first.
+
+    Frames of installed libraries are left out too, unless there are no others.
+
+    Args:
+        dump: The stack of one thread.
+    """
+    frames = [match.groups() for match in _DUMPED.finditer(dump)]
+    users = [frame for frame in frames if _is_users(frame[0])]
+    own = [frame for frame in users if not any(folder in frame[0] for folder in _SITE_PACKAGES)]
+    return [f"{function} ({name}, line {line})" for name, line, function in own or users]
 
 
 def _all_of(found: traceback.TracebackException) -> Iterator[traceback.TracebackException]:

@@ -33,7 +33,7 @@ from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.files import is_full
-from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture, startup
+from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture, stack_dump, startup
 from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.text.tracebacks import user_traceback
 
@@ -113,11 +113,12 @@ class RunResult:
     unrestored: list[str] = field(factory=list)
 
 
-def prepare(parent: int) -> None:
+def prepare(parent: int, stack: int) -> None:
     """Prepare this process for algorithms, and let it end together with its parent.
 
     Args:
         parent: Pid of the service's process.
+        stack: Descriptor for the stack of this process; see `stack_dump`.
     """
     if sys.platform == "linux":
         # Below its reaper, with which it ends: what an algorithm leaves running must be noticed before the next run.
@@ -127,6 +128,7 @@ def prepare(parent: int) -> None:
         threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
     interrupts.prepare()
     output_capture.prepare()
+    stack_dump.enable(stack)
 
 
 def _prefer_for_oom_kill() -> None:

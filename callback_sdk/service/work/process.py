@@ -26,6 +26,7 @@ from callback_sdk.service.work.devices import DeviceLease, DevicePool
 from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
+from callback_sdk.service.work.stack_dump import StackDump
 from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
@@ -169,6 +170,7 @@ class ChildProcess:
         self._lease: DeviceLease | None = None
         self._pool: Any = None
         self._group: MemoryGroup | None = None
+        self._stack: StackDump | None = None
         self._pid = 0
         self._imported: startup.ImportedRegistry | None = None
         self._baseline: _Baseline | None = None
@@ -295,6 +297,9 @@ class ChildProcess:
             pool.join()
         if group is not None:
             group.remove()
+        if self._stack is not None:
+            self._stack.close()
+            self._stack = None
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -342,8 +347,9 @@ class ChildProcess:
                 raise _StoppedError
         self._start()
         arguments, what = (self._registry, self._algorithms), f"The import of {self._registry!r}"
+        self._pid = self._step(os.getpid, (), _IMPORT_TIMEOUT, stop, "The start of a process")
         imported: startup.ImportedRegistry = self._step(startup.import_registry, arguments, _IMPORT_TIMEOUT, stop, what)
-        self._pid, self._imported = imported.pid, imported
+        self._imported = imported
         return imported
 
     def _step(
@@ -361,8 +367,10 @@ class ChildProcess:
                 raise SetupError(message, traceback=value.traceback, setting=value.setting)
             if ended.stop_reason is not None:
                 raise _StoppedError
-            reason = f"took longer than {timeout}" if ended.timed_out else f"failed: {ended.crash}"
-            raise SetupError(f"{what} {reason}.")
+            if ended.timed_out:
+                where = self._stack.describe(self._pid) if self._stack is not None else ""
+                raise SetupError(f"{what} took longer than {timeout}. {where}".rstrip())
+            raise SetupError(f"{what} failed: {ended.crash}.")
         except RuntimeError as error:
             # Pebble's error if the idle child was killed from outside.
             self.close()
@@ -376,17 +384,17 @@ class ChildProcess:
             import pebble
         except ImportError:
             raise MissingExtraError("Pebble", extra="service") from None
-        self._group = MemoryGroup.create()
+        self._group, self._stack = MemoryGroup.create(), StackDump()
         # Not fork: this process has threads, and the child would inherit locks that other threads hold (fork(2)).
         self._pool = pebble.ProcessPool(
             max_workers=1,
             initializer=child.prepare,
-            initargs=(os.getpid(),),
+            initargs=(os.getpid(), self._stack.descriptor),
             context=isolation.context(
                 self._pass_env,
                 self._group.add if self._group is not None else _ignore,
                 variables=self._lease.variables if self._lease is not None else {},
-                descriptors=self._lease.descriptors if self._lease is not None else (),
+                descriptors=[self._stack.descriptor, *(self._lease.descriptors if self._lease is not None else ())],
             ),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TypeVar
@@ -13,6 +12,7 @@ from attrs import define, field
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
+from callback_sdk.service.work import stack_dump
 from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
@@ -42,12 +42,10 @@ class ImportedRegistry:
     """What the parent learns of the registry.
 
     Attributes:
-        pid: The child's pid.
         versions: The registered versions.
         setups: Name and timeout of each setup that the child has to call.
     """
 
-    pid: int
     versions: tuple[AlgorithmVersion, ...] = field(repr=False)
     setups: tuple[tuple[str, timedelta], ...]
 
@@ -82,7 +80,7 @@ def import_registry(name: str, algorithms: Collection[str]) -> ImportedRegistry 
         found = registry(name)
         versions = tuple(version for each in found for version in found.versions(each))
         setups = tuple((setup.name, setup.timeout) for setup in found.setups(algorithms))
-        return ImportedRegistry(pid=os.getpid(), versions=versions, setups=setups)
+        return ImportedRegistry(versions=versions, setups=setups)
 
     return _attempt(imported)
 
@@ -100,6 +98,7 @@ def set_up(name: str, algorithms: Collection[str], number: int) -> StartFailure 
 
 def finish() -> None:
     """Record the state of this process, to which each run returns."""
+    stack_dump.disable()
     if _states.random is not None:
         _states.random.complete()
         _states.initial = ProcessState(_states.random)

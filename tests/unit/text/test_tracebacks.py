@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import callback_sdk
 from callback_sdk.concurrency.leases import run_heartbeat
-from callback_sdk.text.tracebacks import user_traceback
+from callback_sdk.text.tracebacks import user_frames, user_traceback
 
 OURS = "callback_sdk/"
 
@@ -82,3 +85,23 @@ def test_an_error_of_this_package_is_complete() -> None:
     """Otherwise nobody could find its cause."""
     error = called_by_this_package(len)  # type: ignore[arg-type]
     assert OURS + "concurrency" in user_traceback(error)
+
+
+DUMP = """Current thread 0x00007f2c (most recent call first):
+  File "{stdlib}/ssl.py", line 1 in read
+  File "{purelib}/torch/hub.py", line 2 in download
+  File "/srv/jobs.py", line 3 in load_model
+  File "{package}/service/work/startup.py", line 4 in set_up
+  File "/srv/jobs.py", line 5 in <module>
+  File "<string>", line 1 in <module>
+"""
+
+
+def test_a_dump_has_the_frames_of_the_users_code() -> None:
+    """Those of libraries only if there are no others."""
+    places = {**sysconfig.get_paths(), "package": str(Path(callback_sdk.__file__).parent)}
+    lines = DUMP.format(**places).splitlines()
+    assert user_frames("\n".join(lines)) == ["load_model (/srv/jobs.py, line 3)", "<module> (/srv/jobs.py, line 5)"]
+    assert user_frames("\n".join(lines[:3])) == [f"download ({places['purelib']}/torch/hub.py, line 2)"]
+    assert user_frames("\n".join(lines[:2])) == []
+    assert user_frames("") == []

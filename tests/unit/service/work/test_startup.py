@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.work import process as process_module
 from callback_sdk.service.work.child import RunSpec
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
 
@@ -126,6 +128,50 @@ def test_a_setup_that_fails(process: ChildProcess, folder: Path, control: str, w
         run(process, folder, "shared")
     (folder / control).unlink()
     assert process.prepare(StopSignal())
+
+
+SLOW = """
+import time
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+def load_model():
+    time.sleep({seconds})
+
+@registry.setup(timeout=1)
+def load():
+    load_model()
+
+registry.algorithm("a")(lambda features: 1)
+time.sleep({importing})
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "importing", "words"),
+    [
+        (
+            600,
+            0,
+            r"The setup of the registry took longer than 0:00:01. It was in load_model \(.*8\), called by load .*12",
+        ),
+        (0, 600, r"The import of 'slow:registry' took longer than 0:00:04. It was in <module> \(.*slow.py, line 15\)"),
+    ],
+)
+def test_an_error_says_where_a_setup_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, importing: int, words: str
+) -> None:
+    """In the frames of the author's code."""
+    (tmp_path / "slow.py").write_text(SLOW.format(seconds=seconds, importing=importing))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(process_module, "_IMPORT_TIMEOUT", timedelta(seconds=4))
+    process = ChildProcess("slow:registry")
+    try:
+        with pytest.raises(SetupError, match=words):
+            process.prepare(StopSignal())
+    finally:
+        process.close()
 
 
 def test_a_setup_can_be_stopped(process: ChildProcess, folder: Path) -> None:
