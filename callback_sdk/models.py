@@ -17,6 +17,30 @@ IN_PROGRESS = "In Progress"
 FINISHED = "Finished"
 CANCELED = "Canceled"
 
+SUCCEEDED = "Succeeded"
+FAILED = "Failed"
+EXPIRED = "Expired"
+
+EXPIRED_CODE = "expired"
+"""The error code of a task that was not started in time."""
+
+
+def outcome(status: str, success: bool | None, error_code: str | None) -> str | None:
+    """Return how a task ended: `"Succeeded"`, `"Failed"`, `"Expired"` or `"Canceled"`; None until then.
+
+    Args:
+        status: The task's status.
+        success: Whether it has results.
+        error_code: Kind of its error.
+    """
+    if status == CANCELED:
+        return CANCELED
+    if status != FINISHED:
+        return None
+    if success:
+        return SUCCEEDED
+    return EXPIRED if error_code == EXPIRED_CODE else FAILED
+
 
 @define(frozen=True)
 class Progress:

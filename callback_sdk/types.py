@@ -30,6 +30,7 @@ __all__ = [
     "SupportsDataFrame",
     "TaskFilter",
     "TaskKind",
+    "TaskOutcome",
     "TaskStatus",
     "TokenSource",
     "TrainOptions",
@@ -37,6 +38,9 @@ __all__ = [
 
 TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
 """Status of a task."""
+
+TaskOutcome = Literal["Succeeded", "Failed", "Expired", "Canceled"]
+"""How a task ended."""
 
 TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "failed", "succeeded"]
 """Filter of `Client.get_tasks`: a status, or one of the outcomes `"failed"` and `"succeeded"` of finished tasks."""

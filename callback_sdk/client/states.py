@@ -8,10 +8,11 @@ from typing import Any, cast
 
 from attrs import asdict, define, field
 
+from callback_sdk import models
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Progress
 from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLRepr, progress
-from callback_sdk.types import DeliveryStatus, ErrorCode, TaskKind, TaskStatus
+from callback_sdk.types import DeliveryStatus, ErrorCode, TaskKind, TaskOutcome, TaskStatus
 
 
 @define(frozen=True, kw_only=True)
@@ -79,6 +80,11 @@ class TaskSnapshot:
         return self.status in (FINISHED, CANCELED)
 
     @property
+    def outcome(self) -> TaskOutcome | None:
+        """How the task ended; None until then."""
+        return _outcome(self)
+
+    @property
     def delivering(self) -> bool:
         """Whether a delivery is pending."""
         return any(delivery.status == "pending" for delivery in self.deliveries)
@@ -87,7 +93,7 @@ class TaskSnapshot:
         """Return the JSON form; times are ISO 8601 strings."""
         shown = _wire(self)
         head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error", "error_code")}
-        return {**head, **shown.pop("result"), **shown}
+        return {**head, "outcome": self.outcome, **shown.pop("result"), **shown}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSnapshot:
@@ -161,16 +167,21 @@ class TaskSummary(HTMLRepr):
     finished_at: datetime | None = None
     expires_at: datetime | None = None
 
+    @property
+    def outcome(self) -> TaskOutcome | None:
+        """How the task ended: `"Succeeded"`, `"Failed"`, `"Expired"` or `"Canceled"`; None until then."""
+        return _outcome(self)
+
     def _html_fields(self) -> dict[str, Any]:
         counts = {name: getattr(self.deliveries, name) for name in ("pending", "delivered", "dead")}
         return {
-            **outcome(self),
+            **html_fields(self),
             "deliveries": ", ".join(f"{count} {name}" for name, count in counts.items() if count) or None,
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 strings."""
-        return _wire(self)
+        return {**_wire(self), "outcome": self.outcome}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSummary:
@@ -283,19 +294,22 @@ class OutputPart:
         return cls(text=_text(data["text"]), cursor=_text(data["cursor"]), ended=bool(data["ended"]))
 
 
-def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
+def html_fields(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
     """Return the fields of a task that are shown in notebooks."""
     version = f" {task.version}" if task.version else ""
     return {
         "job id": task.job_id,
         "algorithm": f"{task.algorithm}{version}" if task.algorithm else None,
-        "status": task.status,
-        "success": task.success,
+        "status": task.outcome or task.status,
         "progress": None if task.finished_at else progress(task.progress.fraction, task.progress.message),
         "error": task.error,
         "created at": task.created_at,
         "finished at": task.finished_at,
     }
+
+
+def _outcome(task: TaskSnapshot | TaskSummary) -> TaskOutcome | None:
+    return cast("TaskOutcome | None", models.outcome(task.status, task.success, task.error_code))
 
 
 def _wire(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.interrupts import interrupted
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, outcome
+from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import (
     InvalidRequestError,
@@ -23,12 +23,12 @@ from callback_sdk.errors import (
     sentence,
     type_name,
 )
-from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Progress
+from callback_sdk.models import CANCELED, EXPIRED, FINISHED, IN_PROGRESS, PENDING, Progress
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
-from callback_sdk.types import ErrorCode, TaskKind, TaskStatus
+from callback_sdk.types import ErrorCode, TaskKind, TaskOutcome, TaskStatus
 
 
 class Task(HTMLRepr):
@@ -62,7 +62,7 @@ class Task(HTMLRepr):
         return type(self)(self._api, deepcopy(self._state, memo))
 
     def _html_fields(self) -> dict[str, Any]:
-        return outcome(self._state)
+        return html_fields(self._state)
 
     def _repr_html_(self) -> str:
         return "".join(filter(None, [super()._repr_html_(), nested_table(self.deliveries)]))
@@ -105,6 +105,11 @@ class Task(HTMLRepr):
     def error_code(self) -> ErrorCode | None:
         """Kind of the error: `"expired"` if the task was not started in time; None otherwise."""
         return self._state.error_code
+
+    @property
+    def outcome(self) -> TaskOutcome | None:
+        """How the task ended: `"Succeeded"`, `"Failed"`, `"Expired"` or `"Canceled"`; None until then."""
+        return self._state.outcome
 
     @property
     def predictions(self) -> Any:
@@ -244,7 +249,7 @@ class Task(HTMLRepr):
             message, hint = "has not ended yet.", "Wait for its end: task.wait()."
         elif self.status == CANCELED:
             message, hint = "was canceled.", "Submit the task again if you need its results."
-        elif self.error_code == "expired":
+        elif self.outcome == EXPIRED:
             kind, message = TaskExpiredError, f"has expired: {sentence(self.error or 'no reason given')}"
             hint = "Submit it again, with a longer `expires` and targets that are valid for longer, or at another time."
         else:
@@ -387,5 +392,5 @@ def _shown(state: TaskSnapshot, poll_error: ServiceError | None) -> str:
     if poll_error is not None:
         return "the service doesn't respond"
     if state.ended:
-        return "delivering" if state.delivering else state.status
+        return "delivering" if state.delivering else state.outcome or state.status
     return state.progress.message or state.status

@@ -330,10 +330,8 @@ def _facts(task: Task) -> dict[str, str]:
         "ID": task.job_id,
         "ALGORITHM": f"{task.algorithm or ''} {task.version or ''}",
         "KIND": task.kind or "",
-        "STATUS": task.status,
-        "SUCCESS": {True: "yes", False: "no"}.get(task.success, ""),  # type: ignore[arg-type]
+        "STATUS": task.outcome or task.status,
         "ERROR": task.error or "",
-        "ERROR CODE": task.error_code or "",
         "PROGRESS": _progress(task),
         "PRIORITY": "" if task.priority is None else str(task.priority),
         "CREATED": moment(task.created_at),
@@ -349,19 +347,13 @@ def _summary(results: Any) -> str:
     return text if len(text) <= _MAX_SUMMARY else f"{text[:_MAX_SUMMARY]}… (--json prints all)"
 
 
-def _status(task: TaskSummary) -> str:
-    if task.error_code == "expired":
-        return "Expired"
-    return task.status if task.success is not False or task.status == "Canceled" else "Failed"
-
-
 def _task_cells(task: TaskSummary) -> tuple[str, ...]:
     counts = {name: getattr(task.deliveries, name) for name in ("pending", "delivered", "dead")}
     return (
         task.job_id,
         f"{task.algorithm or ''} {task.version or ''}".strip(),
         task.kind or "",
-        _status(task),
+        task.outcome or task.status,
         _progress(task),
         moment(task.created_at),
         ", ".join(f"{count} {name}" for name, count in counts.items() if count),

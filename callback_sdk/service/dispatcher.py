@@ -204,6 +204,13 @@ class Dispatcher:
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
             self._store.deliveries.reclaim(silent_for=self._lease)
-        for job_id in self._store.tasks.end_expired():
+        for job_id in self._store.tasks.end_expired(self._problem_of_workers()):
             _log.info("Task %s expired before it was started.", job_id, extra={"action": "expire", "job_id": job_id})
         self._watched_at = moment
+
+    def _problem_of_workers(self) -> str | None:
+        """Return why none of the workers in this process can start a task; None if one can, or if it has none."""
+        workers = self._engine.workers()
+        if any(one.is_available for one in workers):
+            return None
+        return next((one.problem for one in workers if one.problem is not None), None)

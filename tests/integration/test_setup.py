@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,16 @@ def test_tasks_stay_queued_while_a_setup_fails(topology: Topology, folder: Path)
         assert "password" not in str(answer)
         assert "password" not in page(topology, client)
         assert client.get_task(task.job_id).status == "Pending"
+        expired = client.run_algorithm("shared", {"a": [1]}, expires=0.1).wait(progress=False)
+        assert (expired.outcome, "RuntimeError: no model at" in str(expired.error)) == ("Expired", True)
+        assert "password" not in str(expired.error)
         (folder / "fail").unlink()
         assert task.wait(progress=False).predictions[0] == 3
         assert readiness(topology) == (200, {"status": True})
     assert "worker-0 takes tasks again" in topology.log
+    failures = re.findall(r"^.* ERROR .*: The setup of the registry failed: .*\n  Traceback .*$", topology.log, re.M)
+    assert len(failures) == topology.log.count("Traceback (most recent call last)")
+    assert "password" not in topology.log
 
 
 def page(topology: Topology, client: Client) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from callback_sdk.errors import EncodingError
-from callback_sdk.models import JobResult
+from callback_sdk.models import JobResult, outcome
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,20 @@ def test_a_wrong_member_is_one_sentence(members: dict[str, Any], path: str, said
 def test_a_bool_of_numpy_is_a_bool(value: bool) -> None:
     """As comparisons of arrays return it."""
     assert JobResult(job_id="42", success=np.bool_(value)).success is value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "success", "code", "expected"),
+    [
+        ("Pending", None, None, None),
+        ("In Progress", None, None, None),
+        ("Finished", True, None, "Succeeded"),
+        ("Finished", False, None, "Failed"),
+        ("Finished", False, "expired", "Expired"),
+        ("Finished", False, "a code of a newer service", "Failed"),
+        ("Canceled", False, None, "Canceled"),
+    ],
+)
+def test_an_outcome_has_one_word(status: str, success: bool | None, code: str | None, expected: str | None) -> None:
+    """None until the task has ended."""
+    assert outcome(status, success, code) == expected

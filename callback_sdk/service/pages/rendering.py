@@ -13,8 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from callback_sdk._version import __version__
-from callback_sdk.models import FINISHED
-from callback_sdk.service.store.models import EXPIRED
+from callback_sdk.models import outcome
 
 PREFIX = "/ui"
 """Path prefix of the pages."""
@@ -70,9 +69,7 @@ def _cut(text: Any) -> str:
 
 def _outcome(task: Mapping[str, Any]) -> Markup:
     """Return the badge of a task."""
-    if task["error_code"] == EXPIRED:
-        return _badge("Expired")
-    return _badge("Failed" if task["success"] is False and task["status"] == FINISHED else task["status"])
+    return _badge(outcome(task["status"], task["success"], task["error_code"]) or task["status"])
 
 
 def _badge(word: str) -> Markup:

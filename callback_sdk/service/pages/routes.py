@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
+from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING, outcome
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
@@ -29,7 +29,7 @@ from callback_sdk.service.pages.auth import csrf_session, same_origin_form, sess
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Session, Sessions, safe_next
-from callback_sdk.service.store.models import EXPIRED, FIT
+from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
 """Number of tasks, or dead deliveries, per page."""
@@ -315,11 +315,7 @@ def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> lis
         for delivery in deliveries
         for item in delivery["attempts"]
     ]
-    ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
-    if task["status"] == CANCELED:
-        ended = "Canceled"
-    elif task["error_code"] == EXPIRED:
-        ended = "Expired"
+    ended = outcome(task["status"], task["success"], task["error_code"]) or "Ended"
     own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} started", None)]
     own.append((task["finished_at"], ended, task["error"]))
     return [item for item in own if item[0] is not None] + sorted(attempts, key=lambda item: item[0] or "")

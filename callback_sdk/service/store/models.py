@@ -21,9 +21,6 @@ DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
 DEAD = "dead"
 
-EXPIRED = "expired"
-"""The `error_code` of tasks that expired before they were started."""
-
 MAX_PRIORITY = 9
 """The highest priority; the lowest is 0."""
 

@@ -217,9 +217,9 @@ class TaskStore:
         """Fail the queued tasks of an algorithm, and return their ids."""
         return outcomes.fail_queued(self._database, tasks.c.algorithm == algorithm, {"error": error})
 
-    def end_expired(self) -> list[str]:
-        """Fail the queued tasks that have expired, and return their ids; see `expiry`."""
-        return expiry.end_expired(self._database)
+    def end_expired(self, problem: str | None = None) -> list[str]:
+        """Fail the queued tasks that have expired, and return their ids; see `expiry.end_expired`."""
+        return expiry.end_expired(self._database, problem)
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago and have no pending deliveries.

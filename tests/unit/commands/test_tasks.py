@@ -386,7 +386,7 @@ def test_one_task_is_shown(run: Run, service: FakeService) -> None:
     service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "status": "dead", "error": "410"}]}))
     code, out, _ = run("tasks", 42)
     assert code == 0
-    for text in ("42", "an-algorithm 1.0.0", "Finished", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
+    for text in ("42", "an-algorithm 1.0.0", "Succeeded", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
         assert text in out
     assert "damage" not in out
     whole = json.loads(run("tasks", 42, "--json")[1])

@@ -12,6 +12,7 @@ import pytest
 from callback_sdk.service import dispatcher as module
 from callback_sdk.service.dispatcher import Dispatcher, Watch
 from callback_sdk.service.engines import Capacity, EngineError
+from callback_sdk.service.engines.preparation import WorkerState
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.supervision.threads import ThreadError
@@ -40,6 +41,9 @@ class RecordingEngine:
         if self.away:
             raise EngineError("The broker is away.")
         return [Capacity(limit=self.capacity)]
+
+    def workers(self) -> Sequence[WorkerState]:
+        return ()
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         self.tasks += job_ids

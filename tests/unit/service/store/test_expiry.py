@@ -47,6 +47,17 @@ def test_an_expired_task_is_not_started(store: Store, kind: str) -> None:
     assert task["finished_at"] is not None
 
 
+def test_the_error_has_the_reason_why_no_worker_could_start_it(store: Store) -> None:
+    """It doesn't say that they were busy."""
+    submit(store, "1", expires=HOUR)
+    pass_time(store, HOUR)
+    store.tasks.end_expired("The setup of the registry failed: no model.")
+    assert store.tasks.get("1")["error"] == (
+        "No worker started the task before it expired: no worker is ready. The setup of the registry failed: no model. "
+        "It was not computed."
+    )
+
+
 def test_the_failure_is_delivered(store: Store) -> None:
     """Its deliveries are due at once."""
     submit(store, expires=HOUR)
