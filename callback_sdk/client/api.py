@@ -11,11 +11,14 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.form import whole_number
+from callback_sdk.client.form import credentials, encoded, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import Delivery, OutputPart, TaskSnapshot, TaskSummary
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.redaction import Secret
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import TaskFilter
 
@@ -77,11 +80,15 @@ class ServiceAPI:
         data = self._list("a list of deliveries", f"/algorithms/tasks/{quote_segment(job_id)}/deliveries")
         return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
 
-    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        """Make a delivery due at once, and return it."""
+    def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> Delivery:
+        """Make a delivery due at once, to a new target if one is given, and return it."""
         path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id)}/redeliver"
+        sent: dict[str, Any] = {}
+        if target is not None:
+            body = Body(encoded("target", Secret({"target": target.plain()})).reveal())
+            sent = {"body": body, "content_type": JSON, "hidden": credentials([target])}
         # The call is idempotent, so it may be retried: a delivery that is due stays due.
-        answer = self.connection.request("POST", path, repeatable=True)
+        answer = self.connection.request("POST", path, repeatable=True, **sent)
         delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
         _check_id("delivery", delivery_id, delivery.delivery_id)
         return delivery

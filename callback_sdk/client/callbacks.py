@@ -58,6 +58,15 @@ class CallbackResolver:
         """
         return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
 
+    def resolve_one(self, target: Secret[Any]) -> Callback:
+        """Return a single target.
+
+        Raises:
+            TargetError: A result can't be delivered to it.
+        """
+        (found,) = self._checked(parse_callbacks(Secret([target.reveal()])))
+        return found
+
     def _checked(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
         for callback in targets:
             target = check_callback(callback, self._settings)

@@ -21,7 +21,7 @@ from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
 from callback_sdk.targets import TargetSettings
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.html import HTMLList
-from callback_sdk.types import CallbackURLs, TaskFilter
+from callback_sdk.types import CallbackTarget, CallbackURLs, TaskFilter
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -224,21 +224,29 @@ class Client(TaskSubmitter):
         return self._api.deliveries(job_id)
 
     @hides_tracebacks
-    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
+    def redeliver(self, job_id: str, delivery_id: str, *, target: CallbackTarget | None = None) -> Delivery:
         """Redeliver a result to one target at once, regardless of the delivery's status.
 
         Args:
             job_id: The task's id.
             delivery_id: The delivery's id, from `get_deliveries`.
+            target: A new target, such as one whose signature has not expired: a URL, a `PresignedPut` or
+                `PresignedPost`, or a `(url, param)` pair. It replaces the old one, also if the task has not ended, and
+                gets the same document. A running attempt may still deliver to the old one.
 
         Returns:
             The delivery in its new state.
 
         Raises:
             NotFoundError: The task or the delivery doesn't exist.
-            ConflictError: The task has not ended.
+            ConflictError: The task has not ended, and no target is given.
+            TargetError: The result can't be delivered to the new target; nothing was sent.
+            InvalidRequestError: The service rejects the new target.
         """
-        return self._api.redeliver(job_id, delivery_id)
+        given = Secret(target)
+        del target
+        new = None if given.reveal() is None else self._callbacks.resolve_one(given)
+        return self._api.redeliver(job_id, delivery_id, new)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:

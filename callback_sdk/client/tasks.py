@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
 from callback_sdk.client.api import ServiceAPI
+from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.interrupts import interrupted
 from callback_sdk.client.progress import ProgressBar
@@ -26,9 +27,10 @@ from callback_sdk.errors import (
 from callback_sdk.models import CANCELED, EXPIRED, FINISHED, IN_PROGRESS, PENDING, Progress
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import hides_tracebacks
+from callback_sdk.redaction import Secret, hides_tracebacks
+from callback_sdk.targets import TargetSettings
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
-from callback_sdk.types import ErrorCode, TaskKind, TaskOutcome, TaskStatus
+from callback_sdk.types import CallbackTarget, ErrorCode, TaskKind, TaskOutcome, TaskStatus
 
 
 class Task(HTMLRepr):
@@ -224,15 +226,33 @@ class Task(HTMLRepr):
         return self._api.logs(self.job_id)
 
     @hides_tracebacks
-    def redeliver(self) -> list[Delivery]:
-        """Redeliver every dead delivery, and return these deliveries.
+    def redeliver(self, delivery_id: str | None = None, *, target: CallbackTarget | None = None) -> list[Delivery]:
+        """Redeliver one delivery, or every dead one, and return these deliveries.
+
+        Args:
+            delivery_id: The delivery, from `deliveries`; every dead one if None.
+            target: A new target for it; see `Client.redeliver`. Without an id the task must have a single delivery.
 
         Raises:
-            ConflictError: The task has not ended.
+            ConflictError: The task has not ended, and no target is given.
+            InvalidRequestError: A target is given, and the task has several deliveries.
+            TargetError: The result can't be delivered to the new target; nothing was sent.
             ServiceError: The service can't be reached, or responds with an error.
         """
-        dead = [one for one in self._api.deliveries(self.job_id) if one.status == "dead"]
-        return HTMLList(self._api.redeliver(self.job_id, one.delivery_id) for one in dead)
+        given = Secret(target)
+        del target
+        new = None if given.reveal() is None else CallbackResolver(Secret(None), TargetSettings()).resolve_one(given)
+        if delivery_id is None:
+            found = self._api.deliveries(self.job_id)
+            if new is not None and len(found) != 1:
+                raise InvalidRequestError(
+                    f"The task {self.job_id} has {len(found)} deliveries, and target= is for one of them.",
+                    hint="Give the id of the delivery too: task.redeliver(delivery_id, target=...).",
+                )
+            ids = [one.delivery_id for one in found if one.status == "dead" or new is not None]
+        else:
+            ids = [delivery_id]
+        return HTMLList(self._api.redeliver(self.job_id, each, new) for each in ids)
 
     @hides_tracebacks
     def result(self) -> Result:

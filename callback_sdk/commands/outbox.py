@@ -11,6 +11,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
+from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -137,12 +138,17 @@ def redeliver(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Deliveries.", show_default=False)] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All deliveries that are dead or pending.")] = False,
+    target: Annotated[str | None, typer.Option(metavar="FILE", help=NEW_TARGET_HELP, show_default=False)] = None,
 ) -> None:
-    """Make dead or pending deliveries due now; `run` sends them. The retry schedule of dead ones starts again."""
+    """Make dead or pending deliveries due now; `run` sends them. The retry schedule of dead ones starts again.
+
+    With --target one delivery gets a new target, such as one whose signature has not expired.
+    """
     if bool(ids) == everything:
         raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
+    new = None if target is None else read_new_target(target, count=0 if everything else len(ids or ()))
     with _open(path) as outbox:
-        count = outbox.redeliver(*(ids or ()))
+        count = outbox.redeliver(*(ids or ()), target=None if new is None else new.reveal())
     print_line(f"{count} {_deliveries(count)} due now.")
 
 

@@ -36,6 +36,29 @@ AsWebhook = Annotated[
 ]
 
 
+NEW_TARGET_HELP = "A file with a new target, as callback-sdk check takes it; - reads standard input."
+
+
+def read_new_target(where: str, *, count: int) -> Secret[Any]:
+    """Return the new target of a delivery.
+
+    Args:
+        where: The option --target.
+        count: Number of deliveries that are named.
+
+    Raises:
+        CallbackParamError: There is no target, or more than one.
+    """
+    from callback_sdk.errors import CallbackParamError
+
+    if count != 1:
+        raise typer.BadParameter("Give the id of one delivery: a target is for one.", param_hint="--target")
+    found = read_targets(where)
+    if len(found) != 1:
+        raise CallbackParamError(f"There are {len(found)} targets in what was given.", hint="Give one.")
+    return found[0]
+
+
 def read_targets(where: str, *, webhook: bool = False) -> list[Secret[Any]]:
     """Return the targets of a file, of standard input, or of the command line itself.
 

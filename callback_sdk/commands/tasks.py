@@ -21,7 +21,7 @@ from callback_sdk.commands.printing import (
     print_text,
     proof,
 )
-from callback_sdk.commands.target_argument import read_targets
+from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target, read_targets
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
@@ -243,16 +243,24 @@ def redeliver(
     ] = None,
     *,
     dead: Annotated[bool, typer.Option("--dead", help="All dead deliveries.")] = False,
+    target: Annotated[str | None, typer.Option(metavar="FILE", help=NEW_TARGET_HELP, show_default=False)] = None,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
     """Redeliver a task's result now, to targets whose delivery is dead or has succeeded.
 
+    With --target one delivery gets a new target, such as one whose signature has not expired, also if the task has not
+    ended. The document stays the same.
     Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage.
     """
     if bool(ids) == dead:
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
+    new = None if target is None else read_new_target(target, count=0 if dead else len(ids or ()))
     with open_client(url, token_file) as client:
+        if new is not None and ids:
+            client.redeliver(job_id, ids[0], target=new.reveal())
+            print_line("The delivery has the new target.")
+            return
         if dead:
             ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.status == "dead"]
         for delivery_id in ids or ():

@@ -41,7 +41,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
-from callback_sdk.types import CallbackParams, CallbackURLs
+from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
 from callback_sdk.writer.writer import attempts_of
@@ -239,20 +239,34 @@ class Outbox:
             return self._process_state().store.entries(status=status)
 
     @clearing_locals
-    def redeliver(self, *delivery_ids: str) -> int:
+    def redeliver(self, *delivery_ids: str, target: CallbackTarget | None = None) -> int:
         """Make deliveries due now. `run` sends them. The retry schedule of dead deliveries starts again.
 
         Args:
             delivery_ids: Ids of deliveries; all pending and dead deliveries if empty.
+            target: A new target for a single delivery, such as one whose signature has not expired: a URL, a
+                `PresignedPut` or `PresignedPost`, or a `(url, param)` pair. It gets the same document. A running
+                attempt may still deliver to the old target; its outcome is discarded, and the entry's `error` says so.
 
         Returns:
             Number of the deliveries that are due now, without those with a running attempt.
 
         Raises:
             OutboxError: An id is unknown, or the delivery is already delivered; nothing was changed.
+            TargetError: The result can't be delivered to the new target; nothing was changed.
         """
+        given = Secret(target)
+        del target
         with _typed_errors():
-            return self._process_state().store.redeliver(delivery_ids or None)
+            state = self._process_state()
+            if given.reveal() is None:
+                return state.store.redeliver(delivery_ids or None)
+            if len(delivery_ids) != 1:
+                raise OutboxError(
+                    f"target= is given for {len(delivery_ids)} deliveries.", hint="Give the id of a single delivery."
+                )
+            state.replace_target(delivery_ids[0], given)
+            return 1
 
     @clearing_locals
     def purge(self, *, older_than: Duration) -> int:
@@ -346,6 +360,17 @@ class _ProcessState:
                 delivery.upload(now)
             shown = evolve(callback, url=target.callback.url)
             return NewDelivery(delivery_id=delivery.delivery_id, target_kind=target.kind, callback=shown)
+
+    def replace_target(self, delivery_id: str, given: Secret[Any]) -> None:
+        """Replace the target of a delivery, and remove the credentials of the old one from the file."""
+        (callback,) = map(_as_read_back, required_callbacks(Secret([given.reveal()])))
+        target = attempts_of(self.writer).plan(callback)
+        target.check(now=datetime.now(timezone.utc))
+        self.store.replace(
+            delivery_id, NewDelivery(delivery_id=delivery_id, target_kind=target.kind, callback=target.callback)
+        )
+        # Until it is overwritten, the write-ahead log has them too.
+        self.database.checkpoint()
 
     def add_and_send(
         self,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from attrs import evolve
+
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import OutboxError
@@ -47,6 +49,8 @@ _CLOCK_SLACK = 2 * LEASE_DURATION
 """Maximum difference between the clocks of two owners, in seconds."""
 
 LOST_CLAIM_ERROR = "The process that sent the delivery ended before the response arrived."
+
+REPLACED_ERROR = "The target was replaced during an attempt, which may have delivered the result to {url}."
 
 _SELECT_ENTRIES = (
     "SELECT id, job_id, target_kind, url, status, owner IS NOT NULL AS sending, attempts, next_attempt_at, error, "
@@ -279,6 +283,33 @@ class OutboxStore:
             )
             now = time.time()
             return sum(connection.execute(change, (now, delivery_id)).rowcount for delivery_id in ids)
+
+    def replace(self, delivery_id: str, new: NewDelivery) -> None:
+        """Replace the target of a delivery with its credentials, and make the delivery due now.
+
+        The claim of a running attempt is taken away, so that its outcome isn't recorded as that of the new target.
+
+        Args:
+            delivery_id: The delivery.
+            new: The new target.
+
+        Raises:
+            OutboxError: The id is unknown, or the delivery is already delivered; nothing is changed.
+            CallbackParamError: The new target would change the document.
+        """
+        with self._database.transaction() as connection:
+            rows = _select(
+                connection, "SELECT id, status, url, target, owner FROM deliveries WHERE id IN", [delivery_id]
+            )
+            _check_redeliverable([delivery_id], {row["id"]: row["status"] for row in rows})
+            (row,) = rows
+            replaced = evolve(new, callback=_callback(Secret(row["target"])).replaced_by(new.callback))
+            error = None if row["owner"] is None else REPLACED_ERROR.format(url=row["url"])
+            connection.execute(
+                f"{_REPLACE_TARGET}, status = 'pending', finished_at = NULL, next_attempt_at = ?, attempts = 0, "
+                "error = ?, claim = claim + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?",
+                (*_target_columns(replaced).reveal(), time.time(), error, delivery_id),
+            )
 
     def purge(self, before: float) -> int:
         """Delete deliveries that were delivered before a time, in seconds since 1970.

@@ -16,6 +16,7 @@ from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
+from callback_sdk.targets.callbacks import Callback
 
 
 @define(frozen=True, kw_only=True)
@@ -122,9 +123,16 @@ class TaskService:
             self.runtime.wakeup.set()
         return status
 
-    def redeliver(self, job_id: str, delivery_id: str) -> bool:
-        """Make a delivery due at once, regardless of its status; return False if the task has not ended."""
-        due = self.store.deliveries.redeliver(job_id, delivery_id)
+    def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> bool:
+        """Make a delivery due at once, regardless of its status, and replace its target if there is a new one.
+
+        Returns:
+            False if the task has not ended, and no target was given.
+
+        Raises:
+            CallbackParamError: The new target would change the document.
+        """
+        due = self.store.deliveries.redeliver(job_id, delivery_id, target)
         self.runtime.wakeup.set()
         return due
 

@@ -14,7 +14,7 @@ import pytest
 from attrs import define
 
 from callback_sdk.client import BatchItem, Client, Task
-from callback_sdk.errors import AuthenticationError, ConflictError, InvalidRequestError, NotFoundError
+from callback_sdk.errors import AuthenticationError, ConflictError, InvalidRequestError, NotFoundError, TargetError
 from callback_sdk.testing import LocalService, WebhookReceiver
 
 DATA = {"a": [1, 2, 3]}
@@ -199,6 +199,8 @@ def test_a_dead_delivery_is_redelivered(client: Client, webhook: WebhookReceiver
     (dead,) = client.get_deliveries(task.job_id)
     assert (dead.status, dead.attempt_count, [one.number for one in dead.attempts]) == ("dead", 1, [1])
     assert "410" in dead.attempts[0].error
+    with pytest.raises(TargetError):
+        task.redeliver(target="ftp://example.org/")
     (again,) = task.redeliver()
     assert again.delivery_id == dead.delivery_id
     assert [one.status for one in ended(task.refresh()).deliveries] == ["delivered"]

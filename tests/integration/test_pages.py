@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -40,10 +41,10 @@ class Browser(requests.Session):
         assert answer.headers["content-type"].startswith("text/html")
         return answer.text
 
-    def submit(self, path: str, *, csrf: str | None = None, **options: Any) -> requests.Response:
+    def submit(self, path: str, *, csrf: str | None = None, target: str = "", **options: Any) -> requests.Response:
         """Send the form of a page."""
         csrf = re.search(r'name="csrf" value="(\w+)"', self.page("/tasks"))[1] if csrf is None else csrf
-        return self.post(f"{self.origin}/ui{path}", data={"csrf": csrf}, timeout=60, **options)
+        return self.post(f"{self.origin}/ui{path}", data={"csrf": csrf, "target": target}, timeout=60, **options)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +178,28 @@ def test_dead_deliveries_can_be_redelivered(browser: Browser, client: Client) ->
     assert "webhook: 200" in page
     assert MARKER not in page
     assert browser.submit(f"/tasks/{task.job_id}/deliveries/msg_none/redeliver").status_code == 404
+
+
+def test_the_target_of_a_delivery_can_be_replaced(browser: Browser, client: Client) -> None:
+    """By a URL, or by JSON; what can't be used is an error page without it."""
+    with WebhookReceiver() as first, WebhookReceiver() as second:
+        first.respond(410)
+        task = client.run_algorithm("shown", TABLE, callbacks=[first.url]).wait(progress=False)
+        (delivery,) = client.get_deliveries(task.job_id)
+        form = f"/tasks/{task.job_id}/deliveries/{delivery.delivery_id}/redeliver"
+        assert "New target" in browser.page(f"/tasks/{task.job_id}")
+        for wrong in (f'{{"url": "{MARKER}', f'{{"link": "{MARKER}"}}', f"ftp://example.org/?{MARKER}"):
+            refused = browser.submit(form, target=wrong)
+            assert refused.status_code == 422
+            assert MARKER not in refused.text
+        assert browser.submit(form, target=f"{second.url}?key={MARKER}").status_code == 200
+        (arrived,) = second.wait_for(1)
+        wait_until(lambda: task.refresh().deliveries[0].status == "delivered")
+        assert browser.submit(form, target=json.dumps({"url": first.url, "param": {}})).status_code == 200
+        (_, again) = first.wait_for(2)
+    assert arrived.headers["webhook-id"] == again.headers["webhook-id"] == delivery.delivery_id
+    assert arrived.body == again.body
+    assert MARKER not in browser.page(f"/tasks/{task.job_id}")
 
 
 def test_a_failed_task_says_why(browser: Browser, client: Client) -> None:

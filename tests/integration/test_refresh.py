@@ -18,8 +18,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from attrs import evolve
 
-from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer
-from callback_sdk.errors import DeliveryError, RefreshError
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer, cli
+from callback_sdk.errors import CallbackParamError, DeliveryError, OutboxError, RefreshError, TargetExpiredError
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.testing.service import LocalService
@@ -266,3 +266,72 @@ def test_the_service_asks_the_issuer(signer: S3Signer, keys: Any, issuer: Runnin
     assert keys() == [f"new/{delivery.delivery_id}.json"]
     assert receipt.target_kind == "s3-post"
     assert delivery.url == receipt.url
+
+
+def test_the_outbox_takes_a_new_target(tmp_path: Path, signer: S3Signer, bucket: str, seaweedfs: SeaweedFS) -> None:
+    """For a delivery whose own has expired: same id, same document, and no old credential in any file."""
+    old = signer.presign_put("old.json", expires=timedelta(seconds=1)).url
+    with Outbox(tmp_path / "outbox.sqlite3", writer=ResultsWriter(timeout=0)) as outbox:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeliveryAttempts, "attempt", _unavailable)
+            (entry,) = outbox.write(RESULT, old, {"run": 7}).pending
+        with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+            expired = signer.presign_put("new.json", expires=timedelta(minutes=30))
+        with pytest.raises(TargetExpiredError):
+            outbox.redeliver(entry.delivery_id, target=expired)
+        with pytest.raises(CallbackParamError, match="differs"):
+            outbox.redeliver(entry.delivery_id, target=(signer.presign_put("new.json"), {"run": 8}))
+        with pytest.raises(OutboxError, match="2 deliveries"):
+            outbox.redeliver(entry.delivery_id, "msg_2", target=signer.presign_put("new.json"))
+        assert outbox.redeliver(entry.delivery_id, target=signer.presign_put("new.json")) == 1
+        everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+        assert old.partition("X-Amz-Signature=")[2][:64].encode() not in everything
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+        with pytest.raises(OutboxError, match="already delivered"):
+            outbox.redeliver(entry.delivery_id, target=signer.presign_put("new.json"))
+    assert (entry.status, entry.error) == ("delivered", None)
+    assert "new.json" in entry.url
+    document = json.loads(seaweedfs.client().get_object(Bucket=bucket, Key="new.json")["Body"].read())
+    assert document["callback_param"] == {"run": 7}
+
+
+def test_an_attempt_during_the_replacement_leaves_a_trace(tmp_path: Path, signer: S3Signer, keys: Any) -> None:
+    """It may deliver to the old target; its outcome isn't that of the new one."""
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        sends, errors = DeliveryAttempts._exchange, list[str]()
+
+        def exchange(self: DeliveryAttempts, upload: Any) -> Any:
+            if "old.json" in upload.url.reveal():
+                (entry,) = outbox.entries()
+                outbox.redeliver(entry.delivery_id, target=signer.presign_put("new.json"))
+                errors.extend(str(entry.error) for entry in outbox.entries())
+            return sends(self, upload)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeliveryAttempts, "_exchange", exchange)
+            written = outbox.write(RESULT, signer.presign_put("old.json"))
+        assert keys() == ["old.json"]
+        assert [receipt.url.rpartition("/")[2] for receipt in written.receipts] == ["old.json?***"]
+        assert "may have delivered the result to" in errors[0]
+        assert "old.json" in errors[0]
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+    assert keys() == ["new.json", "old.json"]
+    assert entry.receipt is not None
+    assert "new.json" in entry.receipt.url
+
+
+def test_the_command_replaces_a_target_of_the_outbox(
+    tmp_path: Path, signer: S3Signer, keys: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the target in a file."""
+    path, place = tmp_path / "outbox.sqlite3", tmp_path / "new.json"
+    with Outbox(path) as outbox, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeliveryAttempts, "attempt", _unavailable)
+        (entry,) = outbox.write(RESULT, signer.presign_put("old.json")).pending
+    place.write_text(signer.presign_put("new.json").url)
+    assert cli.main(["outbox", "redeliver", str(path), entry.delivery_id, "--target", str(place)]) == 0
+    assert cli.main(["outbox", "run", str(path), "--until-empty"]) == 0
+    assert "X-Amz" not in str(capsys.readouterr())
+    assert keys() == ["new.json"]

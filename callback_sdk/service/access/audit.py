@@ -1,4 +1,4 @@
-"""The audit log: logins, failed logins, and changes of users, tokens and sessions.
+"""The audit log: logins, failed logins, changes of users, tokens and sessions, and new targets of deliveries.
 
 Its records have the logger `callback_sdk.service.access.audit` and an `action`. They contain no credentials, and
 external values are escaped.
@@ -22,6 +22,7 @@ Action = Literal[
     "user-added",
     "user-disabled",
     "user-enabled",
+    "target-replaced",
 ]
 
 _WARNINGS = frozenset({"login-failed", "refresh-token-reused"})

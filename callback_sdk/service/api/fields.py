@@ -52,7 +52,7 @@ class SubmittedForm:
             SubmissionError: The value is not JSON, or is too long.
         """
         if name in self.fields:
-            return Secret(_parse_json(self.fields[name].reveal().encode(), name))
+            return Secret(parse_json(self.fields[name].reveal().encode(), name))
         if self.files.get(name):
             return Secret(_read_json(self.files[name][0], name, max_bytes))
         return Secret(None)
@@ -76,11 +76,16 @@ def _read_json(file: BinaryIO, name: str, max_bytes: int) -> Any:
     data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise SubmissionError(f"{name!r} has more than {max_bytes} bytes.", hint="Send a shorter value.")
-    return _parse_json(data, name)
+    return parse_json(data, name)
 
 
 @clearing_locals
-def _parse_json(data: bytes, name: str) -> Any:
+def parse_json(data: bytes, name: str) -> Any:
+    """Parse the JSON of a field, a file or a body; None if it is empty.
+
+    Raises:
+        SubmissionError: It is not JSON, or is too large or too deep to be parsed.
+    """
     if not data.strip():
         return None
     if weigh(data) > _MAX_PARTS:

@@ -239,3 +239,25 @@ BATCH_FORM = form(
     },
     features={"type": "array", "items": _FILE, "description": "Parquet or JSON, in the order of the tasks."},
 )
+
+REDELIVERY = {
+    "requestBody": {
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "target": {
+                            "type": "object",
+                            "description": "A new target for this delivery, such as one whose signature has not "
+                            "expired. Its param can't change the document.",
+                            "properties": {"url": {"type": "string"}, "param": {"type": "object"}},
+                            "required": ["url"],
+                        }
+                    },
+                }
+            }
+        }
+    }
+}
+"""The body of a redelivery, for the OpenAPI document."""

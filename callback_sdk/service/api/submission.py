@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +22,8 @@ from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
 from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT
-from callback_sdk.targets import TargetSettings, check_callback
+from callback_sdk.service.store.rows import last_expiry
+from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
@@ -303,25 +303,28 @@ def _submission(
     """Validate a task with its targets, and return it without its features."""
     task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     expires = _checked_expiry(requested.expires)
-    expiries: list[datetime | None] = []
-    targets: list[Callback] = []
-    for callback in requested.targets:
-        target = check_callback(callback, rules.settings)
-        # A target with an issuer is replaced when it has expired.
-        expiries.append(target.expires_at if callback.issuer is None else None)
+    targets = [checked_target(callback, rules) for callback in requested.targets]
+    return Submission(
+        task=task,
         # The target's URL shows the name of the object.
-        targets.append(evolve(callback, url=target.callback.url))
-        if not rules.settings.stores.in_cluster(callback.url):
-            rules.guard.check(callback.url)
-        if callback.issuer is not None:
-            rules.guard.check(callback.issuer.url)
-    return Submission(task=task, targets=tuple(targets), expires=expires, targets_expire_at=_last(expiries))
+        targets=tuple(target.callback for target in targets),
+        expires=expires,
+        targets_expire_at=last_expiry(targets),
+    )
 
 
-def _last(expiries: Sequence[datetime | None]) -> float | None:
-    """Return the time when the last of several targets expires; None if there are none, or one never expires."""
-    times = [moment.timestamp() for moment in expiries if moment is not None]
-    return max(times, default=None) if len(times) == len(expiries) else None
+def checked_target(callback: Callback, rules: Rules) -> Target:
+    """Validate a target, its host and that of its issuer.
+
+    Raises:
+        TargetError: A result could never be delivered to it, or SSRF protection blocks a host.
+    """
+    target = check_callback(callback, rules.settings)
+    if not rules.settings.stores.in_cluster(callback.url):
+        rules.guard.check(callback.url)
+    if callback.issuer is not None:
+        rules.guard.check(callback.issuer.url)
+    return target
 
 
 def _with_features(submission: Submission, data: Path | bytes, format_: str, rules: Rules) -> TaskRequest:

@@ -16,15 +16,19 @@ from starlette.concurrency import run_in_threadpool
 
 from callback_sdk import tracing
 from callback_sdk.models import CANCELED
+from callback_sdk.redaction import Secret
+from callback_sdk.service.access import audit
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, StateDep, owned_task
+from callback_sdk.service.api.access import AppState, Owner, StateDep, address_of, owned_task
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
+from callback_sdk.service.api.replacement import read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT
+from callback_sdk.targets.callbacks import Callback
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
 _TASK = schemas.answers(401, 404, 422, 503)
@@ -138,15 +142,37 @@ def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str,
     "/algorithms/tasks/{job_id}/deliveries/{delivery_id}/redeliver",
     status_code=202,
     response_model=schemas.DeliveryResponse,
-    responses={**_TASK, **schemas.answers(409)},
+    responses={**_TASK, **schemas.answers(409, 413)},
+    openapi_extra=schemas.REDELIVERY,
 )
-def redeliver(job_id: str, delivery_id: str, state: StateDep, user: Owner) -> dict[str, Any]:
+async def redeliver(job_id: str, delivery_id: str, request: Request, state: StateDep, user: Owner) -> dict[str, Any]:
+    target = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules)
+    await run_in_threadpool(
+        redeliver_to, target, state, user, job_id, delivery_id, address=address_of(request), via="api"
+    )
+    found = await run_in_threadpool(_deliveries, state.task_service, job_id)
+    return next(shown for shown in found if shown["delivery_id"] == delivery_id)
+
+
+def redeliver_to(
+    target: Callback | None, state: AppState, user: User, job_id: str, delivery_id: str, *, address: str, via: str
+) -> None:
+    """Redeliver a result, to a new target if there is one.
+
+    Raises:
+        HTTPException: 404 for an unknown task or delivery; 409 if the task has not ended, without a target.
+        CallbackParamError: The new target would change the document.
+    """
     owned_task(state.task_service, job_id, user)
-    if all(delivery["delivery_id"] != delivery_id for delivery in state.task_service.store.deliveries.of(job_id)):
+    deliveries = state.task_service.store.deliveries.of(job_id)
+    old = next((one["url"] for one in deliveries if one["delivery_id"] == delivery_id), None)
+    if old is None:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
-    if not state.task_service.redeliver(job_id, delivery_id):
+    if not state.task_service.redeliver(job_id, delivery_id, target):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
-    return next(shown for shown in _deliveries(state.task_service, job_id) if shown["delivery_id"] == delivery_id)
+    if target is not None:
+        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old, "new": str(target.url)}
+        audit.record("target-replaced", user.name, address=address, via=via, **facts)
 
 
 async def _submit_one(

@@ -23,7 +23,9 @@ from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.algorithms.versions import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
 from callback_sdk.service.api.logs import show_output
+from callback_sdk.service.api.replacement import read_new_target_text
 from callback_sdk.service.api.schemas import StatusFilter
+from callback_sdk.service.api.tasks import redeliver_to
 from callback_sdk.service.api.views import expiry_of, show_delivery, show_task
 from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
@@ -186,13 +188,11 @@ async def cancel(request: Request) -> Response:
 async def redeliver(request: Request) -> Response:
     user_session, state = await csrf_session(request), _app_state(request)
     job_id, delivery_id = request.path_params["job_id"], request.path_params["delivery_id"]
+    text = Secret(str((await request.form()).get("target", "")))
 
     def deliver() -> None:
-        _task(state, user_session, job_id)
-        if all(one["delivery_id"] != delivery_id for one in state.task_service.store.deliveries.of(job_id)):
-            raise HTTPException(404, "Delivery not found.")
-        if not state.task_service.redeliver(job_id, delivery_id):
-            raise HTTPException(409, "The task has not ended, so it has no result to deliver yet.")
+        target = read_new_target_text(text, state.rules)
+        redeliver_to(target, state, user_session.user, job_id, delivery_id, address=address_of(request), via="pages")
 
     await run_in_threadpool(deliver)
     return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)

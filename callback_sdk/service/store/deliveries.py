@@ -23,6 +23,7 @@ from callback_sdk.service.store.models import (
     DeliveryClaim,
     DueDeliveries,
 )
+from callback_sdk.service.store.replacements import TargetReplacement, update_expiry
 from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback
@@ -120,7 +121,12 @@ _OF_CLAIM = deliveries.update().where(
 _UPDATE_FINISHED = _OF_CLAIM.values(_UNCLAIMED)
 _UPDATE_ATTEMPT = (
     delivery_attempts.update()
-    .where(delivery_attempts.c.delivery_id == _DELIVERY_ID, delivery_attempts.c.number == _ATTEMPT)
+    .where(
+        delivery_attempts.c.delivery_id == _DELIVERY_ID,
+        delivery_attempts.c.number == _ATTEMPT,
+        # It was ended already if the target was replaced meanwhile.
+        delivery_attempts.c.finished_at.is_(None),
+    )
     .values(finished_at=now(), error=sa.bindparam("_error"))
 )
 
@@ -336,13 +342,22 @@ class DeliveryStore:
         )
         self._database.write(lambda connection: connection.execute(back))
 
-    def redeliver(self, job_id: str, delivery_id: str) -> bool:
+    def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> bool:
         """Make a delivery of an ended task due at once, regardless of its status, and restart its backoff.
 
-        If an attempt is running, only the backoff is restarted.
+        If an attempt is running, only the backoff is restarted, unless there is a new target: its outcome is discarded
+        then.
+
+        Args:
+            job_id: The task.
+            delivery_id: The delivery.
+            target: Replaces the delivery's target. That of a task that has not ended may be replaced, too.
 
         Returns:
-            False when the task has not ended.
+            False when the task has not ended, and no target was given.
+
+        Raises:
+            CallbackParamError: The new target would change the document.
         """
         one = (deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id)
         restart_backoff = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
@@ -354,8 +369,13 @@ class DeliveryStore:
         status = sa.select(tasks.c.status).where(tasks.c.job_id == job_id)
 
         def revive(connection: sa.Connection) -> bool:
-            if connection.execute(status).scalar() in (PENDING, IN_PROGRESS):
-                return False
+            has_ended = connection.execute(status).scalar() not in (PENDING, IN_PROGRESS)
+            if target is not None:
+                TargetReplacement(delivery_id=delivery_id, target=target).apply(connection, self._cipher)
+            if not has_ended:
+                if target is not None:
+                    update_expiry(connection, self._cipher, job_id)
+                return target is not None
             connection.execute(restart_backoff)
             connection.execute(due)
             return True

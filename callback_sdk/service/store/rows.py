@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import task_payloads
+from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
@@ -44,6 +45,19 @@ def target_columns(target: Callback, cipher: CredentialCipher) -> dict[str, Any]
         "url": str(target.url),
         "host": target.url.host,
     }
+
+
+def last_expiry(targets: Sequence[Target]) -> float | None:
+    """Return the time when the last of several targets expires; None if there are none, or one never expires.
+
+    A target with an issuer is replaced when it has expired.
+    """
+    times = [
+        target.expires_at.timestamp()
+        for target in targets
+        if target.expires_at is not None and target.callback.issuer is None
+    ]
+    return max(times, default=None) if len(times) == len(targets) else None
 
 
 def callback(encrypted: str, cipher: CredentialCipher) -> Callback:

@@ -11,7 +11,7 @@ import pytest
 
 from callback_sdk.client import Client, DeliveryAttempt, DeliveryCounts, Progress
 from callback_sdk.client.states import TaskSnapshot
-from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError
+from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError, TargetError
 from callback_sdk.receipt import Receipt
 from tests.unit.client.jobs import DATA
 
@@ -165,6 +165,35 @@ def test_a_delivery_is_made_anew(client: Client, service: Any) -> None:
     delivery = client.redeliver("42", "d-1")
     assert (delivery.status, delivery.next_attempt_at) == ("pending", NOON)
     assert len(service.requests) == 2
+
+
+def test_a_new_target_is_sent_with_its_credentials(client: Client, service: Any) -> None:
+    """And removed from an error that quotes it."""
+    new = ("https://example.org/done?token=MARKER9c2e", {"http": {"method": "PUT", "headers": {"x-key": "MARKER9c2e"}}})
+    sent = {"target": {"url": new[0], "param": new[1]}}
+    path = f"{TASK}/deliveries/d-1/redeliver"
+    service.on("POST", path, service.Say(202, AGAIN), service.Say(422, {"error": f"No {json.dumps(sent)}"}))
+    assert client.redeliver("42", "d-1", target=new).status == "pending"
+    assert json.loads(service.requests[-1].body) == sent
+    with pytest.raises(InvalidRequestError) as caught:
+        client.redeliver("42", "d-1", target=new)
+    assert "MARKER9c2e" not in str(caught.value)
+    with pytest.raises(TargetError):
+        client.redeliver("42", "d-1", target="s3://bucket/key")
+    assert len(service.requests) == 2
+
+
+def test_a_task_replaces_the_target_of_its_only_delivery(client: Client, service: Any) -> None:
+    """With several deliveries the call must name one."""
+    service.on("GET", TASK, service.Say(data={"job_id": "42", "status": "Finished"}))
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERED | {"delivery_id": "d-1"}]))
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, AGAIN))
+    task = client.get_task("42")
+    assert [one.delivery_id for one in task.redeliver(target="https://example.org/done")] == ["d-1"]
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
+    with pytest.raises(InvalidRequestError, match="2 deliveries"):
+        task.redeliver(target="https://example.org/done")
+    assert [one.delivery_id for one in task.redeliver("d-1", target="https://example.org/done")] == ["d-1"]
 
 
 def test_a_running_task_can_not_be_redelivered(client: Client, service: Any) -> None:

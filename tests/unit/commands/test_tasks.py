@@ -292,6 +292,8 @@ def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: Fak
         (["tasks", "--limit", "0"], "--limit"),
         (["redeliver", "42"], "DELIVERY_ID"),
         (["redeliver", "42", "d-1", "--dead"], "DELIVERY_ID"),
+        (["redeliver", "42", "--dead", "--target", "new.json"], "--target"),
+        (["redeliver", "42", "d-1", "d-2", "--target", "new.json"], "--target"),
         (["cancel"], "JOB_ID"),
     ],
 )
@@ -414,6 +416,21 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     assert len(service.paths("POST")) == 2
     assert run("redeliver", 42, "--dead")[:2] == (0, "1 delivery is due now.\n")
     assert service.paths("POST")[2:] == [f"/api/v2{TASK}/deliveries/d-2/redeliver"]
+
+
+def test_a_delivery_gets_the_target_of_a_file(run: Run, service: FakeService, tmp_path: Path) -> None:
+    """Which isn't printed; several targets in it are an error."""
+    again = {"delivery_id": "d-1", "url": "https://h/x", "status": "pending", "attempt_count": 1}
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, again))
+    place, target = tmp_path / "new.json", {"url": "https://example.org/done?token=MARKER9c2e", "param": {}}
+    place.write_text(json.dumps(target))
+    assert run("redeliver", 42, "d-1", "--target", place) == (0, "The delivery has the new target.\n", "")
+    assert json.loads(service.requests[-1].body) == {"target": target}
+    place.write_text(json.dumps([target, target]))
+    code, out, err = run("redeliver", 42, "d-1", "--target", place)
+    assert (code, out) == (1, "")
+    assert "2 targets" in err
+    assert "MARKER9c2e" not in err
 
 
 def test_tasks_are_canceled(run: Run, service: FakeService) -> None:

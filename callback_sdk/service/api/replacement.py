@@ -1,0 +1,67 @@
+"""Parses and validates a redelivery: the new target of a delivery, or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callback_sdk.errors import CallbackParamError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.api.fields import SubmissionError, parse_json
+from callback_sdk.service.api.submission import Rules, checked_target
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+
+
+def read_redelivery(body: Secret[bytes], rules: Rules) -> Callback | None:
+    """Return the new target of a redelivery; None if it has none.
+
+    Args:
+        body: The request's body: empty, or JSON `{"target": {"url": ..., "param": ...}}`.
+        rules: The validation rules.
+
+    Raises:
+        SubmissionError: The body is neither.
+        TargetError: The result could never be delivered to the target.
+    """
+    given = Secret(parse_json(body.reveal(), "body"))
+    if given.reveal() is None or given.reveal() == {}:
+        return None
+    if not isinstance(given.reveal(), dict) or given.reveal().keys() != {"target"}:
+        raise SubmissionError(
+            "The body is not a JSON object with a target.",
+            hint='Send {"target": {"url": ..., "param": ...}}, or nothing.',
+        )
+    return read_new_target(Secret(given.reveal()["target"]), rules)
+
+
+def read_new_target_text(text: Secret[str], rules: Rules) -> Callback | None:
+    """Return the new target of a form on a page; None if its field is empty.
+
+    Args:
+        text: A URL, or JSON with `url` and `param`.
+        rules: The validation rules.
+
+    Raises:
+        SubmissionError: It is neither.
+        TargetError: The result could never be delivered to it.
+    """
+    if not text.reveal().strip():
+        return None
+    is_json = text.reveal().lstrip().startswith(("{", "["))
+    given = Secret(parse_json(text.reveal().encode(errors="replace"), "target")) if is_json else text
+    return read_new_target(given, rules)
+
+
+def read_new_target(given: Secret[Any], rules: Rules) -> Callback:
+    """Return a new target.
+
+    Args:
+        given: A URL, or an object with `url` and `param`.
+        rules: The validation rules.
+
+    Raises:
+        TargetError: The result could never be delivered to it.
+    """
+    found = parse_callbacks(Secret([given.reveal()])) if given.reveal() else ()
+    if not found:
+        raise CallbackParamError("There is no new target.", hint='Send {"url": "https://...", "param": {}}.')
+    return checked_target(found[0], rules).callback
