@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.models import JobResult, PresignedMultipart, PresignedPost, PresignedPut, Progress
+    from callback_sdk.models import JobResult, PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut, Progress
     from callback_sdk.outbox import Outbox
     from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer
@@ -43,6 +43,7 @@ __all__ = [
     "Outbox",
     "PresignedMultipart",
     "PresignedPost",
+    "PresignedPrefix",
     "PresignedPut",
     "Progress",
     "Receipt",
@@ -75,6 +76,7 @@ _HOMES = {
     "Outbox": "outbox",
     "PresignedMultipart": "models",
     "PresignedPost": "models",
+    "PresignedPrefix": "models",
     "PresignedPut": "models",
     "Progress": "models",
     "Receipt": "receipt",

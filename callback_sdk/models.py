@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import EncodingError, shown
+from callback_sdk.errors import EncodingError, OutputError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 PENDING = "Pending"
@@ -85,6 +85,21 @@ def _check_status(_: object, __: object, status: str) -> None:
         raise EncodingError(f"status is {shown(status)}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status")
 
 
+def _check_outputs(result: JobResult, __: object, outputs: Mapping[str, Any] | None) -> None:
+    if outputs is None:
+        return
+    if not isinstance(outputs, Mapping):
+        raise OutputError(
+            f"outputs is of type {type(outputs).__name__}.",
+            hint="Give a dict from the names of the files to their values: outputs={'model.bin': path}.",
+        )
+    if outputs and not result.success:
+        raise OutputError(
+            "A failed job has no results, which could list its output files.",
+            hint="Leave outputs out, or give success=True with results that tell what failed.",
+        )
+
+
 @define(frozen=True, kw_only=True)
 class JobResult:
     """Outcome of a job: its results, or the error.
@@ -97,6 +112,8 @@ class JobResult:
             and must stay as it is until it is delivered.
         error: Error message of a failed job, with `success=False`.
         status: `"Finished"`, or `"Canceled"` for a canceled task.
+        outputs: Output files by their names, such as `{"model.bin": path}`: paths of files and directories, bytes,
+            binary file objects, figures and tables. Results must be a dict or None then; they list the files.
 
     Raises:
         EncodingError: The id is empty, or an attribute has the wrong type.
@@ -107,6 +124,7 @@ class JobResult:
     results: Any = field(default=None, repr=False)
     error: str | None = None
     status: str = field(default=FINISHED, validator=_check_status)
+    outputs: Mapping[str, Any] | None = field(default=None, validator=_check_outputs, repr=False)
 
 
 # Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.
@@ -140,6 +158,40 @@ class PresignedPut:
 
     def __repr__(self) -> str:
         return f"PresignedPut({SecretURL(self.url)}, headers={self._headers}, expires_at={self.expires_at})"
+
+
+@define(kw_only=True, repr=False, unsafe_hash=True)
+class PresignedPrefix:
+    """A presigned POST of any number of objects: the document of a result and its output files, below one prefix."""
+
+    _url: Secret[str]
+    _fields: SecretFields
+    _document: str
+    _expires_at: datetime
+
+    @property
+    def url(self) -> str:
+        """The plain URL of the bucket; no credential without the fields."""
+        return self._url.reveal()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The plain fields, a credential. Their key ends with `${filename}`, as forms of browsers have it."""
+        return dict(self._fields.reveal())
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """The `callback_param` to submit with the URL, which contains the form fields and the document's name."""
+        return {"s3_fields": self.fields, "s3_prefix": {"document": self._document}}
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the policy expires, in UTC."""
+        return self._expires_at
+
+    def __repr__(self) -> str:
+        fields = f"fields={self._fields}, document={self._document!r}"
+        return f"PresignedPrefix({SecretURL(self.url)}, {fields}, expires_at={self.expires_at})"
 
 
 @define(kw_only=True, repr=False, unsafe_hash=True)

@@ -14,7 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
@@ -181,6 +181,14 @@ class SecretURL(Secret[str]):
         other.__names, other.__values, other.__lower = self.__names, self.__values, self.__lower
         other.__secrets, other.__public_from = None, start
         return other
+
+    def with_path(self, path: str) -> SecretURL:
+        """Return the URL of another path with the same query.
+
+        Raises:
+            InvalidTargetError: The path is longer than servers accept.
+        """
+        return SecretURL(urlunsplit(self.__parts._replace(path=path)))
 
     @property
     def bare(self) -> str:

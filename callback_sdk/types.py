@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
-from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret
 
@@ -22,6 +22,7 @@ __all__ = [
     "ErrorCode",
     "Evaluate",
     "FeaturesInput",
+    "OutputTargets",
     "Parameters",
     "RunOptions",
     "SupportsArrowArray",
@@ -84,11 +85,13 @@ CallbackTarget = (
     | PresignedPut
     | PresignedPost
     | PresignedMultipart
+    | PresignedPrefix
     | CallbackDict
     | tuple[str, CallbackParam | None]
     | tuple[PresignedPut, CallbackParam | None]
     | tuple[PresignedPost, CallbackParam | None]
     | tuple[PresignedMultipart, CallbackParam | None]
+    | tuple[PresignedPrefix, CallbackParam | None]
 )
 """One target of a result: a URL, a presigned upload, either with a parameter as a pair, or the form that JSON has."""
 
@@ -97,6 +100,10 @@ CallbackURLs = CallbackTarget | Sequence[CallbackTarget] | Secret[Any]
 
 Callbacks = CallbackTarget | Iterable[CallbackTarget]
 """Type of `callbacks`: a target, or an iterable of targets."""
+
+
+OutputTargets = Mapping[str, CallbackTarget]
+"""Targets of single output files, by the files' names."""
 
 
 class SupportsArrowStream(Protocol):

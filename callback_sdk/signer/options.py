@@ -10,18 +10,19 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from callback_sdk.errors import ConfigurationError, SigningError, TargetError, shown
+from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.errors import ConfigurationError, OutputError, SigningError, TargetError, shown
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.dialects import FILENAME
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.members import FIELDS, HEADERS, read_fields, read_headers
 from callback_sdk.targets.named_values import has_surrogates
 from callback_sdk.targets.operations import S3, check_operation
 from callback_sdk.targets.policies import (
     CONDITIONS_HINT,
-    FILENAME,
     UnreadableError,
     check_conditions,
     fields_by_name,
@@ -59,6 +60,9 @@ _SIGNED_FIELDS = frozenset(
 _RESERVED = _SIGNED_FIELDS | {"key", "bucket"}
 
 _FORM_HINT = "Give conditions that the key and the fields meet, and fields that a form can have."
+
+ANY_TYPE = ["starts-with", "$Content-Type", ""]
+"""Condition that lets the sender of a form choose the media type."""
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -240,6 +244,36 @@ def form_check(url: SecretURL, fields: Mapping[str, str], conditions: Sequence[A
         return check
     check("key")
     return check_form_key
+
+
+def prefix_key(prefix: str) -> str:
+    """Return the key of a form for any object below a prefix.
+
+    Raises:
+        SigningError: The prefix is invalid.
+    """
+    # Imported here, because few signers need it.
+    with no_fork:
+        from callback_sdk.targets.prefixes import prefix_problem
+
+    if problem := prefix_problem(prefix):
+        raise SigningError(f"The prefix {problem}: {shown(prefix)}.", hint="Give a prefix such as 'runs/42/'.")
+    return f"{prefix}{FILENAME}"
+
+
+def document_name(name: str) -> str:
+    """Return the name of the document below a prefix.
+
+    Raises:
+        SigningError: No output file could have the name.
+    """
+    with no_fork:
+        from callback_sdk.outputs.names import checked_name
+
+    try:
+        return checked_name(name)
+    except OutputError as error:
+        raise SigningError(error.message, hint="Give a name such as 'result.json'.") from None
 
 
 def _read(conditions: Sequence[Any]) -> tuple[tuple[str, str, str], ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from callback_sdk.models import PresignedPost
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.signing_context import ALGORITHM, SigningContext
-from callback_sdk.targets.policies import FILENAME
+from callback_sdk.targets.dialects import FILENAME
 
 
 def post_forms(

@@ -15,19 +15,22 @@ from urllib.parse import unquote
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import SigningError, shown
-from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
 from callback_sdk.parsing import Duration
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.options import (
+    ANY_TYPE,
     Condition,
     check_headers,
     check_lifetime,
+    document_name,
     encode_key,
     form_check,
     form_conditions,
     form_fields,
     lifetime,
+    prefix_key,
     put_headers,
 )
 from callback_sdk.signer.posts import post_forms
@@ -207,6 +210,54 @@ class S3Signer:
         wanted = form_conditions(conditions, form, max_bytes, self._bucket.name)
         check = form_check(self._form_url(), form, wanted)
         return self._posts(form, wanted, expires, self._clock())(check(key))
+
+    @clearing_locals
+    def presign_prefix(
+        self,
+        prefix: str,
+        *,
+        expires: Duration = HOUR,
+        document: str = "result.json",
+        fields: Mapping[str, str] | None = None,
+        conditions: Iterable[Condition] | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_bytes: int | None = None,
+    ) -> PresignedPrefix:
+        """Presign one form for the document of a result and any number of output files below a prefix.
+
+        Whoever has it can write any object below the prefix, of any media type, until it expires.
+
+        Args:
+            prefix: What precedes the names of the objects in their keys; ends with a slash.
+            expires: Lifetime of the form, a `timedelta` or seconds: 1 second to 7 days.
+            document: Name of the document. No output file may have it.
+            fields: As in `presign_post`, for all objects.
+            conditions: As in `presign_post`.
+            acl: Canned ACL of all objects.
+            metadata: Metadata of all objects.
+            max_bytes: Maximum size of each object.
+
+        Returns:
+            The URL and the form's fields.
+
+        Raises:
+            SigningError: The prefix, the document's name, the lifetime, a field or a condition is invalid, or the
+                provider doesn't support forms.
+
+        Example:
+            >>> target = signer.presign_prefix("runs/42/", expires=timedelta(hours=6), max_bytes=10**9)
+        """
+        form = form_fields(fields, None, acl, metadata)
+        wanted = [*form_conditions(conditions, form, max_bytes, self._bucket.name), ANY_TYPE]
+        key = form_check(self._form_url(), form, wanted)(prefix_key(prefix))
+        post = self._posts(form, wanted, expires, self._clock())(key)
+        return PresignedPrefix(
+            url=Secret(post.url),
+            fields=SecretFields(post.fields),
+            document=document_name(document),
+            expires_at=post.expires_at,
+        )
 
     @clearing_locals
     def presign_post_many(

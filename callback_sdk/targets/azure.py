@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from urllib.parse import quote
+
+from attrs import define, evolve
 
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import InvalidTargetError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, parse_expiry
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import DATE, HMAC_SHA256, ISO_TIME, UUID, Identifiers
+from callback_sdk.targets.members import AZURE_PREFIX
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.signatures import ANY, BASE64_SHA256, Form, QueryParameters, check_forms
-from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.target import Target, TargetSettings
 
 _DEPTH = Form(re.compile("[0-9]{1,3}"), "the depth of a directory")
 
@@ -34,8 +38,13 @@ _SERVICES = frozenset({"dfs", "file", "queue", "table", "web"})
 """Labels after the account's name, or after its DNS zone ("Storage account overview" in Azure's documentation)."""
 
 
+@define(frozen=True, kw_only=True)
 class AzureBlob(Target):
-    """An Azure Blob URL with a shared access signature."""
+    """An Azure Blob URL with a shared access signature.
+
+    Attributes:
+        folder: Path that precedes the names of output files; None for the signature of one blob.
+    """
 
     kind = "azure-blob"
     # Azure Logic Apps and Power Automate have sv, sp and sig too: sv=1.0, sp=/triggers/manual/run, sig as base64url.
@@ -58,6 +67,8 @@ class AzureBlob(Target):
     max_bytes = 5000 * 1024**2
     encoding_header = "x-ms-blob-content-encoding"
 
+    folder: str | None = None
+
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
@@ -79,12 +90,27 @@ class AzureBlob(Target):
             )
         check_operation(callback, AZURE)
         _check_endpoint(url)
-        _check_blob_name(url)
-        return cls(callback=callback, expires_at=_expiry(url))
+        blob = cls(callback=callback, expires_at=_expiry(url), folder=_folder(callback))
+        if blob.folder is not None and callback.prefix is not None:
+            blob = blob._at(callback.prefix.document)
+        _check_blob_name(blob.callback.url)
+        return blob
+
+    def takes_outputs(self) -> bool:
+        """See `Target.takes_outputs`."""
+        return self.folder is not None
+
+    def below(self, name: str, media_type: str) -> Target:
+        """See `Target.below`."""
+        return evolve(self._at(name), media_type=media_type, folder=None)
+
+    def _at(self, name: str) -> AzureBlob:
+        url = self.callback.url.with_path(f"{self.folder}{quote(name)}").with_public_path()
+        return evolve(self, callback=evolve(self.callback, url=url))
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        usual = {"x-ms-blob-type": "BlockBlob", "content-type": JSON, "content-md5": document.content_md5}
+        usual = {"x-ms-blob-type": "BlockBlob", "content-type": self.media_type, "content-md5": document.content_md5}
         return SecretFields({**usual, **given_headers(self.callback).reveal()}), document
 
 
@@ -97,6 +123,29 @@ def _check_parameters(url: SecretURL) -> None:
     required += _DELEGATION if names & set(_DELEGATION) else []
     depth = {"sdd": _DEPTH} if url.query("sr") == "d" else {}
     check_forms(parameters, {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY), **depth})
+
+
+def _folder(callback: Callback) -> str | None:
+    """Return the path below which a signature permits blobs of any name; None if nobody asked for that.
+
+    Raises:
+        CallbackParamError: The signature is for one blob, or for another directory.
+    """
+    url, prefix = callback.url, callback.prefix
+    if prefix is None or prefix.member != AZURE_PREFIX:
+        return None
+    path = url.path.rstrip("/")
+    levels = len(path.strip("/").split("/")) - (2 if has_bare_host(url) else 1)
+    depth = int(url.query("sdd") or 0) if url.query("sr") == "d" else 0
+    is_of_many = url.query("sr") in ("c", "d") or "o" in (url.query("srt") or "")
+    if not path or not is_of_many or not depth <= levels:
+        raise CallbackParamError(
+            f"azure_prefix of {url} needs a signature of a container or of a directory in the URL's path.",
+            hint="Give the URL of the container with the signature of generate_container_sas, or that of the directory "
+            "with the signature of generate_directory_sas.",
+            url=str(url),
+        )
+    return f"{path}/{quote(prefix.path)}"
 
 
 def _expiry(url: SecretURL) -> datetime | None:

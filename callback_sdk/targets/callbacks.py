@@ -10,15 +10,17 @@ from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError, TargetError
-from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
+from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
 from callback_sdk.targets.members import (
+    AZURE_PREFIX,
     FIELDS,
     HEADERS,
     HTTP,
     MEMBERS,
     PARTS,
     REFRESH,
+    S3_PREFIX,
     WEBHOOK,
     read_fields,
     read_headers,
@@ -30,6 +32,7 @@ from callback_sdk.targets.misplaced import refuse_misplaced
 
 if TYPE_CHECKING:
     from callback_sdk.targets.issuer import Issuer
+    from callback_sdk.targets.prefixes import Prefix
     from callback_sdk.targets.signed_parts import SignedParts
 
 
@@ -46,6 +49,7 @@ class Callback:
         webhook: Whether `callback_param` asks for a webhook.
         issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
         parts: `s3_parts`; None when `callback_param` has no such member.
+        prefix: `s3_prefix` or `azure_prefix`; None when `callback_param` has no such member.
     """
 
     url: SecretURL
@@ -56,6 +60,7 @@ class Callback:
     webhook: bool = False
     issuer: Issuer | None = None
     parts: SignedParts | None = None
+    prefix: Prefix | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
@@ -99,6 +104,8 @@ class Callback:
             members[REFRESH] = self.issuer.plain().reveal()
         if self.parts is not None:
             members[PARTS] = self.parts.plain()
+        if self.prefix is not None:
+            members[self.prefix.member] = self.prefix.plain()
         return Secret(members)
 
 
@@ -106,7 +113,7 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
     """Pair URLs and parameters.
 
     Args:
-        callback_url: A URL, a `PresignedPut`, `PresignedPost` or `PresignedMultipart`, a `(url, param)` pair, a
+        callback_url: A URL, what a signer returned such as a `PresignedPut`, a `(url, param)` pair, a
             `{"url": ..., "param": ...}` dict, or a list of these; None for none. It may be wrapped in a `Secret`.
         callback_param: A dict for every URL, or a list as long as the URLs. Members of an item's own parameter take
             precedence. It may be wrapped in a `Secret`.
@@ -185,7 +192,7 @@ def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
 
 def _split_place(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
     """Split an item that is not a pair. Pairs of pairs have no meaning, and may nest as deeply as they like."""
-    if isinstance(item.reveal(), (PresignedPut, PresignedPost, PresignedMultipart)):
+    if isinstance(item.reveal(), (PresignedPut, PresignedPost, PresignedMultipart, PresignedPrefix)):
         return Secret(item.reveal().url), Secret(item.reveal().callback_param)
     if isinstance(item.reveal(), Mapping) and "url" in item.reveal():
         return _split_mapping(item)
@@ -239,6 +246,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         read_webhook(address, param) if param.reveal().get(WEBHOOK) is not None else False,
         _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
         _parts(address, param) if param.reveal().get(PARTS) is not None else None,
+        _prefix(address, param),
     )
 
 
@@ -264,3 +272,13 @@ def _as_json(param: dict[str, Any]) -> Any:
         from callback_sdk.documents.document import encode
 
     return json.loads(encode(param, path="callback_param").data)
+
+
+def _prefix(url: SecretURL, param: Secret[Any]) -> Prefix | None:
+    if all(param.reveal().get(name) is None for name in (S3_PREFIX, AZURE_PREFIX)):
+        return None
+    # Imported here, because few processes need it.
+    with no_fork:
+        from callback_sdk.targets.prefixes import read_prefix
+
+    return read_prefix(url, param)

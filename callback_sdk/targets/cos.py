@@ -93,7 +93,7 @@ class COSPut(Target):
 
     def assumptions(self) -> tuple[str, ...]:
         """See `Target.assumptions`."""
-        return assumed_headers(self.callback, self.signed)
+        return assumed_headers(self.callback, self.signed, self.media_type)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""
@@ -106,7 +106,9 @@ class COSPut(Target):
         return document_headers(self.callback.url, self._headers(), document), document
 
     def _headers(self) -> SecretFields:
-        return put_headers(self.callback.url, given_headers(self.callback), signed=self.signed, vendor=None)
+        return put_headers(
+            self.callback.url, given_headers(self.callback), signed=self.signed, vendor=None, media_type=self.media_type
+        )
 
 
 class COSPost(FormPost):

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from attrs import Factory, define
 
+FILENAME = "${filename}"
+"""Placeholder for the file's name, which the store replaces in all fields before it checks the policy."""
+
 
 @define(frozen=True, kw_only=True, eq=False)
 class Dialect:

@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
-from attrs import define
+from attrs import define, evolve
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import InvalidS3FieldsError
+from callback_sdk.errors import InvalidS3FieldsError, OutputError
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.dialects import AMAZON, Dialect
+from callback_sdk.targets.dialects import AMAZON, FILENAME, Dialect
 from callback_sdk.targets.members import SIGNATURE_FIELDS
 from callback_sdk.targets.operations import S3, check_endpoint, key_warnings
 from callback_sdk.targets.provider_table import Feature, Provider
@@ -33,11 +33,14 @@ from callback_sdk.targets.signatures import (
     check_forms,
     check_session,
 )
-from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.upload import Upload
 
 if TYPE_CHECKING:
     from callback_sdk.targets.policies import Policy
+
+_MAX_KEY = 1024
+"""Maximum bytes of a key in UTF-8 ("Creating object key names", Amazon S3 User Guide)."""
 
 _SIGNATURES = frozenset(
     {
@@ -52,6 +55,10 @@ class FormPost(Target):
     """An S3 presigned POST: a form with the signed fields in order, and the document as its file.
 
     The file comes last: S3 ignores fields after it.
+
+    Attributes:
+        policy: The policy.
+        prefix: What precedes the names of output files in their keys; None if the policy permits one key only.
     """
 
     kind = "s3-post"
@@ -65,6 +72,7 @@ class FormPost(Target):
     forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
 
     policy: Policy
+    prefix: str | None = None
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -96,7 +104,45 @@ class FormPost(Target):
             from callback_sdk.targets.policies import parse_policy
 
         policy = parse_policy(url, callback.fields, cls.dialect)
-        return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
+        return cls(callback=callback, policy=policy, expires_at=policy.expires_at)._completed()
+
+    def _completed(self) -> FormPost:
+        """Return the form with its prefix, and with the fields that its signer left to whoever sends it."""
+        key = self._field("key") or ""
+        prefix = key.removesuffix(FILENAME)
+        if prefix == key or not self.policy.allows_any("key", prefix):
+            return self._with({})
+        named = self.callback.prefix
+        return evolve(self, prefix=prefix)._with({} if named is None else {"key": f"{prefix}{named.document}"})
+
+    def _with(self, fields: Mapping[str, str]) -> FormPost:
+        """Return the form with other fields, and with a Content-Type if the policy permits one and it has none."""
+        if self._field("content-type") is None and self.policy.demands("content-type", self.media_type):
+            fields = {**fields, "content-type": self.media_type}
+        if not fields:
+            return self
+        names = {name.lower(): name for name in self._fields.reveal()}
+        given = {names.get(name, name): value for name, value in fields.items()}
+        callback = evolve(self.callback, fields=SecretFields({**self._fields.reveal(), **given}))
+        return evolve(self, callback=callback)
+
+    def takes_outputs(self) -> bool:
+        """See `Target.takes_outputs`."""
+        return self.prefix is not None
+
+    def below(self, name: str, media_type: str) -> Target:
+        """See `Target.below`."""
+        key = f"{self.prefix}{name}"
+        if len(key.encode()) > _MAX_KEY:
+            raise OutputError(
+                f"The key of the output file {name} at {self.callback.url} would have {len(key.encode())} bytes; "
+                f"{_MAX_KEY} are allowed.",
+                hint="Give the file a shorter name, or presign a shorter prefix.",
+                name=name,
+            )
+        fields = {"content-type": media_type} if self.policy.demands("content-type", media_type) else {}
+        form = evolve(self, media_type=media_type, prefix=None)
+        return form._with({"key": key, **fields})
 
     @classmethod
     def is_own(cls, names: Set[str], provider: Provider | None) -> bool:
@@ -163,7 +209,7 @@ class FormPost(Target):
         # A URL whose path is a credential must not be given to another target.
         if self.callback.url.has_secret_path:
             return None
-        key = (self._field("key") or "").replace("${filename}", _filename(delivery_id))
+        key = (self._field("key") or "").replace(FILENAME, _filename(delivery_id))
         return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
@@ -176,7 +222,7 @@ class FormPost(Target):
         with no_fork:
             from callback_sdk.documents.multipart import FormFile, encode_form
 
-        content_type = self._field("content-type") or JSON
+        content_type = self._field("content-type") or self.media_type
         file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)
         body, form_type = encode_form(self._fields, [file])
         return SecretFields({"content-type": form_type}), body

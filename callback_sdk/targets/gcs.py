@@ -17,7 +17,7 @@ from callback_sdk.targets.operations import GCS, wrong_operation
 from callback_sdk.targets.provider_table import GOOGLE, WEEK
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.signatures import GOOGLE_V2, GOOGLE_V4
-from callback_sdk.targets.target import GIB, JSON, Target, TargetSettings
+from callback_sdk.targets.target import GIB, Target, TargetSettings
 
 
 class GCSPut(S3Put):
@@ -91,5 +91,5 @@ class GCSSession(Target):
         The range is that of the whole document: if an attempt was interrupted, Google skips the bytes that it has.
         """
         whole = f"bytes 0-{document.size - 1}/{document.size}"
-        headers = {"content-type": JSON, **given_headers(self.callback).reveal(), "content-range": whole}
+        headers = {"content-type": self.media_type, **given_headers(self.callback).reveal(), "content-range": whole}
         return SecretFields(headers), document

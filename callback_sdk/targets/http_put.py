@@ -16,7 +16,7 @@ from callback_sdk.targets.headers import http_headers
 from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.operations import Family, Operation, check_operation
 from callback_sdk.targets.provider_table import Provider
-from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.target import Target, TargetSettings
 
 HTTP = Family(
     operations=(
@@ -80,4 +80,4 @@ class HTTPPut(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **http_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": self.media_type, **http_headers(self.callback).reveal()}), document

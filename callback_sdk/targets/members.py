@@ -34,7 +34,13 @@ WEBHOOK = "webhook"
 REFRESH = "refresh"
 """Member with the issuer that is asked for a new target when this one has expired; `issuer` reads it."""
 
-MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH})
+S3_PREFIX = "s3_prefix"
+"""Member that says that a form takes output files, and how the document is named among them."""
+
+AZURE_PREFIX = "azure_prefix"
+"""The same for a shared access signature of a container or a directory."""
+
+MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH, S3_PREFIX, AZURE_PREFIX})
 """All of them."""
 
 WEBHOOK_HINT = f'If it is the URL of a webhook, add "{WEBHOOK}": true to its callback_param.'

@@ -9,10 +9,25 @@ from typing import Any
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, shown
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, MEMBERS, PARTS, SIGNATURE_FIELDS
+from callback_sdk.targets.members import (
+    AZURE_PREFIX,
+    FIELDS,
+    HEADERS,
+    HTTP,
+    MEMBERS,
+    PARTS,
+    S3_PREFIX,
+    SIGNATURE_FIELDS,
+)
 from callback_sdk.targets.named_values import by_name
 
-_SINGULAR = {"s3field": FIELDS, "s3header": HEADERS, "s3part": PARTS}
+_SINGULAR = {
+    "s3field": FIELDS,
+    "s3header": HEADERS,
+    "s3part": PARTS,
+    "s3prefix": S3_PREFIX,
+    "azureprefix": AZURE_PREFIX,
+}
 """Members by the letters and digits of their names, without the plural."""
 
 _REQUEST = frozenset({"method", "headers"})

@@ -17,7 +17,7 @@ from callback_sdk.targets.expiry import incomplete_url_error
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.operations import Family, Operation, check_operation, wrong_operation
 from callback_sdk.targets.provider_table import CONFIGURED, ORACLE
-from callback_sdk.targets.target import GIB, JSON, Target, TargetSettings
+from callback_sdk.targets.target import GIB, Target, TargetSettings
 
 PAR = Family(
     operations=(
@@ -79,7 +79,7 @@ class OraclePAR(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **given_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": self.media_type, **given_headers(self.callback).reveal()}), document
 
 
 def _place(url: SecretURL) -> _Place | None:

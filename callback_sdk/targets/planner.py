@@ -47,8 +47,18 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     check_url(callback.url)
-    if callback.webhook:
-        return _webhook(callback, settings)
+    target = _webhook(callback, settings) if callback.webhook else _upload_or_webhook(callback, settings)
+    if callback.prefix is not None and not target.takes_outputs():
+        raise CallbackParamError(
+            f"{callback.url} has {callback.prefix.member}, and its signature doesn't permit keys below a prefix.",
+            hint="Presign with S3Signer(bucket).presign_prefix(...), or with generate_presigned_post for a key that "
+            "ends with ${filename}; on Azure for a container or a directory. Or leave the member out.",
+            url=str(callback.url),
+        )
+    return target
+
+
+def _upload_or_webhook(callback: Callback, settings: TargetSettings) -> Target:
     try:
         return _upload(callback, settings) or _webhook(callback, settings)
     except InvalidTargetError as error:

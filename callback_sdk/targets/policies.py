@@ -19,13 +19,10 @@ from attrs import define
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_host
-from callback_sdk.targets.dialects import AMAZON, Dialect
+from callback_sdk.targets.dialects import AMAZON, FILENAME, Dialect
 from callback_sdk.targets.named_values import form_problem, has_surrogates
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.limits import MAX_CONDITIONS
-
-FILENAME = "${filename}"
-"""Placeholder for the file's name, which the store replaces in all fields before it checks the policy."""
 
 _UNCHECKED = frozenset(
     {"policy", "signature", "awsaccesskeyid", "googleaccessid", "x-amz-signature", "x-goog-signature"}
@@ -71,6 +68,27 @@ class Policy:
         """Name of the bucket that the policy is for; None if it names none."""
         exact = (value for operator, name, value in self._conditions.reveal() if (operator, name) == ("eq", "bucket"))
         return next(exact, None)
+
+    def demands(self, name: str, value: str) -> bool:
+        """Tell whether there are conditions for a field, and a value meets them.
+
+        Args:
+            name: Name of the field, in lower case.
+            value: The value.
+        """
+        found = self._conditions_of(name)
+        return bool(found) and all(
+            value == wanted if operator == "eq" else value.startswith(wanted) for operator, wanted in found
+        )
+
+    def allows_any(self, name: str, beginning: str) -> bool:
+        """Tell whether a form may have a field with any value that begins like this."""
+        found = self._conditions_of(name)
+        is_open = all(operator == "starts-with" and beginning.startswith(wanted) for operator, wanted in found)
+        return is_open and (bool(found) or not self._strict)
+
+    def _conditions_of(self, field: str) -> list[tuple[str, str]]:
+        return [(operator, wanted) for operator, name, wanted in self._conditions.reveal() if name == field]
 
     def check(self, url: SecretURL, fields: SecretFields, size: int | None, filename: str | None = None) -> None:
         """Check a form against every condition.

@@ -114,7 +114,7 @@ class S3Put(Target):
 
     def assumptions(self) -> tuple[str, ...]:
         """See `Target.assumptions`."""
-        return assumed_headers(self.callback, self.signed)
+        return assumed_headers(self.callback, self.signed, self.media_type)
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""
@@ -138,7 +138,9 @@ class S3Put(Target):
         return document_headers(self.callback.url, self._headers(), document, self.checksums), document
 
     def _headers(self) -> SecretFields:
-        return put_headers(self.callback.url, self.given, signed=self.signed, vendor=self.vendor)
+        return put_headers(
+            self.callback.url, self.given, signed=self.signed, vendor=self.vendor, media_type=self.media_type
+        )
 
 
 @define(frozen=True, kw_only=True)

@@ -19,15 +19,14 @@ from callback_sdk.targets.header_rules import COMPUTED, is_forbidden
 from callback_sdk.targets.headers import given_headers
 
 _USUAL = {
-    "content-type": "application/json",
     "if-none-match": "*",
     **dict.fromkeys(PAYLOADS, "UNSIGNED-PAYLOAD"),
 }
 """Values of signed headers whose value is not given. `*`: the object is written once (RFC 9110, section 13.1.2)."""
 
 _ASSUMED = (
-    "The URL is signed with a Content-Type, and its value is not known; application/json is sent. If it was another "
-    'one, give it with the URL: callback_param={"s3_headers": {"Content-Type": ...}}.'
+    "The URL is signed with a Content-Type, and its value is not known; {} is sent. If it was another one, give it "
+    'with the URL: callback_param={{"s3_headers": {{"Content-Type": ...}}}}.'
 )
 
 _LENGTH_HINT = (
@@ -98,15 +97,16 @@ def check_length(callback: Callback, signed: frozenset[str], size: int | None) -
         )
 
 
-def assumed_headers(callback: Callback, signed: frozenset[str]) -> tuple[str, ...]:
+def assumed_headers(callback: Callback, signed: frozenset[str], media_type: str) -> tuple[str, ...]:
     """Return a text about a signed Content-Type whose value is not given.
 
     Args:
         callback: The URL with its headers.
         signed: Names of the signed headers, in lower case.
+        media_type: What is sent in its place.
     """
     given = callback.headers or SecretFields({})
-    return (_ASSUMED,) if "content-type" in signed - given.reveal().keys() else ()
+    return (_ASSUMED.format(media_type),) if "content-type" in signed - given.reveal().keys() else ()
 
 
 def check_length_range(url: SecretURL, given: SecretFields, size: int | None) -> None:
@@ -130,7 +130,9 @@ def check_length_range(url: SecretURL, given: SecretFields, size: int | None) ->
         )
 
 
-def put_headers(url: SecretURL, given: SecretFields, *, signed: frozenset[str], vendor: str | None) -> SecretFields:
+def put_headers(
+    url: SecretURL, given: SecretFields, *, signed: frozenset[str], vendor: str | None, media_type: str
+) -> SecretFields:
     """Return the headers to send with any document.
 
     Args:
@@ -139,13 +141,14 @@ def put_headers(url: SecretURL, given: SecretFields, *, signed: frozenset[str], 
         signed: Names of the signed headers, in lower case.
         vendor: Prefix of the provider's own headers, such as `x-amz-`: the store rejects unsigned ones; None if
             it accepts them.
+        media_type: Content-Type if none is given.
 
     Raises:
         SignedHeaderError: The value of a signed header is unknown, or a header that needs a signature has none.
     """
-    headers = {"content-type": _USUAL["content-type"]}
+    headers = {"content-type": media_type}
     for name in sorted(signed - COMPUTED):
-        if name in given.reveal():
+        if name in headers or name in given.reveal():
             continue
         if name not in _USUAL:
             raise _unknown_value(url, name)

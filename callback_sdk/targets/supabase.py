@@ -19,7 +19,7 @@ from callback_sdk.targets.expiry import EPOCH, incomplete_url_error
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.operations import Family, wrong_operation
 from callback_sdk.targets.signatures import QueryParameters
-from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.target import Target, TargetSettings
 
 SUPABASE = Family(
     operations=(),
@@ -71,7 +71,7 @@ class SupabaseUpload(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **given_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": self.media_type, **given_headers(self.callback).reveal()}), document
 
 
 def _claims(url: SecretURL) -> Secret[dict[str, Any]]:

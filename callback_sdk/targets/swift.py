@@ -17,7 +17,7 @@ from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_operation, wrong_operation
 from callback_sdk.targets.signatures import SWIFT_SIGNATURE, SWIFT_TIME, QueryParameters, check_forms
-from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.target import Target, TargetSettings
 
 SWIFT = Family(
     operations=(
@@ -55,7 +55,7 @@ class SwiftTempURL(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **given_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": self.media_type, **given_headers(self.callback).reveal()}), document
 
 
 def _end(url: SecretURL) -> datetime:

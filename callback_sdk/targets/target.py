@@ -50,6 +50,7 @@ class Target:
         expires_at: When the signature expires, in UTC; None if it doesn't.
         max_inline_bytes: Size above which the document has the URL of the results instead of the results.
         provider: The object storage provider of its host; None for an unknown host.
+        media_type: Media type of what is uploaded.
     """
 
     kind: ClassVar[str]
@@ -64,10 +65,14 @@ class Target:
     traced: ClassVar[bool] = False
     """Whether requests carry `traceparent`. An object store may reject an unsigned header."""
 
+    takes_files: ClassVar[bool] = True
+    """Whether it stores what it is sent, so that it may be an output file."""
+
     callback: Callback
     expires_at: datetime | None = None
     max_inline_bytes: int | None = None
     provider: Provider | None = None
+    media_type: str = JSON
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -179,6 +184,22 @@ class Target:
         """Return the object's URL without a signature; None for a target that stores no object."""
         # A URL whose path is a credential must not be given to another target.
         return None if self.callback.url.has_secret_path else self.callback.url.bare
+
+    def takes_outputs(self) -> bool:
+        """Return whether its signature permits output files beside the document, under any name."""
+        return False
+
+    def below(self, name: str, media_type: str) -> Target:
+        """Return the target of one output file.
+
+        Args:
+            name: The file's name.
+            media_type: The file's media type.
+
+        Raises:
+            OutputError: The key would be too long.
+        """
+        raise NotImplementedError
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """Return the request that uploads a document.

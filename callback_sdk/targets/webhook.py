@@ -28,6 +28,7 @@ class Webhook(Target):
     max_bytes = None
     compressible = False
     traced = True
+    takes_files = False
 
     keys: tuple[Secret[bytes], ...]
 
