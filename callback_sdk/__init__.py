@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.models import JobResult, PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut, Progress
+    from callback_sdk.models import (
+        JobResult,
+        PresignedMultipart,
+        PresignedPost,
+        PresignedPrefix,
+        PresignedPut,
+        Progress,
+    )
     from callback_sdk.outbox import Outbox
     from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import asdict, define
+from attrs import asdict, define, field
 
 from callback_sdk.text.html import HTMLRepr
 
@@ -30,6 +30,7 @@ class Receipt(HTMLRepr):
         nulls_written: Number of NaN, infinities and NaT that became null, as JSON can't represent them.
         started_at: Start of the first attempt, in UTC.
         finished_at: Time when the target confirmed the document, in UTC.
+        outputs: Receipts of the output files that the document lists, by name; a receipt of a file has none.
     """
 
     target_kind: str
@@ -43,6 +44,7 @@ class Receipt(HTMLRepr):
     nulls_written: int = 0
     started_at: datetime
     finished_at: datetime
+    outputs: Mapping[str, Receipt] = field(factory=dict)
 
     def _html_fields(self) -> dict[str, Any]:
         return {
@@ -56,14 +58,18 @@ class Receipt(HTMLRepr):
             "sha256": self.sha256,
             "nulls_written": self.nulls_written or None,
             "finished at": self.finished_at,
+            "output files": len(self.outputs) or None,
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: times as ISO 8601 strings."""
-        return asdict(
+        """Return the wire form: times as ISO 8601 strings, and `outputs` only if there are any."""
+        plain = asdict(
             self,
+            filter=lambda attribute, value: attribute.name != "outputs",
             value_serializer=lambda _, __, value: value.isoformat() if isinstance(value, datetime) else value,
         )
+        outputs = {name: receipt.to_dict() for name, receipt in self.outputs.items()}
+        return {**plain, "outputs": outputs} if outputs else plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
@@ -72,4 +78,5 @@ class Receipt(HTMLRepr):
         known = {name: data[name] for name in cls.__annotations__ if name in data}
         for name in ("started_at", "finished_at"):
             known[name] = datetime.fromisoformat(known[name])
+        known["outputs"] = {name: cls.from_dict(receipt) for name, receipt in data.get("outputs", {}).items()}
         return cls(**renamed | known)

@@ -27,6 +27,7 @@ from callback_sdk.errors import (
     DeliveryError,
     MultipleDeliveryErrors,
     OutboxError,
+    OutputError,
     TargetError,
 )
 from callback_sdk.models import JobResult
@@ -166,6 +167,11 @@ class Outbox:
             return self._write(result, given)
 
     def _write(self, result: JobResult, given: Sequence[Callback]) -> WriteResult:
+        if isinstance(result, JobResult) and result.outputs:
+            raise OutputError(
+                "An outbox stores no output files.",
+                hint="Deliver the result with ResultsWriter.write, which sends them.",
+            )
         state = self._process_state()
         state.owner.acquire_lock()
         state.reclaim_claims()

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import TokenSource
     from callback_sdk.writer.clusters import Clusters
+    from callback_sdk.writer.outputs import DeliveryOutputs, OutputUpload, StoredFile
+    from callback_sdk.writer.retrying import MayRetry
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +44,9 @@ MAX_REFRESHES = 8
 
 OnRefresh = Callable[[PreparedDelivery], None]
 """Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
-MAX_PARALLEL_PARTS = 8
-"""Parts of one document that are sent in parallel, each over a connection of its own."""
+
+MAX_PARALLEL = 8
+"""Output files of one result, and parts of one document, that are sent in parallel."""
 
 Confirmation = tuple[Upload, Response, bytes]
 """The request and the response that confirm that a target has a document, and the SHA-256 of the document."""
@@ -79,7 +83,7 @@ class DeliveryAttempts:
         self._settings = settings
         self._compress = compress
         self._timeouts = timeouts or Timeouts()
-        self._parallel = Parallel(MAX_PARALLEL_PARTS)
+        self.parallel = Parallel(MAX_PARALLEL)
         proxy = direct if guard else environment_proxy
         self._sender = HTTPSender(
             timeouts=timeouts,
@@ -107,7 +111,7 @@ class DeliveryAttempts:
     def close(self) -> None:
         """Close idle connections, and end idle threads. Attempts can still be made."""
         self._sender.close()
-        self._parallel.close()
+        self.parallel.close()
         if self._clusters is not None:
             self._clusters.close()
 
@@ -130,8 +134,9 @@ class DeliveryAttempts:
         task_url: str | None = None,
         traceparent: str | None = None,
         on_refresh: OnRefresh = lambda delivery: None,
+        outputs: DeliveryOutputs | None = None,
     ) -> Receipt:
-        """Make one attempt at one target.
+        """Make one attempt at one target. Output files are sent first, each with a few retries of its own.
 
         Args:
             result: The job's outcome.
@@ -141,6 +146,7 @@ class DeliveryAttempts:
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
             on_refresh: Stores the new target, if the issuer of an expired one gave it.
+            outputs: The output files that the document lists; None without any.
 
         Returns:
             The receipt.
@@ -153,17 +159,23 @@ class DeliveryAttempts:
         try:
             with ExitStack() as stack:
                 results, nulls_written = encoded_results(result, stack)
+                target = self.plan(callback)
+                files = {} if outputs is None else self._send_outputs(outputs, result.job_id)
                 delivery = self.prepare(
                     result,
                     results,
-                    self.plan(callback),
+                    target,
                     stack,
                     delivery_id=delivery_id,
                     results_url=results_url,
                     task_url=task_url,
                     traceparent=traceparent,
+                    outputs={} if outputs is None else outputs.listed(files),
                 )
-                return self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh)
+                receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh)
+                return (
+                    evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
+                )
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
@@ -181,6 +193,7 @@ class DeliveryAttempts:
         results_url: FindURL = lambda: None,
         task_url: str | None = None,
         traceparent: str | None = None,
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> PreparedDelivery:
         """Build the delivery of a result to one target, without sending it.
 
@@ -193,6 +206,7 @@ class DeliveryAttempts:
             results_url: Returns the URL of the results, for a webhook that is too small for them.
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
+            outputs: What the document has of each output file, by name.
 
         Raises:
             TargetError: The target can't be used.
@@ -200,6 +214,7 @@ class DeliveryAttempts:
         for text in target.warnings(_now()):
             logger.warning("%s: %s", target.callback.url, text)
         facts: dict[str, Any] = {"results_url": results_url, "task_url": task_url, "traceparent": traceparent}
+        facts["outputs"] = outputs
         delivery = build_delivery(
             target, result, results, stack, compress=self._compress, delivery_id=delivery_id, **facts
         )
@@ -211,6 +226,27 @@ class DeliveryAttempts:
             return self.prepare(result, results, fresh, stack, delivery_id=delivery.delivery_id, **facts)
 
         return evolve(delivery, rebuild=rebuild)
+
+    def _send_outputs(self, outputs: DeliveryOutputs, job_id: str) -> dict[str, StoredFile]:
+        """Send the output files that aren't stored yet, and return all of them by name."""
+        with no_fork:
+            from callback_sdk.writer.outputs import send_stored
+
+        return send_stored(outputs, plan=self.plan, send=partial(self.send_file, job_id=job_id), parallel=self.parallel)
+
+    def send_file(self, upload: OutputUpload, *, job_id: str, may_retry: MayRetry) -> StoredFile:
+        """Send one output file, and retry transient failures with exponential backoff.
+
+        Args:
+            upload: The file with its target.
+            job_id: Id of the job.
+            may_retry: Tells whether a transient failure is retried.
+
+        Raises:
+            DeliveryError: The last attempt failed.
+            TargetError: The target would reject the file.
+        """
+        return upload.send(job_id, send=self.send, may_retry=may_retry)
 
     def send(
         self,
@@ -268,9 +304,8 @@ class DeliveryAttempts:
         if old.issuer is None or delivery.rebuild is None:
             raise TypeError("the delivery has no issuer")
         with tracing.span("refresh", "client", parent=delivery.traceparent, url=str(old.issuer.url), **facts):
-            new = request_target(
-                ExpiredDelivery(callback=old, **facts), keys=self._settings.webhook_keys, send=self._sender.send
-            )
+            expired = ExpiredDelivery(callback=old, output=delivery.output, **facts)
+            new = request_target(expired, keys=self._settings.webhook_keys, send=self._sender.send)
         try:
             target = self.plan(new)
             target.check_expiry(_now())
@@ -326,7 +361,7 @@ class DeliveryAttempts:
             send=self._exchange,
             error=self._error,
             seconds=attempt_seconds(self._timeouts, delivery.body.size),
-            parallel=self._parallel,
+            parallel=self.parallel,
         )
 
     def _exchange(self, upload: Upload) -> Response:

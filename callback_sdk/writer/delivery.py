@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
+from typing import Any
 
 from attrs import define, evolve, field
 
@@ -34,6 +35,7 @@ class PreparedDelivery:
         body: The encoded document.
         encoding: Its content encoding, or None.
         traceparent: Trace context from another process; None without one.
+        output: Name of the output file that is delivered; None for the document.
         rebuild: Builds the same delivery for another target; None if the target has no issuer to ask for one.
         refreshes: How many targets the issuer has given for this delivery.
         stored_parts: What the store returned for parts that it has, by their numbers: these aren't sent again.
@@ -45,6 +47,7 @@ class PreparedDelivery:
     body: Body
     encoding: str | None
     traceparent: str | None = None
+    output: str | None = None
     rebuild: Callable[[Target], PreparedDelivery] | None = field(default=None, repr=False, eq=False)
     refreshes: int = 0
     stored_parts: dict[int, str] = field(factory=dict)
@@ -99,6 +102,7 @@ def build_delivery(
     task_url: str | None = None,
     delivery_id: str | None = None,
     traceparent: str | None = None,
+    outputs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> PreparedDelivery:
     """Build the delivery of a result to one target.
 
@@ -112,10 +116,17 @@ def build_delivery(
         task_url: URL of the task, for such a target if no object store has the results.
         delivery_id: Id of the delivery; derived from target and document when None.
         traceparent: Trace context from another process; None without one.
+        outputs: What the document has of each output file, by name; None without output files.
 
     Raises:
         TargetError: The target doesn't accept the document.
     """
+    if outputs:
+        # Imported here, because few results have output files.
+        with no_fork:
+            from callback_sdk.documents.output_list import listed, opened
+
+        results = listed(opened(results), outputs)
     whole = document(result, target.callback.param, results)
     delivery_id = delivery_id or stable_delivery_id(target, whole)
     body = _inline_or_reference(target, result, whole, results_url, task_url)

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, evolve
 
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
@@ -19,7 +20,6 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
-    DeliveryError,
     MultipleDeliveryErrors,
     shown,
 )
@@ -32,15 +32,16 @@ from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
-from callback_sdk.transport.retry import backoff
 from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error
-from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results
+from callback_sdk.writer.delivery import FindURL, encoded_results
+from callback_sdk.writer.retrying import MayRetry, send_with_retries
 
 if TYPE_CHECKING:
     from callback_sdk.concurrency.parallel import Parallel
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
-    from callback_sdk.types import CallbackParams, CallbackURLs, TokenSource
+    from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
+    from callback_sdk.writer.outputs import OutputPlan, SharedUploads, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,12 @@ class ResultsWriter:
 
     @clearing_locals
     def write(
-        self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
+        self,
+        result: JobResult,
+        callback_url: CallbackURLs,
+        callback_param: CallbackParams | Secret[Any] | None = None,
+        *,
+        outputs: OutputTargets | Secret[Any] | None = None,
     ) -> list[Receipt]:
         """Upload a result to all targets concurrently, and retry transient failures.
 
@@ -152,24 +158,30 @@ class ResultsWriter:
             callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each. `s3_fields` in it makes the
                 upload a presigned POST. Credentials in it are never included in the document.
+            outputs: Targets of single output files, by their names. All other files go to the targets that take any
+                number of objects, such as a `PresignedPrefix`. A document is sent when its files are stored.
 
         Returns:
-            One receipt for each target, in the targets' order.
+            One receipt for each target, in the targets' order. Its `outputs` has the receipts of the files.
 
         Raises:
             CallbackParamError: The parameters don't fit the URLs; nothing was sent.
-            EncodingError: The result can't be encoded as JSON; nothing was sent. `error.path` is the value's path.
+            EncodingError: The result can't be encoded as JSON; nothing was sent. `error.path` is the value's path. An
+                `OutputError` for an output file that is not valid, or that no target takes.
             TargetError: A target can't be used, or there is none; nothing was sent to it.
             DeliveryError: A delivery failed; several failures raise one `MultipleDeliveryErrors`. `error.receipts` has
                 the receipts of the other targets.
         """
         callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
+        own = wrap_secret(outputs)
+        del outputs
         deadline = time.monotonic() + self._timeout.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
-            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current())
+            files = self._plan_outputs(result, results, own, targets, stack, deadline)
+            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), files)
             outcomes = self._deliver_all(job, targets, deadline)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
@@ -206,6 +218,7 @@ class ResultsWriter:
             if isinstance(target, CallbackSDKError):
                 raise target
             with ExitStack() as stack:
+                files = self._send_outputs(job, target)
                 delivery = self._attempts.prepare(
                     job.result,
                     job.results,
@@ -213,33 +226,58 @@ class ResultsWriter:
                     stack,
                     results_url=job.results_url,
                     traceparent=job.traceparent,
+                    outputs={name: file.entry for name, file in files.items()},
                 )
-                return self._attempt_until_deadline(delivery, job.nulls_written, deadline)
+                receipt, _ = send_with_retries(
+                    delivery, send=self._attempts.send, may_retry=_until(deadline), nulls_written=job.nulls_written
+                )
+                return (
+                    evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
+                )
         except CallbackSDKError as error:
             logger.error("delivery failed: %s", error)
             return error
         except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
             return unexpected_error(target, error)
 
-    def _attempt_until_deadline(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
-        started, attempts = _now(), 0
+    def _send_outputs(self, job: _Job, target: Target) -> dict[str, StoredFile]:
+        """Send the output files that the document for a target lists, and return them by name."""
+        if job.outputs is None:
+            return {}
+        # Imported here, because few results have output files.
+        with no_fork:
+            from callback_sdk.writer.outputs import send_files
 
-        def keep(fresh: PreparedDelivery) -> None:
-            nonlocal delivery
-            delivery = fresh
+        plan, shared = job.outputs
+        return send_files(plan.uploads(target), shared.send, self._attempts.parallel)
 
-        facts: dict[str, Any] = {"nulls_written": nulls_written, "started": started, "on_refresh": keep}
-        while True:
-            attempts += 1
-            try:
-                return self._attempts.send(delivery, attempts=attempts, **facts)
-            except DeliveryError as error:
-                error.attempts = attempts
-                pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
-                if not error.transient or time.monotonic() + pause > deadline:
-                    raise
-                logger.warning("attempt %d failed, retrying in %.1f s: %s", attempts, pause, error)
-                time.sleep(pause)
+    def _plan_outputs(
+        self,
+        result: JobResult,
+        results: Body,
+        own: Secret[Any],
+        targets: Sequence[Target | CallbackSDKError],
+        stack: ExitStack,
+        deadline: float,
+    ) -> tuple[OutputPlan, SharedUploads] | None:
+        """Return where the output files go; None without any."""
+        if not result.outputs and not own.reveal():
+            return None
+        with no_fork:
+            from callback_sdk.documents.output_list import opened
+            from callback_sdk.writer.outputs import OutputPlan, SharedUploads, files_of, own_callbacks
+
+        planned = {name: self._attempts.plan(callback) for name, callback in own_callbacks(own).items()}
+        files = files_of(result, stack)
+        if not files and not planned:
+            return None
+        opened(results)
+        send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline))
+        return OutputPlan.of(files, planned, targets), SharedUploads(send)
+
+
+def _until(deadline: float) -> MayRetry:
+    return lambda attempts, pause: time.monotonic() + pause <= deadline
 
 
 def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, TokenSource | None]:
@@ -272,6 +310,7 @@ class _Job:
     nulls_written: int
     results_url: FindURL
     traceparent: str | None
+    outputs: tuple[OutputPlan, SharedUploads] | None
 
 
 def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
@@ -286,7 +325,3 @@ def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
         return None
 
     return find
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

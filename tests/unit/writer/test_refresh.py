@@ -151,7 +151,7 @@ def test_a_write_asks_a_bounded_number_of_times(store: ObjectStore, monkeypatch:
             failure = answer("503 Unavailable") if next(numbers) % 2 == 0 else answer("403 Forbidden", body=EXPIRED)
             connection.sendall(failure)
 
-    monkeypatch.setattr("callback_sdk.writer.writer.backoff", lambda attempts: timedelta(0))
+    monkeypatch.setattr("callback_sdk.writer.retrying.backoff", lambda attempts: timedelta(0))
     with (
         RawServer(script) as server,
         issuing(lambda _: {"url": f"{server.url}/bucket/new?{NEW}"}) as issuer,
@@ -164,7 +164,7 @@ def test_a_write_asks_a_bounded_number_of_times(store: ObjectStore, monkeypatch:
 
 def test_retries_use_the_new_target(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The issuer isn't asked again for a target that only failed for a moment."""
-    monkeypatch.setattr("callback_sdk.writer.writer.backoff", lambda attempts: timedelta(0))
+    monkeypatch.setattr("callback_sdk.writer.retrying.backoff", lambda attempts: timedelta(0))
     with issuing(lambda _: {"url": f"{store.endpoint_url}/bucket/new.json?{NEW}"}) as issuer, ResultsWriter() as writer:
         store.inject_fault(Fault.ERROR, times=3)
         (receipt,) = writer.write(RESULT, expired(store.endpoint_url), refresh(issuer))

@@ -1,0 +1,61 @@
+"""Attempts at one delivery within one process, with exponential backoff."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from callback_sdk.errors import DeliveryError
+from callback_sdk.receipt import Receipt
+from callback_sdk.transport.retry import backoff
+from callback_sdk.writer.delivery import PreparedDelivery
+
+logger = logging.getLogger(__name__)
+
+MayRetry = Callable[[int, float], bool]
+"""Tells whether to retry after this number of attempts, and a pause of this many seconds."""
+
+
+Send = Callable[..., Receipt]
+"""Makes one attempt at a delivery: `DeliveryAttempts.send`."""
+
+
+def send_with_retries(
+    delivery: PreparedDelivery, *, send: Send, may_retry: MayRetry, nulls_written: int = 0
+) -> tuple[Receipt, PreparedDelivery]:
+    """Make attempts at a delivery until one succeeds or fails permanently.
+
+    Args:
+        delivery: The delivery.
+        send: Makes one attempt.
+        may_retry: Tells whether a transient failure is retried.
+        nulls_written: For the receipt: non-finite numbers in the results.
+
+    Returns:
+        The receipt, and the delivery as it was sent: an issuer may have replaced its target.
+
+    Raises:
+        DeliveryError: The last attempt failed.
+        TargetError: The target would reject it.
+    """
+    started, attempts = datetime.now(timezone.utc), 0
+
+    def keep(fresh: PreparedDelivery) -> None:
+        nonlocal delivery
+        delivery = fresh
+
+    facts: dict[str, Any] = {"nulls_written": nulls_written, "started": started, "on_refresh": keep}
+    while True:
+        attempts += 1
+        try:
+            return send(delivery, attempts=attempts, **facts), delivery
+        except DeliveryError as error:
+            error.attempts = attempts
+            pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
+            if not error.transient or not may_retry(attempts, pause):
+                raise
+            logger.warning("attempt %d failed, retrying in %.1f s: %s", attempts, pause, error)
+            time.sleep(pause)
