@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
@@ -66,6 +67,8 @@ def check_host(url: SecretURL) -> None:
         raise InvalidTargetError(f"{url} has an invalid host name.", hint="Check its spelling.", url=str(url))
 
 
+# Planning a target and connecting ask several times about its host, and a worker sends to few.
+@lru_cache(maxsize=256)
 def ip_literal(host: str) -> Address | None:
     """Return the IP address that a host is, or None for a name.
 

@@ -119,7 +119,10 @@ class TimedSocket:
         return received
 
     def _arm(self) -> socket.socket:
-        self.sock.settimeout(self._max_seconds())
+        seconds = self._max_seconds()
+        # Setting it is a system call. Mostly it is the maximum wait, which the socket has from the last time.
+        if self.sock.gettimeout() != seconds:
+            self.sock.settimeout(seconds)
         return self.sock
 
     def _max_seconds(self) -> float:

@@ -397,7 +397,15 @@ def _is_there_already(upload: Upload, response: Response) -> bool:
     The response to that attempt may have been lost. A 412 (RFC 9110, section 13.1.2) with the ETag of the existing
     object tells: the ETag is the MD5 of its bytes, and equal bytes have the same job id.
     """
-    return response.status == 412 and response.headers.get("etag", "").strip('"') == upload.document.md5.hex()
+    return response.status == 412 and _has_md5_as_etag(upload, response)
+
+
+def _has_md5_as_etag(upload: Upload, response: Response) -> bool:
+    return _etag(response) == upload.document.md5.hex()
+
+
+def _etag(response: Response) -> str:
+    return response.headers.get("etag", "").strip('"')
 
 
 def _may_refresh(delivery: PreparedDelivery, error: CallbackSDKError) -> bool:
@@ -439,13 +447,18 @@ def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) 
         url=str(upload.url),
         status=response.status,
         # A server may return anything in these headers, also a credential of the request.
-        etag=response.scrub(response.headers.get("etag", "").strip('"'), upload) or None,
+        etag=_public_etag(upload, response) or None,
         version_id=response.scrub(response.headers.get("x-amz-version-id", ""), upload) or None,
         size=upload.document.size,
         sha256=digest.hex(),
         finished_at=_now(),
         **members,
     )
+
+
+def _public_etag(upload: Upload, response: Response) -> str:
+    # Most are the digest of the document, which is faster to tell than that a text has no credentials.
+    return _etag(response) if _has_md5_as_etag(upload, response) else response.scrub(_etag(response), upload)
 
 
 def _now() -> datetime:

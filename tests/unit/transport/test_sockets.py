@@ -24,13 +24,18 @@ class SlowLink:
     """A socket that accepts ten bytes at a time, and records the timeout of each wait."""
 
     def __init__(self) -> None:
-        self.timeouts: list[float] = []
+        self.timeouts: list[float | None] = []
         self.sent = b""
+        self._timeout: float | None = None
+
+    def gettimeout(self) -> float | None:
+        return self._timeout
 
     def settimeout(self, seconds: float) -> None:
-        self.timeouts.append(seconds)
+        self._timeout = seconds
 
     def send(self, data: memoryview) -> int:
+        self.timeouts.append(self._timeout)
         self.sent += bytes(data[:10])
         return len(data[:10])
 
