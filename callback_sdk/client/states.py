@@ -73,6 +73,7 @@ class TaskSnapshot:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -110,6 +111,7 @@ class TaskSnapshot:
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
             deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
             new_version=data.get("new_version"),
+            warnings=tuple(map(_text, data.get("warnings") or ())),
             **_facts(data),
         )
 

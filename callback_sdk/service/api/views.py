@@ -18,6 +18,7 @@ from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
+    WARNINGS,
     AcceptedTask,
     Submission,
     TrainedVersion,
@@ -171,6 +172,7 @@ def show_task(
         ],
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
         "new_version": None if trained_version is None else trained_version.version,
+        "warnings": task["options"].get(WARNINGS, []),
         **_times(task),
     }  # fmt: skip
     result_offsets = task["result_offsets"] or {}
