@@ -208,7 +208,10 @@ def worker(
     a setting is wrong, and 75 if the worker could not start within the startup timeout.
     """
     from callback_sdk.service.algorithms.versions import Algorithms
+    from callback_sdk.service.engines.announcements import Announcer
     from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.files import make_data_folder
+    from callback_sdk.service.runtime import StorageLocations
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.health import open_health
     from callback_sdk.service.supervision.supervisor import WorkerSupervisor
@@ -246,4 +249,8 @@ def worker(
         )
         if health is not None:
             health.watched = supervisor
+        storage = StorageLocations.of(config, make_data_folder(config.data_dir))
+        announcer = Announcer(storage.database_url(), supervisor.states)
+        announcer.start()
+        stack.callback(announcer.close)
         supervisor.run()

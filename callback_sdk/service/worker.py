@@ -46,7 +46,7 @@ from callback_sdk.service.runtime import (
 )
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
-from callback_sdk.service.supervision.reports import Reporter
+from callback_sdk.service.supervision.reports import LOADING, Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
 from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
 from callback_sdk.service.supervision.threads import ThreadError
@@ -148,7 +148,7 @@ def work(
         )
         if role != SEND:
             # Before the subscription: what this process can't run goes to other workers.
-            reporter.note("setup", "it is loading the algorithms.")
+            reporter.note("setup", LOADING)
             child.prepare(stop_preparing)
             reporter.note("setup", None)
         with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime, stop_preparing)):
@@ -335,7 +335,7 @@ class _Preparation:
 
         if self.child.is_prepared:
             return
-        self.reporter.note("setup", "it is loading the algorithms.")
+        self.reporter.note("setup", LOADING)
         try:
             self.child.prepare(self.stop)
         except SetupError as error:

@@ -128,15 +128,27 @@ def test_a_celery_worker_takes_tasks_once_it_is_set_up(
     ):
         task = client.run_algorithm("shared", {"a": [1]})
         wait_until(lambda: "RuntimeError: no model at" in worker_readiness(port))
+        # The service shows it too, and accepts tasks.
+        wait_until(lambda: reported(topology) in ([("loading", True)], [("failed", True)]))
+        assert "RuntimeError: no model at" in page(topology, client)
+        assert "password" not in page(topology, client)
         assert client.get_task(task.job_id).status == "Pending"
         (folder / "fail").unlink()
         assert task.wait(progress=False).predictions[0] == 3
         wait_until(lambda: worker_readiness(port) == "200")
+        wait_until(lambda: readiness(topology) == (200, {"status": True}))
         count = len(pids(folder, "set up"))
         assert pids(folder, "class set up") == []
         # A process that replaces another one is set up without a further task.
         client.run_algorithm("shared", {"a": [1]}, parameters={"die": 1})
         wait_until(lambda: len(pids(folder, "set up")) > count)
+
+
+def reported(topology: Topology) -> list[tuple[str, bool]]:
+    """Return status of each worker in the service's readiness, and whether the reason is known."""
+    status, answer = readiness(topology)
+    assert status == 200
+    return [(one["status"], "no model at" in (one["problem"] or "")) for one in answer.get("workers", ())]
 
 
 def worker_readiness(port: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api import schemas
@@ -30,7 +31,7 @@ async def ready(request: Request, state: StateDep) -> Response | dict[str, Any]:
         await readiness.wait()
     except CallbackSDKError as error:
         return problem(503, {"Retry-After": "5"}, error=str(error))
-    workers = state.task_service.engine.workers()
+    workers = await run_in_threadpool(state.task_service.engine.workers)
     if all(one.status == READY for one in workers):
         return {"status": True}
     return {"status": True, "workers": [show_worker(one) for one in workers]}

@@ -8,7 +8,7 @@ dispatches the highest priority first.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,6 +21,8 @@ from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError
 from callback_sdk.service.engines.options import EngineOptions
 from callback_sdk.service.engines.preparation import WorkerState
 from callback_sdk.service.runtime import Runtime
+from callback_sdk.service.store import StoreUnavailableError
+from callback_sdk.service.store.worker_states import ReportedState
 
 RUN = "callback_sdk.run"
 DELIVER = "callback_sdk.deliver"
@@ -111,7 +113,7 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEn
         MissingExtraError: Celery is not installed.
     """
     broker = needed(options.broker)
-    engine = CeleryEngine(make_app(broker), broker, list(runtime.registry))
+    engine = CeleryEngine(make_app(broker), broker, list(runtime.registry), runtime.store.worker_states.current)
     yield engine
 
 
@@ -245,11 +247,19 @@ class CeleryEngine:
         app: The Celery application.
         broker: The broker's URL.
         algorithms: Names of the algorithms; each has a queue.
+        reported: Returns the states that workers have stored.
     """
 
     needs_polling = True
 
-    def __init__(self, app: Any, broker: Secret[str], algorithms: Sequence[str]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        broker: Secret[str],
+        algorithms: Sequence[str],
+        reported: Callable[[], Sequence[ReportedState]] | None = None,
+    ) -> None:
+        self._reported = reported
         self._app = app
         self._queues = {name: make_queue(queue_name(name), broker) for name in algorithms}
         self._deliveries = make_queue(DELIVERIES, broker)
@@ -294,8 +304,12 @@ class CeleryEngine:
         """Do nothing: the worker that has the claim checks it every second."""
 
     def workers(self) -> Sequence[WorkerState]:
-        """Return none: each worker reports its own state; see `WorkerHealth`."""
-        return ()
+        """Return the states of the processes of all workers, as far as the database is available."""
+        try:
+            found = self._reported() if self._reported is not None else ()
+        except StoreUnavailableError:
+            return ()
+        return [WorkerState(name=one.name, status=one.status, problem=one.problem) for one in found]
 
     def check(self) -> None:
         """Connect to the broker once; see `Engine.check`."""

@@ -59,7 +59,7 @@ class Engine(Protocol):
         ...
 
     def workers(self) -> Sequence[WorkerState]:
-        """Return the states of the workers in this process."""
+        """Return the states of the workers. It may read the database."""
         ...
 
     def check(self) -> None:

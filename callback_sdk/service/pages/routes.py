@@ -258,7 +258,7 @@ async def health(request: Request) -> Response:
     except CallbackSDKError as error:
         problem = str(error)
     figures = {} if problem else await run_in_threadpool(_statistics, _app_state(request))
-    workers = _app_state(request).task_service.engine.workers()
+    workers = await run_in_threadpool(_app_state(request).task_service.engine.workers)
     return render(request, "health.html", problem=problem, figures=figures, processes=workers)
 
 

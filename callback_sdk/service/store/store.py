@@ -24,6 +24,7 @@ from callback_sdk.service.store.stats import Statistics
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
+from callback_sdk.service.store.worker_states import WorkerStateStore
 
 _SELECT_NOW = sa.select(now())
 
@@ -43,6 +44,7 @@ class Store:
         sessions: The login sessions.
         versions: The trained versions of algorithms.
         stats: Statistics.
+        worker_states: The states of the processes of Celery workers.
 
     Raises:
         ConfigurationError: The database needs an upgrade, or has other encryption keys.
@@ -58,6 +60,7 @@ class Store:
         self.sessions = SessionStore(database)
         self.versions = VersionStore(database)
         self.stats = Statistics(database)
+        self.worker_states = WorkerStateStore(database)
 
     def check(self) -> None:
         """Check that the database responds and can be written; see `Database.check`."""

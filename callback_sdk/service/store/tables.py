@@ -197,6 +197,16 @@ delivery_attempts = sa.Table(
     _partial("delivery_attempts_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 
+worker_states = sa.Table(
+    "worker_states",
+    metadata,
+    # Processes of Celery workers, which their supervisors report.
+    sa.Column("name", sa.String(160), primary_key=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("problem", sa.Text),
+    sa.Column("reported_at", sa.Double, nullable=False),
+)
+
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,

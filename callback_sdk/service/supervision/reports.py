@@ -13,6 +13,9 @@ from attrs import define, field
 _MAX_LENGTH = 1000
 """Maximum characters of one text: a report must be written atomically, as its writer never blocks (PIPE_BUF)."""
 
+LOADING = "it is loading the algorithms."
+"""The problem of a process that imports the registry or calls setups."""
+
 _PIPE_CAPACITY = 65536
 
 

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.service.supervision.outages import retry_pause
-from callback_sdk.service.supervision.reports import Reports
+from callback_sdk.service.supervision.reports import LOADING, Reports
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class WorkerSettingError(ConfigurationError):
 
 @define
 class _Slot:
-    """A slot for one process, with the state of its current process."""
+    """A slot for one process, with the state of its current process, and the failure of the one before."""
 
     role: str
     process: subprocess.Popen[bytes] | None = None
@@ -63,6 +63,7 @@ class _Slot:
     started_at: float = 0.0
     restart_at: float = 0.0
     failures: int = 0
+    failure: str | None = None
     problems: list[str] = field(factory=lambda: ["it is starting."])
 
 
@@ -137,6 +138,14 @@ class WorkerSupervisor:
         found = [f"A {slot.role} process isn't ready: {problem}" for slot in self._slots for problem in slot.problems]
         return list(dict.fromkeys(found))
 
+    def states(self) -> list[tuple[str, bool, str | None]]:
+        """Return the name of each process that runs tasks, whether it is loading, and its problem.
+
+        A process without a problem that isn't loading is ready.
+        """
+        slots = [slot for slot in self._slots if slot.role != SEND]
+        return [(f"{slot.role}-{number}", *_state(slot)) for number, slot in enumerate(slots)]
+
     def _check_slot(self, slot: _Slot) -> None:
         moment = time.monotonic()
         if slot.process is None:
@@ -149,6 +158,7 @@ class WorkerSupervisor:
         if report is not None:
             slot.problems = report.problems
             self._has_been_ready = self._has_been_ready or report.started
+            slot.failure = None if report.started else slot.failure
         if code is not None:
             self._handle_end(slot, code)
         elif (report is None or not report.started) and moment - slot.started_at > self._startup_timeout:
@@ -186,7 +196,7 @@ class WorkerSupervisor:
         slot.failures = 1 if steady else slot.failures + 1
         pause = retry_pause(slot.failures)
         slot.restart_at = time.monotonic() + pause
-        slot.problems = [reason]
+        slot.problems, slot.failure = [reason], reason
         self._last_failure = reason
         self._release(slot)
         _log.warning("Worker process (%s) ended: %s Restarting in %.1f s.", slot.role, reason, pause)
@@ -229,6 +239,13 @@ class WorkerSupervisor:
 
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [slot.process for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+
+
+def _state(slot: _Slot) -> tuple[bool, str | None]:
+    is_new = slot.process is not None and not (slot.reports and slot.reports.latest.started)
+    if is_new or slot.problems == [LOADING]:
+        return True, slot.failure
+    return False, " ".join(slot.problems) or None
 
 
 @contextmanager
