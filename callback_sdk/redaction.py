@@ -108,7 +108,7 @@ class SecretURL(Secret[str]):
     """
 
     __slots__ = (
-        *("__lower", "__names", "__pairs", "__parts", "__public_from", "__secrets", "__values"),
+        *("__added", "__lower", "__names", "__pairs", "__parts", "__public_from", "__secrets", "__values"),
         *("host", "port", "scheme"),
     )
 
@@ -125,6 +125,7 @@ class SecretURL(Secret[str]):
         self.__lower: Secret[dict[str, str]] | None = None
         self.__secrets: tuple[url_secrets.Span, ...] | None = None
         self.__public_from: int | None = None
+        self.__added = ""
         problem = _too_long(self) or self.__parse() or self.__long_part()
         if problem:
             raise InvalidTargetError(f"The callback URL {problem[0]}.", hint=problem[1])
@@ -179,7 +180,18 @@ class SecretURL(Secret[str]):
         other.scheme, other.host, other.port = self.scheme, self.host, self.port
         other.__parts, other.__pairs = self.__parts, self.__pairs
         other.__names, other.__values, other.__lower = self.__names, self.__values, self.__lower
-        other.__secrets, other.__public_from = None, start
+        other.__secrets, other.__public_from, other.__added = None, start, self.__added
+        return other
+
+    def with_parameters(self, query: str) -> SecretURL:
+        """Return the same URL with further parameters, which are no credentials.
+
+        Args:
+            query: The parameters, percent-encoded.
+        """
+        separator = "&" if self.__parts.query else "?"
+        other = SecretURL(f"{self.reveal().partition('#')[0]}{separator}{query}")
+        other.__public_from, other.__added = self.__public_from, f"{separator}{query}"
         return other
 
     def with_path(self, path: str) -> SecretURL:
@@ -236,7 +248,8 @@ class SecretURL(Secret[str]):
 
         The name of a parameter without a value may be a token, and so may a random name.
         """
-        query = [pair.partition("=") for pair in self.__parts.query.split("&")]
+        own = f"?{self.__parts.query}".removesuffix(self.__added)[1:]
+        query = [pair.partition("=") for pair in own.split("&")]
         return Secret(
             (
                 *(self.__parts.path[start:end] for start, end in self.__path_secrets()),

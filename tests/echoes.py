@@ -23,6 +23,9 @@ from tests.rawserver import RawServer, answer, read_request
 FAR = 4095989824
 """A time of 2099, in seconds."""
 
+SESSION = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=60))
+"""Id of the session of a resumable upload, which comes from the receiver."""
+
 _SHARED = 12
 """Letters and digits in a row that a text must not share with a credential."""
 
@@ -68,6 +71,10 @@ class Plant:
     def base64(self, size: int) -> str:
         """Return bytes in base64."""
         return self._kept(base64.b64encode(self.chance.randbytes(size)).decode())
+
+    def session(self) -> str:
+        """Return the id of a session that the receiver will start."""
+        return self._kept(SESSION)
 
     def _kept(self, secret: str) -> str:
         self.secrets.append(secret)
@@ -170,6 +177,12 @@ TARGETS: dict[str, Callable[[str, Plant], tuple[str, Any]]] = {
     "oracle-par": lambda base, plant: (f"{base}/p/{plant.token(64)}/n/ns/b/bucket/o/42.json", None),
     "gcs-session": lambda base, plant: (
         f"{base}/upload/storage/v1/b/b/o?uploadType=resumable&upload_id={plant.token(60)}",
+        None,
+    ),
+    "gcs-resumable": lambda base, plant: (
+        plant.session()
+        and f"{base}/b/k?"
+        + signedurls.google_v4(date=_now(), signed="host;x-goog-resumable").replace("5f" * 256, plant.hexadecimal(256)),
         None,
     ),
     "webhook, path": lambda base, plant: (f"{base}/hooks/{plant.token()}/token/{plant.token(12)}", None),
@@ -302,6 +315,10 @@ def echoing(chance: random.Random) -> Iterator[RawServer]:
             head, body = read_request(connection)
             if not head:
                 return
+            if head.startswith(b"POST") and b"x-goog-resumable: start" in head and chance.random() < 0.8:
+                target = head.decode("latin-1").split()[1]
+                connection.sendall(answer("201 Created", f"Location: {target}&upload_id={SESSION}"))
+                continue
             part = quoted_parts(head.decode("latin-1"), body.decode("latin-1"), chance)
             text = SPELLINGS[chance.choice(list(SPELLINGS))](part)
             connection.sendall(PLACES[chance.choice(list(PLACES))](text))

@@ -28,7 +28,7 @@ _UPLOAD = "upload of one object"
 
 _UNTOLD = f"{_UPLOAD}, if it was signed for PUT, which the URL doesn't tell"
 
-_TELLING = frozenset({"azure-blob", "gcs-session", "supabase-put"})
+_TELLING = frozenset({"azure-blob", "gcs-resumable", "gcs-session", "supabase-put"})
 """Kinds of URLs that tell what they permit. Other signatures are made with the method, and don't show it."""
 
 _UNSIGNED = frozenset({"webhook", "http-put"})

@@ -1,6 +1,6 @@
 """Azure Blob URLs with a shared access signature (SAS).
 
-Source: "Create a service SAS" and "Put Blob" in Azure's REST reference.
+Source: "Create a service SAS", "Put Blob" and "Put Block" in Azure's REST reference.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from attrs import define, evolve
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackParamError, InvalidTargetError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, ResultTooLargeError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, parse_expiry
@@ -36,6 +37,35 @@ _PARAMETERS = frozenset(
 _DOMAINS = (".core.windows.net", ".core.usgovcloudapi.net", ".core.chinacloudapi.cn", ".storage.azure.net")
 _SERVICES = frozenset({"dfs", "file", "queue", "table", "web"})
 """Labels after the account's name, or after its DNS zone ("Storage account overview" in Azure's documentation)."""
+
+
+SINGLE_BLOB = 64 * 1024**2
+"""Maximum bytes of a document that is sent in one request, as in Azure's SDK for Python."""
+
+MAX_BLOCKS = 50_000
+"""Maximum number of blocks of a blob."""
+
+
+@define(frozen=True)
+class BlobLimits:
+    """Limits of a version of the service, in bytes.
+
+    Attributes:
+        blob: Maximum size of a blob that is sent in one request.
+        block: Maximum size of a block.
+    """
+
+    blob: int
+    block: int
+
+
+_LIMITS = (
+    ("2019-12-12", BlobLimits(5000 * 1024**2, 4000 * 1024**2)),
+    ("2016-05-31", BlobLimits(256 * 1024**2, 100 * 1024**2)),
+    ("", BlobLimits(64 * 1024**2, 4 * 1024**2)),
+)
+"""Limits by the first version that has them. The service uses the version of the signature (sv) for a request without
+one ("Versioning for the Azure Storage services")."""
 
 
 @define(frozen=True, kw_only=True)
@@ -64,7 +94,7 @@ class AzureBlob(Target):
     )
     accepts = frozenset({201})
     redirects = False
-    max_bytes = 5000 * 1024**2
+    max_bytes = None
     encoding_header = "x-ms-blob-content-encoding"
 
     folder: str | None = None
@@ -107,6 +137,54 @@ class AzureBlob(Target):
     def _at(self, name: str) -> AzureBlob:
         url = self.callback.url.with_path(f"{self.folder}{quote(name)}").with_public_path()
         return evolve(self, callback=evolve(self.callback, url=url))
+
+    def check_limits(self, *, now: datetime, size: int | None) -> None:
+        """See `Target.check_limits`."""
+        Target.check_limits(self, now=now, size=size)
+        limits, url = self._limits(), self.callback.url
+        in_blocks = limits.block * MAX_BLOCKS if self._may_write() else limits.blob
+        if size is None or size <= max(limits.blob, in_blocks):
+            return
+        if not self._may_write():
+            raise ResultTooLargeError(
+                f"The document has {size} bytes, and {url} takes at most {limits.blob} in one request: its shared "
+                "access signature doesn't permit blocks.",
+                hint="Generate one with BlobSasPermissions(create=True, write=True).",
+                url=str(url),
+            )
+        raise ResultTooLargeError(
+            f"The document has {size} bytes, and {url} takes at most {in_blocks}.",
+            hint="Generate the SAS with a newer version (sv), or store large results from within the job.",
+            url=str(url),
+        )
+
+    def in_parts(self, size: int, encoding: str | None) -> Target | None:
+        """See `Target.in_parts`."""
+        limits = self._limits()
+        if size <= min(SINGLE_BLOB, limits.blob) or not self._may_write():
+            return None
+        # Imported here, because few processes need it.
+        with no_fork:
+            from callback_sdk.targets.azure_blocks import AzureBlocks, block_size
+
+        return AzureBlocks(
+            callback=self.callback,
+            expires_at=self.expires_at,
+            provider=self.provider,
+            media_type=self.media_type,
+            part_size=block_size(size, largest=limits.block, most=MAX_BLOCKS),
+            max_parts=MAX_BLOCKS,
+            encoding=encoding,
+            may_read="r" in (self.callback.url.query("sp") or ""),
+        )
+
+    def _limits(self) -> BlobLimits:
+        version = self.callback.url.query("sv") or ""
+        return next(limits for since, limits in _LIMITS if version >= since)
+
+    def _may_write(self) -> bool:
+        """Return whether the signature permits blocks. Permissions in a stored access policy (si) are not known."""
+        return "w" in (self.callback.url.query("sp") or "w")
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
@@ -50,7 +51,7 @@ _UPLOAD = "/upload/storage/v1/b/"
 
 
 class GCSSession(Target):
-    """The URI of a resumable upload's session, which takes the whole document in one PUT."""
+    """The URI of a resumable upload's session."""
 
     kind = "gcs-session"
     identifiers = Identifiers(
@@ -74,7 +75,9 @@ class GCSSession(Target):
         has_session = "upload_id" in url.query_names()
         if not has_session and url.query("uploadType") != "resumable":
             return None
-        if not url.path.startswith(_UPLOAD) and settings.stores.provider(url) is not GOOGLE:
+        # A session that a signed URL started has the parameters of its signature too.
+        is_signed = "X-Goog-Signature" in url.query_names() or "GoogleAccessId" in url.query_names()
+        if not (is_signed or url.path.startswith(_UPLOAD)) and settings.stores.provider(url) is not GOOGLE:
             return None
         if not has_session:
             raise wrong_operation(url, GCS, "only starts a resumable upload (uploadType)")
@@ -86,10 +89,13 @@ class GCSSession(Target):
         return None if url.path.startswith(_UPLOAD) else url.bare
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
-        """See `Target.request`.
+        """See `Target.request`; of a session each request has a range, see `callback_sdk.targets.gcs_sessions`."""
+        return SecretFields({"content-type": self.media_type, **given_headers(self.callback).reveal()}), document
 
-        The range is that of the whole document: if an attempt was interrupted, Google skips the bytes that it has.
-        """
-        whole = f"bytes 0-{document.size - 1}/{document.size}"
-        headers = {"content-type": self.media_type, **given_headers(self.callback).reveal(), "content-range": whole}
-        return SecretFields(headers), document
+    def in_parts(self, size: int, encoding: str | None) -> Target | None:
+        """See `Target.in_parts`."""
+        # Imported here, because few processes need it.
+        with no_fork:
+            from callback_sdk.targets.gcs_sessions import session_of
+
+        return session_of(self, is_own=False)

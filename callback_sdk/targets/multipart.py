@@ -1,14 +1,15 @@
 """Targets whose document takes several requests: which these are, and what the responses to them mean; pure.
 
-`callback_sdk/writer/multipart.py` makes the requests: it starts the upload if the target has a request for that, sends
-the parts, completes the upload, and verifies that if the response was lost. It aborts what can't be completed.
+`callback_sdk/writer/multipart.py` makes the requests: it sends the parts, completes the upload, and verifies that if
+the response was lost; or it starts a session, and sends the document in consecutive ranges. It aborts what can't be
+completed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from attrs import define
 
@@ -62,13 +63,11 @@ class MultipartTarget(Target):
     max_bytes = None
     # The encoding of the object is that of the request which starts the upload, and may have been sent.
     compressible = False
-    parallel: ClassVar[bool] = True
-    """Whether parts may be sent in parallel, and in any order."""
 
     part_size: int
     max_parts: int
 
-    def in_parts(self, size: int) -> Target | None:
+    def in_parts(self, size: int, encoding: str | None) -> Target | None:
         """See `Target.in_parts`."""
         return self
 
@@ -85,21 +84,13 @@ class MultipartTarget(Target):
             )
 
     def ranges(self, size: int) -> list[PartRange]:
-        """Return the parts of a document, all of the same size but the last one.
+        """Return the parts of a document, all of the same size but the last one; of an empty one, one without bytes.
 
         Args:
-            size: Bytes of the document, at least 1.
+            size: Bytes of the document.
         """
-        starts = range(0, size, self.part_size)
+        starts = range(0, max(size, 1), self.part_size)
         return [PartRange(number, start, min(self.part_size, size - start)) for number, start in enumerate(starts, 1)]
-
-    def start(self, document: Body, *, now: datetime) -> Upload | None:
-        """Return the request that starts the upload; None if it was started when it was signed."""
-        return None
-
-    def started(self, response: StoreResponse) -> MultipartTarget:
-        """Return the target with what the response to `start` says, such as the URL of a session."""
-        return self
 
     def part(self, part: PartRange, document: Body, *, now: datetime) -> Upload:
         """Return the request that sends a part.
@@ -122,8 +113,8 @@ class MultipartTarget(Target):
         """
         raise NotImplementedError
 
-    def completion(self, document: Body, stored: Sequence[str], *, now: datetime) -> Upload | None:
-        """Return the request that completes the upload; None if that of the last part does.
+    def completion(self, document: Body, stored: Sequence[str], *, now: datetime) -> Upload:
+        """Return the request that completes the upload.
 
         Args:
             document: The whole document.
@@ -165,3 +156,54 @@ class MultipartTarget(Target):
     def abort(self, *, now: datetime) -> Upload | None:
         """Return the request that discards the parts of an upload that is not completed; None without one."""
         return None
+
+
+class SessionTarget(MultipartTarget):
+    """A target whose document goes through a session in consecutive ranges, of which the store tells what it has."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether each attempt starts a session, so that an upload that failed is of no use to the next one."""
+        raise NotImplementedError
+
+    def start(self, document: Body, *, now: datetime) -> Upload | None:
+        """Return the request that starts the session; None if it was given."""
+        raise NotImplementedError
+
+    def started(self, response: StoreResponse) -> SessionTarget:
+        """Return the target with the session in the response to `start`.
+
+        Raises:
+            DeliveryError: The response has none that may be used.
+        """
+        raise NotImplementedError
+
+    def query(self, document: Body, *, now: datetime) -> Upload:
+        """Return the request that asks how much of the document is stored."""
+        raise NotImplementedError
+
+    def send_from(self, start: int, document: Body, *, now: datetime) -> Upload:
+        """Return the request that sends the document from a byte on, at most `part_size` bytes of it.
+
+        Args:
+            start: How many bytes are stored.
+            document: The whole document.
+            now: The time of sending.
+        """
+        raise NotImplementedError
+
+    def progress(self, response: StoreResponse, document: Body) -> int | None:
+        """Return how many bytes of the document the session has; None if the response doesn't tell.
+
+        Raises:
+            DeliveryError: It has more than the document.
+        """
+        raise NotImplementedError
+
+    def check_stored(self, response: StoreResponse, document: Body) -> None:
+        """Check that a completed session stored this document, as far as the response tells.
+
+        Raises:
+            DeliveryError: It stored another one.
+        """
+        raise NotImplementedError

@@ -132,11 +132,13 @@ S3 = Family(
     "S3Signer(bucket).presign_multipart(key, max_bytes=...).",
 )
 
+RESUMABLE = "x-goog-resumable"
+"""Header that makes a POST the start of a resumable upload to Google Cloud Storage. Its only value is `start`."""
+
 # "Request methods" in Google's XML API reference.
 GCS = Family(
     operations=(
         *_S3,
-        Operation("the start of a resumable upload (x-goog-resumable)", "x-goog-resumable"),
         Operation(
             "a copy of another object (x-goog-copy-source)",
             "x-goog-copy-source x-goog-copy-source-generation x-goog-metadata-directive",
@@ -145,7 +147,8 @@ GCS = Family(
         Operation("one generation of an object", "generation"),
         Operation("a setting of a bucket", "billing storageclass"),
     ),
-    hint='Sign the PUT of one object instead: blob.generate_signed_url(version="v4", method="PUT", expiration=...).',
+    hint='Sign the PUT of one object instead: blob.generate_signed_url(version="v4", method="PUT", expiration=...), or '
+    'for a resumable upload method="RESUMABLE".',
 )
 
 # "Blob service REST API" and "Create an account SAS" in Azure's reference.

@@ -15,12 +15,13 @@ from attrs import evolve
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError, WrongOperationError
-from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
+from callback_sdk.redaction import Secret, SecretFields, clearing_locals, wrap_secret
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.hosts import check_url
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merged
 from callback_sdk.targets.members import WEBHOOK_HINT
+from callback_sdk.targets.operations import RESUMABLE
 from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
@@ -176,9 +177,17 @@ def _candidates(callback: Callback) -> Iterator[type[Target]]:
         yield HTTPPut
     if callback.fields is not None:
         yield from _forms()
+    if _starts_session(callback):
+        yield from _starts()
     yield from _COMMON
     yield from _of_google()
     yield from _others()
+
+
+def _starts_session(callback: Callback) -> bool:
+    """Tell whether a callback may start a resumable upload to Google Cloud Storage."""
+    signed, headers = callback.url.query("X-Goog-SignedHeaders"), callback.headers or SecretFields({})
+    return RESUMABLE in (signed or "").lower() or RESUMABLE in headers.reveal()
 
 
 @cache
@@ -201,6 +210,16 @@ def _of_google() -> _Kinds:
         from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 
     return GCSSession, GCSPut, GCSPutV2
+
+
+@cache
+def _starts() -> _Kinds:
+    with no_fork:
+        from callback_sdk.targets.gcs import GCSSession
+        from callback_sdk.targets.gcs_resumable import GCSStart, GCSStartV2
+
+    # A session's URI may have the parameters of the signature that started it.
+    return GCSSession, GCSStart, GCSStartV2
 
 
 @cache

@@ -232,11 +232,12 @@ class Target:
             assumptions=self.assumptions(),
         )
 
-    def in_parts(self, size: int) -> Target | None:
+    def in_parts(self, size: int, encoding: str | None) -> Target | None:
         """Return the `MultipartTarget` for a document that takes several requests; None for one request.
 
         Args:
             size: Bytes of the document.
+            encoding: The document's content encoding.
         """
         return None
 

@@ -18,8 +18,8 @@ and 505 while a server is being replaced, and RFC 9110, section 15, has an unkno
 """
 
 RETRYABLE_CODES = frozenset(
-    {"BadDigest", "ConditionalRequestConflict", "IncompleteBody", "InternalError", "InvalidPart", "Md5Mismatch"}
-    | {"OperationAborted", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
+    {"BadDigest", "ConditionalRequestConflict", "IncompleteBody", "InternalError", "InvalidBlockList", "InvalidPart"}
+    | {"Md5Mismatch", "OperationAborted", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
 )
 """Error codes of object stores for transient failures, regardless of the status: "Error responses" in Amazon's S3 API
 reference (some come with 400 or 409), "Common REST API error codes" in Azure's. A body that doesn't have its digest or

@@ -77,6 +77,8 @@ _REFRESH = {
 # 404: expired after a week; 410: ended for another reason ("Resumable uploads" in Google's documentation).
 SESSION = "The upload session has expired, or was completed or canceled: start another one, and submit the task again."
 
+_OWN_SESSION = "The upload session has ended before the document was complete: the next attempt starts another one."
+
 _TEMP_URL = (
     "The TempURL has expired, was changed after signing or signed for another method, path or host; or the account's "
     "key was changed. Sign a new one with the path as it is sent, escaped."
@@ -87,6 +89,7 @@ _KINDS: Mapping[str, tuple[Mapping[int, str], str]] = {
     "http-put": (_HTTP_PUT, "See the server's log."),
     "refresh": (_REFRESH, "See the issuer's log."),
     "gcs-session": ({**_STORE, 404: SESSION, 410: SESSION, 499: SESSION}, ""),
+    "gcs-resumable": ({**_STORE, 410: _OWN_SESSION, 499: _OWN_SESSION}, ""),
     "swift-put": ({**_STORE, 401: _TEMP_URL}, ""),
 }
 """Hints of kinds with other meanings of a status than object stores have, and the one for any other status."""

@@ -90,6 +90,12 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         ),
     ),
     "BlobAlreadyExists": (BLOB_EXISTS,),
+    "BlockCountExceedsLimit": (
+        Hint(
+            "Uploads to this blob that were given up have left too many blocks: delete the blob or upload an empty one "
+            "by this name, or generate the SAS for another name. Blocks expire a week after the last one."
+        ),
+    ),
     "BlobImmutableDueToPolicy": (Hint(WORM.text),),
     "Busy": (TRANSIENT,),
     "ConditionNotMet": (BLOB_EXISTS,),
@@ -118,9 +124,17 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "InternalError": (GLOBAL_TOKEN, TRANSIENT),
     "InvalidAccessKeyId": (ACCESS_KEY,),
     "InvalidArgument": INVALID_ARGUMENT,
+    "InvalidBlobOrBlock": (
+        Hint(
+            "An upload to this blob that was given up has left blocks whose ids have another length: delete the blob "
+            "or upload an empty one by this name, or generate the SAS for another name. Blocks expire a week after the "
+            "last one."
+        ),
+    ),
     "InvalidBlobType": (
         Hint("A blob of another type has this name: generate the SAS for another name, or delete that blob."),
     ),
+    "InvalidBlockList": (Hint("Another upload to this blob has replaced its blocks. All of them are sent again."),),
     "InvalidBucketName": (
         Hint(
             "The bucket in the URL is not a valid name; it may be part of the endpoint twice: check both and presign "

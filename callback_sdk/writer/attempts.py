@@ -326,7 +326,7 @@ class DeliveryAttempts:
         receipt: Receipt | None = None
         try:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
-                parts = delivery.target.in_parts(delivery.body.size)
+                parts = delivery.target.in_parts(delivery.body.size, delivery.encoding)
                 upload, response, digest = (
                     self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
                 )

@@ -17,11 +17,12 @@ from attrs import evolve
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, DeliveryError, TargetError, TargetExpiredError
 from callback_sdk.targets import Target
-from callback_sdk.targets.multipart import MultipartTarget, PartRange
+from callback_sdk.targets.multipart import MultipartTarget, PartRange, SessionTarget
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.sessions import SessionRequests
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def send_in_parts(
         digest = delivery.body.sha256
         upload, response = attempt.make()
     except CallbackSDKError as failure:
-        if _is_final(failure, has_issuer=delivery.rebuild is not None):
+        is_wasted = isinstance(target, SessionTarget) and target.is_own
+        if is_wasted or _is_final(failure, has_issuer=delivery.rebuild is not None):
             attempt.abort()
         raise
     return evolve(upload, document=delivery.body), response, digest
@@ -121,12 +123,11 @@ class _MultipartAttempt:
             DeliveryError: The attempt failed.
         """
         try:
-            self._start()
+            if isinstance(self._target, SessionTarget):
+                return self._send_in_session(self._started(self._target))
             parts = self._target.ranges(self._document.size)
-            sent = self._send_parts(parts)
-            completed = self._complete([self._stored[part.number] for part in parts])
-            # Without a request for the completion, the response to the last part confirms it.
-            return completed or sent[-1]
+            self._send_parts(parts)
+            return self._complete([self._stored[part.number] for part in parts])
         except DeliveryError as error:
             if self._target.has_lost_parts(error):
                 self._stored.clear()
@@ -136,35 +137,40 @@ class _MultipartAttempt:
                 raise
         return verified
 
-    def _start(self) -> None:
-        if (start := self._target.start(self._document, now=_now())) is not None:
-            _, response = self._exchange(lambda: start)
-            self._target = self._target.started(response)
+    def _started(self, target: SessionTarget) -> SessionTarget:
+        """Return the target with its session, which is started unless it was given."""
+        if (start := target.start(self._document, now=_now())) is None:
+            return target
+        _, response = self._exchange(lambda: start)
+        self._target = started = target.started(response)
+        return started
 
-    def _send_parts(self, parts: list[PartRange]) -> list[Exchanged]:
-        """Send the parts that are not stored yet, and return their exchanges."""
-        left = [part for part in parts if part.number not in self._stored]
-        return self._parallel.map(self._send_part, left) if self._target.parallel else list(map(self._send_part, left))
+    def _send_in_session(self, target: SessionTarget) -> Exchanged:
+        requests = SessionRequests(target, self._document, self._send, self._error)
+        while True:
+            exchanged = self._exchange(requests.next, requests.take)
+            if requests.is_complete:
+                return exchanged
 
-    def _send_part(self, part: PartRange) -> Exchanged:
+    def _send_parts(self, parts: list[PartRange]) -> None:
+        """Send the parts that are not stored yet."""
+        self._parallel.map(self._send_part, [part for part in parts if part.number not in self._stored])
+
+    def _send_part(self, part: PartRange) -> None:
         if self._failure is not None:
             raise self._failure
         try:
-            upload, response = self._exchange(lambda: self._target.part(part, self._document, now=_now()))
+            _, response = self._exchange(lambda: self._target.part(part, self._document, now=_now()))
             self._stored[part.number] = self._target.stored(part, response)
         except BaseException as error:
             # The attempt has failed: no further part is sent.
             self._failure = error
             raise
-        return upload, response
 
-    def _complete(self, stored: list[str]) -> Exchanged | None:
-        """Complete the upload; return None if that takes no request of its own."""
+    def _complete(self, stored: list[str]) -> Exchanged:
         completion = self._target.completion(self._document, stored, now=_now())
-        if completion is None:
-            return None
         self._is_completing = True
-        upload, response = self._exchange(lambda: completion, confirms=self._target.confirms)
+        upload, response = self._exchange(lambda: completion, self._check_completion)
         return upload, evolve(response, headers={**response.headers, "etag": self._target.etag(response)})
 
     def _verify(self) -> Exchanged | None:
@@ -198,19 +204,21 @@ class _MultipartAttempt:
                 logger.info("aborted the upload to %s", abort.url)
 
     def _exchange(
-        self, request: Callable[[], Upload], *, confirms: Callable[[Response], bool] = lambda response: True
+        self, request: Callable[[], Upload], take: Callable[[Upload, Response], None] | None = None
     ) -> Exchanged:
-        """Make a request until it succeeds, fails for good, or the attempt is over."""
+        """Make a request until it succeeds, fails for good, or the attempt is over.
+
+        Args:
+            request: Returns the request.
+            take: Takes the response, and raises an error if the request failed.
+        """
         tries = 0
         while True:
             tries += 1
             try:
                 upload = request()
                 response = self._send(upload)
-                if response.status not in upload.accepts:
-                    raise self._error(upload, response)
-                if not confirms(response):
-                    raise self._unconfirmed(upload, response)
+                (take or self._check)(upload, response)
             except DeliveryError as error:
                 pause = max(backoff(tries).total_seconds(), error.retry_after or 0.0)
                 if tries == MAX_TRIES or not self._may_retry(error, pause):
@@ -219,6 +227,15 @@ class _MultipartAttempt:
                 time.sleep(pause)
             else:
                 return upload, response
+
+    def _check(self, upload: Upload, response: Response) -> None:
+        if response.status not in upload.accepts:
+            raise self._error(upload, response)
+
+    def _check_completion(self, upload: Upload, response: Response) -> None:
+        self._check(upload, response)
+        if not self._target.confirms(response):
+            raise self._unconfirmed(upload, response)
 
     def _may_retry(self, error: DeliveryError, pause: float) -> bool:
         in_time = pause <= MAX_PAUSE and time.monotonic() + pause < self._deadline

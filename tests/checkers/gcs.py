@@ -15,7 +15,8 @@ from google.oauth2 import service_account
 
 from tests.checkers import http_store
 from tests.checkers.gcs_rules import check_form, check_put
-from tests.checkers.http_store import Refusal, Request, key
+from tests.checkers.gcs_sessions import Sessions
+from tests.checkers.http_store import Answer, Refusal, Request, key
 
 EMAIL = "worker@project.iam.gserviceaccount.com"
 
@@ -25,16 +26,27 @@ class GCS:
 
     Attributes:
         objects: Stored objects, by bucket and name.
+        sessions: Sessions of resumable uploads.
         endpoint: URL of the store.
     """
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.objects: dict[str, bytes] = {}
+        self.sessions = Sessions(self.objects)
         self.endpoint = ""
 
-    def sign(self, bucket: str, key: str, expires: timedelta, *, version: str, headers: dict[str, str]) -> str:
-        """Return a URL for a PUT, signed by Google's library.
+    def sign(
+        self,
+        bucket: str,
+        key: str,
+        expires: timedelta,
+        *,
+        version: str,
+        headers: dict[str, str],
+        method: str = "PUT",
+    ) -> str:
+        """Return a URL for an upload, signed by Google's library.
 
         Args:
             bucket: Name of the bucket.
@@ -42,9 +54,10 @@ class GCS:
             expires: Lifetime of the URL; negative for an expired one.
             version: `"v4"` or `"v2"`.
             headers: Further signed headers.
+            method: `"PUT"`, or `"RESUMABLE"` for the start of a resumable upload.
         """
         blob = self._client().bucket(bucket).blob(key)
-        options = {"method": "PUT", "headers": headers, "api_access_endpoint": self.endpoint}
+        options = {"method": method, "headers": headers, "api_access_endpoint": self.endpoint}
         if version == "v2":
             return blob.generate_signed_url(datetime.now(timezone.utc) + expires, version=version, **options)
         # The library rejects a negative lifetime, so an expired URL is signed at an earlier time.
@@ -75,9 +88,16 @@ class GCS:
         )
         return storage.Client("project", credentials, client_options={"api_endpoint": self.endpoint})
 
-    def take(self, request: Request) -> int:
-        """Verify a request, store its object, and return the status."""
+    def take(self, request: Request) -> int | Answer:
+        """Verify a request, store its object, and return the status, or the response."""
         public = self.key.public_key()
+        upload_id = request.parameters().get("upload_id")
+        if upload_id is not None:
+            return self.sessions.take(request, upload_id)
+        if request.method == "POST" and request.headers.get("x-goog-resumable") == "start":
+            check_put(request, public, EMAIL)
+            session = self.sessions.start(unquote(request.path).lstrip("/"))
+            return Answer(201, {"Location": f"{self.endpoint}{request.path}?{request.query}&upload_id={session}"})
         if request.method == "PUT":
             check_put(request, public, EMAIL)
             self.objects[unquote(request.path).lstrip("/")] = request.body

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from attrs import define
+from attrs import define, field
 
 
 class Refusal(Exception):
@@ -25,6 +25,19 @@ class Refusal(Exception):
         super().__init__(f"{status} {code}")
         self.status = status
         self.code = code
+
+
+@define(frozen=True)
+class Answer:
+    """A response without a body.
+
+    Attributes:
+        status: HTTP status.
+        headers: Names and values.
+    """
+
+    status: int
+    headers: dict[str, str] = field(factory=dict)
 
 
 @define(frozen=True)
@@ -66,8 +79,8 @@ class Store(Protocol):
 
     endpoint: str
 
-    def take(self, request: Request) -> int:
-        """Check a request, keep what it brings, and return the status."""
+    def take(self, request: Request) -> int | Answer:
+        """Check a request, keep what it brings, and return the status, or the response."""
 
 
 S = TypeVar("S", bound=Store)
@@ -190,23 +203,27 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
+        own: dict[str, str] = {}
         try:
-            status, answer = self.store.take(Request(self.command, path, query, headers, body)), b""
+            taken, answer = self.store.take(Request(self.command, path, query, headers, body)), b""
+            status, own = (taken.status, taken.headers) if isinstance(taken, Answer) else (taken, {})
         except Refusal as refusal:
             status, answer = refusal.status, f"<Error><Code>{refusal.code}</Code></Error>".encode()
         except (AttributeError, LookupError, TypeError, ValueError):
             # A store's rule has found no parameter, or one that it can't parse.
             status, answer = 400, b"<Error><Code>InvalidArgument</Code></Error>"
         self.send_response(status)
+        for name, value in own.items():
+            self.send_header(name, value)
         if status != 204:
             self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_PUT
+    do_POST = do_DELETE = do_PUT
 
     def log_message(self, *args: object) -> None:
         """Keep quiet."""

@@ -31,7 +31,8 @@ async function google() {
       rows.add(`getSignedUrl('write'), ${version}`, form, url, { asked });
     }
     const [url] = await file.getSignedUrl({ version, action: "resumable", expires });
-    rows.add(`getSignedUrl('resumable'), ${version}`, "plain", url, { method: "POST" });
+    rows.add(`getSignedUrl('resumable'), ${version}`, "plain", url,
+      { method: "POST", asked: { "x-goog-resumable": "start" } });
   }
   const [made] = await file.generateSignedPostPolicyV4({
     expires,

@@ -50,8 +50,14 @@ def of_google() -> Rows:
                 continue  # Version 3.17 signs "/key", and Google's documentation of V2 demands "/bucket/key".
             url = blob.generate_signed_url(EXPIRES, method="PUT", version=version, **deepcopy(options))
             rows.add(f"generate_signed_url(version='{version}')", form, url, asked=asked)
-    url = blob.generate_signed_url(EXPIRES, method="POST", version="v4", headers={"x-goog-resumable": "start"})
-    rows.add("generate_signed_url(method='POST')", "x-goog-resumable", url, method="POST")
+    start = {"x-goog-resumable": "start"}
+    url = blob.generate_signed_url(EXPIRES, method="POST", version="v4", headers=dict(start))
+    rows.add("generate_signed_url(method='POST')", "x-goog-resumable", url, method="POST", asked=start)
+    for form, options, asked in [("plain", {}, {}), ("content_type", {"content_type": TYPE}, {"content-type": TYPE})]:
+        for version in ("v4", "v2"):
+            url = blob.generate_signed_url(EXPIRES, method="RESUMABLE", version=version, **options)
+            call = f"generate_signed_url(method='RESUMABLE'), {version}"
+            rows.add(call, form, url, method="POST", asked={**start, **asked})
     for form, fields, conditions in [
         ("plain", None, None),
         ("fields, content-length-range", {"Content-Type": TYPE, **meta}, [["content-length-range", 1, 1000]]),

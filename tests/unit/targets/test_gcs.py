@@ -11,7 +11,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
-from callback_sdk.targets.upload import Upload
+from callback_sdk.targets.multipart import SessionTarget
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -26,10 +26,6 @@ SESSION = f"https://storage.googleapis.com/results/42.json?upload_id={'A' * 80}"
 GOOGLE_JSON = "https://www.googleapis.com/upload/storage/v1/b/results/o"
 
 
-def upload(url: str, param: Any = None) -> Upload:
-    return target(url, param).upload(BODY, delivery_id="msg_1", now=NOW)
-
-
 @pytest.mark.parametrize(
     ("url", "stored"),
     [
@@ -38,13 +34,17 @@ def upload(url: str, param: Any = None) -> Upload:
         (f"{GOOGLE_JSON}?uploadType=resumable&name=42.json&upload_id={'A' * 80}", None),
     ],
 )
-def test_google_session_takes_the_whole_document_in_one_put(url: str, stored: str | None) -> None:
-    """Its range is that of the whole document; 308 is no success there, and no redirect."""
-    sent = upload(url)
+def test_google_session_takes_a_small_document_in_one_put(url: str, stored: str | None) -> None:
+    """Its range is that of the whole document, whose MD5 Google compares; 308 is no redirect."""
+    session = target(url).in_parts(BODY.size, None)
+    assert isinstance(session, SessionTarget)
+    sent = session.send_from(0, BODY, now=NOW)
     assert (sent.kind, sent.method, sent.accepts, sent.redirects) == ("gcs-session", "PUT", {200, 201}, False)
+    assert sent.url.reveal() == url
     assert sent.headers.reveal() == {
         "content-type": "application/json",
         "content-range": f"bytes 0-{BODY.size - 1}/{BODY.size}",
+        "x-goog-hash": f"md5={BODY.content_md5}",
     }
     assert target(url).object_url("x") == stored
 

@@ -143,12 +143,6 @@ def test_object_lambda_takes_a_put_and_no_form() -> None:
         target(host, form())
 
 
-def test_start_of_a_resumable_upload_is_refused() -> None:
-    """Google answers it with the URL of a session, and keeps nothing."""
-    with pytest.raises(WrongOperationError, match="resumable"):
-        target(f"{GOOGLE}/b/k?{GCS_V4}%3Bx-goog-resumable", {"s3_headers": {"x-goog-resumable": "start"}})
-
-
 @pytest.mark.parametrize(
     "query",
     [f"{V4}&x-id=PutObject", f"{V4}&x-amz-acl=private&x-amz-checksum-crc32=x", f"{V4}&x-my-run=42", V2],

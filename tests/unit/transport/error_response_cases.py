@@ -107,7 +107,9 @@ def google(
     )
 
 
-def azure(source: str, status: int, code: str, message: str, hint: str, detail: str = "") -> Case:
+def azure(
+    source: str, status: int, code: str, message: str, hint: str, detail: str = "", *, retryable: bool = False
+) -> Case:
     host, body = "account.blob.core.windows.net", xml(code, message, AuthenticationErrorDetail=detail)
     return Case(
         store="Azure Blob Storage",
@@ -118,6 +120,7 @@ def azure(source: str, status: int, code: str, message: str, hint: str, detail: 
         code=code,
         kind="azure-blob",
         host=host,
+        retryable=retryable,
     )
 
 
@@ -490,6 +493,28 @@ CASES = (
         kind="gcs-put-v2",
     ),
     # Azure Blob Storage
+    azure(
+        "aloneguid/stowage#11",
+        400,
+        "InvalidBlobOrBlock",
+        "The specified blob or block content is invalid.",
+        "ids have another length",
+    ),
+    azure(
+        "artifact-keeper/artifact-keeper#3920",
+        400,
+        "InvalidBlockList",
+        "The specified block list is invalid.",
+        "sent again",
+        retryable=True,
+    ),
+    azure(
+        "microsoft/AzureStorageExplorer#2392",
+        409,
+        "BlockCountExceedsLimit",
+        "The uncommitted block count cannot exceed the maximum limit of 100,000 blocks.",
+        "too many blocks",
+    ),
     azure(
         "microsoft/AzureStorageExplorer#3219",
         403,

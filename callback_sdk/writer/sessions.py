@@ -1,0 +1,96 @@
+"""The requests of a session that takes a document in consecutive ranges: each begins where the store has the last one.
+
+After a failure it is not known how much is stored: the store is asked, and the document continues from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import DeliveryError
+from callback_sdk.targets.multipart import SessionTarget
+from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.response import Response
+
+
+class SessionRequests:
+    """The requests of one session, one after another.
+
+    Args:
+        target: The session.
+        document: The whole document.
+        send: Makes a request.
+        error: Returns the error for a response without success.
+
+    Attributes:
+        is_complete: Whether the session has the whole document.
+    """
+
+    def __init__(
+        self,
+        target: SessionTarget,
+        document: Body,
+        send: Callable[[Upload], Response],
+        error: Callable[[Upload, Response], DeliveryError],
+    ) -> None:
+        self._target = target
+        self._document = document
+        self._send = send
+        self._error = error
+        self._start = 0
+        self._stored: int | None = 0
+        self.is_complete = False
+
+    def next(self) -> Upload:
+        """Return the next request: the document from where it is stored, which the store is asked for if necessary.
+
+        Raises:
+            DeliveryError: It can't be told.
+        """
+        if self._stored is None:
+            query = self._target.query(self._document, now=_now())
+            response = self._send(query)
+            if response.status in query.accepts:
+                # The session is complete, and the response was lost. It says so as often as it is asked.
+                return query
+            self._stored = self._progress(query, response)
+        start, self._stored = self._stored, None
+        self._start = start
+        return self._target.send_from(start, self._document, now=_now())
+
+    def take(self, upload: Upload, response: Response) -> None:
+        """Take the response to a request.
+
+        Raises:
+            DeliveryError: The request failed, nothing was stored, or another document.
+        """
+        if response.status in upload.accepts:
+            self._target.check_stored(response, self._document)
+            self.is_complete = True
+            return
+        stored = self._progress(upload, response)
+        if stored <= self._start:
+            raise DeliveryError(
+                f"{upload.url} stored nothing of the range that was sent.",
+                hint="It is sent again. If that persists, the store or a proxy before it discards the body.",
+                url=str(upload.url),
+                status=response.status,
+                retryable=True,
+            )
+        self._stored = stored
+
+    def _progress(self, upload: Upload, response: Response) -> int:
+        stored = self._target.progress(response, self._document)
+        if stored is not None:
+            return stored
+        error = self._error(upload, response)
+        if self._target.is_own and self._target.has_lost_parts(error):
+            # The next attempt starts another session.
+            error.retryable = error.transient = True
+        raise error
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
