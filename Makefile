@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet
 # More workers than cores, because tests mostly wait.
-WORKERS ?= 4
+WORKERS ?= 6
 AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
@@ -29,7 +29,7 @@ demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callback
 	@$(RUN) callback_sdk.cli demo
 
 test: $(VENV)/dev.stamp azurite recheck oldest aiobotocore platform-sdk ## run all tests
-	$(RUN) pytest -n $(WORKERS) --dist worksteal
+	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling and regular expressions
 	$(RUN) ruff format --check .

@@ -86,9 +86,8 @@ def _elsewhere(session: nox.Session) -> Path:
 def _test(session: nox.Session, *options: str) -> None:
     session.chdir(_elsewhere(session))
     names = session.posargs or ["tests/unit", "tests/property"]
-    session.run(
-        "python", "-m", "pytest", "-n", "2", "--dist", "worksteal", "-q", "-m", "not checkout", *options, *names
-    )
+    parallel = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    session.run("python", "-m", "pytest", *parallel, "-q", "-m", "not checkout", *options, *names)
 
 
 def _versions(session: nox.Session) -> str:

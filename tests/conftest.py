@@ -14,7 +14,7 @@ import pytest
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
-from tests.balance import balanced, file_below
+from tests.balance import file_below, slow_first
 
 pytest_plugins = ["callback_sdk.testing.fixtures"]
 
@@ -49,11 +49,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests so that the workers of pytest-xdist start with the slow ones."""
-    workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    if workers > 1:
+    """Order the tests so that the workers of pytest-xdist start with the slow files."""
+    if hasattr(config, "workerinput"):
         tests = Path(__file__).parent
-        items[:] = balanced([(file_below(item.path, tests), item) for item in items], workers)
+        items[:] = slow_first([(file_below(item.path, tests), item) for item in items])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
