@@ -19,11 +19,19 @@ from callback_sdk.filesystem.locks import wait_for_lock
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 3
+VERSION = 4
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
 """`PRAGMA application_id` of an outbox: SQLite keeps it in the file's header for programs to recognize their files."""
+
+_SENT_OUTPUTS = """CREATE TABLE sent_outputs (
+        result INTEGER NOT NULL REFERENCES results(id) ON DELETE CASCADE,
+        upload TEXT NOT NULL,
+        file TEXT NOT NULL,
+        PRIMARY KEY (result, upload)
+    ) WITHOUT ROWID"""
+"""Output files that a target has. The column `upload` identifies file and target; `file` is a `StoredFile`."""
 
 _TABLES = (
     """CREATE TABLE results (
@@ -32,7 +40,8 @@ _TABLES = (
         nulls_written INTEGER NOT NULL,
         object_url TEXT,
         data BLOB,
-        file TEXT
+        file TEXT,
+        outputs TEXT
     )""",
     """CREATE TABLE deliveries (
         number INTEGER PRIMARY KEY,
@@ -52,8 +61,10 @@ _TABLES = (
         lease_expires_at REAL,
         claim INTEGER NOT NULL DEFAULT 0,
         created_at REAL NOT NULL,
-        finished_at REAL
+        finished_at REAL,
+        outputs TEXT
     )""",
+    _SENT_OUTPUTS,
     "CREATE INDEX deliveries_due ON deliveries (status, next_attempt_at)",
     "CREATE INDEX deliveries_result ON deliveries (result)",
     "CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL",
@@ -69,6 +80,11 @@ _UPGRADES = {
         "ALTER TABLE deliveries RENAME COLUMN settled TO finished_at",
     ),
     3: ("ALTER TABLE deliveries RENAME COLUMN kind TO target_kind",),
+    4: (
+        "ALTER TABLE results ADD COLUMN outputs TEXT",
+        "ALTER TABLE deliveries ADD COLUMN outputs TEXT",
+        _SENT_OUTPUTS,
+    ),
 }
 """Statements that upgrade a file to each version from the previous one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -70,16 +71,42 @@ class WriteResult:
 
 
 @define(frozen=True, kw_only=True)
+class OutputCopy:
+    """The copy of an output file.
+
+    Attributes:
+        name: Name of the output.
+        file: Name of the copy.
+        size: Size in bytes.
+        sha256: Hex digest of the content.
+        media_type: The media type.
+    """
+
+    name: str
+    file: str
+    size: int
+    sha256: str
+    media_type: str
+
+
+@define(frozen=True, kw_only=True)
 class StoredResults:
-    """Location of the bytes of results.
+    """Location of the bytes of results and of their output files.
 
     Attributes:
         data: The results if they have up to 64 KiB; None otherwise.
         file: Name of the file with larger results; None otherwise.
+        outputs: The copies of the output files.
     """
 
     data: bytes | None = field(default=None, repr=False)
     file: str | None = None
+    outputs: tuple[OutputCopy, ...] = ()
+
+    @property
+    def files(self) -> list[str]:
+        """Names of all files."""
+        return [*([self.file] if self.file else []), *(output.file for output in self.outputs)]
 
 
 @define(frozen=True, kw_only=True)
@@ -90,11 +117,13 @@ class NewDelivery:
         delivery_id: Id derived from the first target and the document.
         target_kind: Kind of the target.
         callback: The target, with credentials.
+        output_callbacks: Targets of the output files, in their order; None for the delivery's own target.
     """
 
     delivery_id: str
     target_kind: str
     callback: Callback
+    output_callbacks: tuple[Callback | None, ...] = ()
 
 
 @define(frozen=True, kw_only=True)
@@ -124,6 +153,9 @@ class PendingSend:
         nulls_written: Number of NaN, infinite and NaT values in the results that were written as null.
         object_url: URL of the results without a signature, for webhooks too small for the results.
         callback: The target.
+        result: Number of the result.
+        output_callbacks: Targets of the output files, in their order.
+        sent: Output files that a target has, by the key of the upload.
     """
 
     job: JobResult
@@ -131,3 +163,6 @@ class PendingSend:
     nulls_written: int
     object_url: str | None
     callback: Callback
+    result: int = 0
+    output_callbacks: tuple[Callback, ...] = ()
+    sent: Mapping[str, str] = field(factory=dict)

@@ -19,7 +19,6 @@ from typing import Any
 from attrs import define, evolve
 
 from callback_sdk.concurrency.forking import PerProcess
-from callback_sdk.documents.body import Body
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import (
     CallbackSDKError,
@@ -27,22 +26,21 @@ from callback_sdk.errors import (
     DeliveryError,
     MultipleDeliveryErrors,
     OutboxError,
-    OutputError,
     TargetError,
 )
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, StoredResults, WriteResult
 from callback_sdk.outbox.files import ResultFiles
+from callback_sdk.outbox.new_deliveries import DeliveryPlanner, object_url
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
-from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
-from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs
+from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs, OutputTargets
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
 from callback_sdk.writer.writer import attempts_of
@@ -74,10 +72,10 @@ class Outbox:
     so that no two processes send the same one; those of a killed process are due again at once. Delivery is at least
     once.
 
-    Results above 64 KiB are in the directory next to the file, with `-files` appended to its name. Both are created
-    with permissions for their owner only, because targets are stored as given: **the file contains signed URLs and form
-    fields in plain text** until the target has the result. Then they and the results are deleted, from SQLite's
-    write-ahead log within an hour of `run` or at `close`. The receipt stays.
+    Results above 64 KiB and all output files are in the directory next to the file, with `-files` appended to its
+    name. Both are created with permissions for their owner only, because targets are stored as given: **the file
+    contains signed URLs and form fields in plain text** until the target has the result. Then they and the results
+    are deleted, from SQLite's write-ahead log within an hour of `run` or at `close`. The receipt stays.
 
     An outbox may be used before and after a fork, and in a signal handler; a handler that interrupts a commit gets an
     `OutboxError`.
@@ -138,7 +136,12 @@ class Outbox:
 
     @clearing_locals
     def write(
-        self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
+        self,
+        result: JobResult,
+        callback_url: CallbackURLs,
+        callback_param: CallbackParams | Secret[Any] | None = None,
+        *,
+        outputs: OutputTargets | Secret[Any] | None = None,
     ) -> WriteResult:
         """Store a result for every target, and make one attempt at each, all concurrently.
 
@@ -146,9 +149,10 @@ class Outbox:
         a job again after a crash.
 
         Args:
-            result: The outcome of the job. A file of results is copied.
+            result: The outcome of the job. A file of results and all output files are copied.
             callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all targets, or a list with one dict per target; see `ResultsWriter.write`.
+            outputs: Targets of single output files, by their names; see `ResultsWriter.write`.
 
         Returns:
             The receipts so far, and the deliveries that are still pending.
@@ -162,32 +166,31 @@ class Outbox:
                 if several targets fail. `error.receipts` has the receipts of other targets; the others are pending.
         """
         callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
+        own = wrap_secret(outputs)
+        del outputs
         with _typed_errors():
             given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
-            return self._write(result, given)
+            return self._write(result, given, own)
 
-    def _write(self, result: JobResult, given: Sequence[Callback]) -> WriteResult:
-        if isinstance(result, JobResult) and result.outputs:
-            raise OutputError(
-                "An outbox stores no output files.",
-                hint="Deliver the result with ResultsWriter.write, which sends them.",
-            )
+    def _write(self, result: JobResult, given: Sequence[Callback], own: Secret[Any]) -> WriteResult:
         state = self._process_state()
         state.owner.acquire_lock()
         state.reclaim_claims()
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
-            stored = state.files.store(results)
+            targets = [state.planner.planned(callback) for callback in given]
+            plan = state.planner.plan_outputs(result, results, own, targets, stack)
+            stored = state.files.store(results, plan.files if plan else ())
         try:
-            new_deliveries, refusals = state.new_deliveries(result, state.files.body(stored), given)
+            new_deliveries, refusals = state.planner.new_deliveries(result, state.files.body(stored), targets, plan)
         except BaseException:
-            state.files.remove(stored.file)
+            state.files.remove(stored.files)
             raise
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
-        new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, _object_url(given))
+        new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, object_url(given))
         if not new:
-            state.files.remove(stored.file)
+            state.files.remove(stored.files)
         try:
             entries = state.store.entries(ids=[delivery.delivery_id for delivery in new_deliveries])
         except CallbackSDKError as error:
@@ -310,6 +313,7 @@ class _ProcessState:
     owner: ClaimOwner
     writer: ResultsWriter
     sender: OutboxSender
+    planner: DeliveryPlanner
 
     @classmethod
     def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> _ProcessState:
@@ -325,6 +329,7 @@ class _ProcessState:
             owner=owner,
             writer=writer,
             sender=OutboxSender(store=store, files=files, writer=attempts_of(writer)),
+            planner=DeliveryPlanner(attempts_of(writer), store),
         )
 
     def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
@@ -336,36 +341,6 @@ class _ProcessState:
         self.database.close()
         if own_writer:
             self.writer.close()
-
-    def new_deliveries(
-        self, result: JobResult, results: Body, given: Sequence[Callback]
-    ) -> tuple[list[NewDelivery], list[TargetError]]:
-        """Split callbacks into deliveries to store, and errors of targets that can never receive the result."""
-        new_deliveries: list[NewDelivery] = []
-        refusals: list[TargetError] = []
-        for callback in given:
-            try:
-                new_deliveries.append(self._new_delivery(result, results, callback, _object_url(given)))
-            except TargetError as error:  # noqa: PERF203 - one refusal doesn't end the round
-                logger.error("target rejected, nothing is stored for it: %s", error)
-                refusals.append(error)
-        return new_deliveries, refusals
-
-    def _new_delivery(
-        self, result: JobResult, results: Body, callback: Callback, object_url: str | None
-    ) -> NewDelivery:
-        with ExitStack() as stack:
-            attempts = attempts_of(self.writer)
-            target = attempts.plan(callback)
-            delivery = attempts.prepare(result, results, target, stack, results_url=lambda: object_url)
-            # A stored delivery isn't rejected because its target has expired: it may have been delivered before. Nor is
-            # one whose issuer replaces an expired target.
-            now = datetime.now(timezone.utc)
-            is_replaced = callback.issuer is not None and target.has_expired(now)
-            if not is_replaced and not self.store.entries(ids=[delivery.delivery_id]):
-                delivery.upload(now)
-            shown = evolve(callback, url=target.callback.url)
-            return NewDelivery(delivery_id=delivery.delivery_id, target_kind=target.kind, callback=shown)
 
     def replace_target(self, delivery_id: str, given: Secret[Any]) -> None:
         """Replace the target of a delivery, and remove the credentials of the old one from the file."""
@@ -389,7 +364,7 @@ class _ProcessState:
         """Store deliveries and make one attempt at each; return whether any was new, and the outcomes."""
         if not new_deliveries:
             return False, {}
-        job = evolve(result, results=None)
+        job = evolve(result, results=None, outputs=None)
         new, claims = self.store.add(job, new_deliveries, stored, nulls_written=nulls_written, object_url=object_url)
         return new, self.sender.send(claims)
 
@@ -435,16 +410,6 @@ def _typed_errors() -> Iterator[None]:
 def _as_read_back(callback: Callback) -> Callback:
     """Return a callback after a round trip through JSON, so that the first attempt sends the same bytes as retries."""
     return evolve(callback, param=json.loads(encode(callback.param, path="callback_param", only_finite=True).data))
-
-
-def _object_url(given: Sequence[Callback]) -> str | None:
-    """Return the URL of the object that will contain the results, without a signature."""
-    for callback in given:
-        with contextlib.suppress(TargetError):
-            url = plan(callback).object_url("results")
-            if url is not None:
-                return url
-    return None
 
 
 def _written(

@@ -9,10 +9,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from callback_sdk.concurrency.attempts import RunningAttempts
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.concurrency.leases import run_heartbeat
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, OutboxError
@@ -24,6 +27,9 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
 from callback_sdk.writer.delivery import PreparedDelivery
+
+if TYPE_CHECKING:
+    from callback_sdk.writer.outputs import DeliveryOutputs
 
 logger = logging.getLogger(__name__)
 
@@ -233,6 +239,7 @@ class OutboxSender:
                 delivery_id=claim.delivery_id,
                 results_url=lambda: pending_send.object_url,
                 on_refresh=lambda delivery: self._replace_target(claim, delivery),
+                outputs=self._outputs(pending_send),
             )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
@@ -253,6 +260,15 @@ class OutboxSender:
         if not self._store.replace_target(claim, new):
             raise OutboxError("Another process has claimed the delivery.")
 
+    def _outputs(self, pending_send: PendingSend) -> DeliveryOutputs | None:
+        if not pending_send.stored.outputs:
+            return None
+        # Imported here, because few results have output files.
+        with no_fork:
+            from callback_sdk.outbox.outputs import delivery_outputs
+
+        return delivery_outputs(pending_send, self._files, partial(self._store.save_output, pending_send.result))
+
     def _result(self, pending_send: PendingSend) -> JobResult:
         job = pending_send.job
         return evolve(job, results=self._files.body(pending_send.stored)) if job.success else job
@@ -261,8 +277,8 @@ class OutboxSender:
         """Store an outcome. The claim is held until that succeeds, so that the delivery isn't sent twice."""
         try:
             if isinstance(outcome, Receipt):
-                kept, file = self._store.delivered(claim, outcome)
-                self._files.remove(file)
+                kept, files = self._store.delivered(claim, outcome)
+                self._files.remove(files)
             else:
                 kept = self._failed(claim, outcome)
         except Exception:

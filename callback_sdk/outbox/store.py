@@ -29,6 +29,7 @@ from callback_sdk.outbox.entries import (
     PendingSend,
     StoredResults,
 )
+from callback_sdk.outbox.output_columns import callbacks_column, copies_column, files_of, read_callbacks, read_copies
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -107,8 +108,9 @@ class OutboxStore:
             new = {delivery.delivery_id: delivery for delivery in new_deliveries if delivery.delivery_id not in known}
             if new:
                 result = connection.execute(
-                    "INSERT INTO results (job, nulls_written, object_url, data, file) VALUES (?, ?, ?, ?, ?)",
-                    (_job(job), nulls_written, object_url, stored.data, stored.file),
+                    "INSERT INTO results (job, nulls_written, object_url, data, file, outputs) "
+                    "VALUES (?, ?, ?, ?, ?, ?)",
+                    (_job(job), nulls_written, object_url, stored.data, stored.file, copies_column(stored)),
                 ).lastrowid
                 for delivery in new.values():
                     _insert(connection, delivery, job_id=job.job_id, result=result, now=now)
@@ -137,20 +139,47 @@ class OutboxStore:
     def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
         """Return the data needed to send a claimed delivery; None if the claim is lost."""
         query = (
-            "SELECT job, nulls_written, object_url, data, file, target FROM deliveries "
-            "JOIN results ON results.id = result WHERE deliveries.id = ? AND owner = ? AND claim = ?"
+            "SELECT job, nulls_written, object_url, data, file, target, result, results.outputs AS copies, "
+            "deliveries.outputs AS callbacks FROM deliveries JOIN results ON results.id = result "
+            "WHERE deliveries.id = ? AND owner = ? AND claim = ?"
         )
         rows = self._database.read(query, (claim.delivery_id, self._owner, claim.number))
         if not rows:
             return None
         (row,) = rows
-        return PendingSend(
+        pending = PendingSend(
             job=JobResult(**json.loads(row["job"])),
             stored=StoredResults(data=row["data"], file=row["file"]),
             nulls_written=row["nulls_written"],
             object_url=row["object_url"],
             callback=_callback(Secret(row["target"])),
+            result=row["result"],
         )
+        return pending if row["copies"] is None else self._with_outputs(pending, row)
+
+    def _with_outputs(self, pending: PendingSend, row: sqlite3.Row) -> PendingSend:
+        sent = self._database.read("SELECT upload, file FROM sent_outputs WHERE result = ?", (pending.result,))
+        return evolve(
+            pending,
+            stored=evolve(pending.stored, outputs=read_copies(row["copies"])),
+            output_callbacks=read_callbacks(Secret(row["callbacks"]), pending.callback),
+            sent={one["upload"]: one["file"] for one in sent},
+        )
+
+    def save_output(self, result: int, upload: str, file: str) -> None:
+        """Store that a target has an output file.
+
+        Args:
+            result: Number of the result.
+            upload: Key of the upload.
+            file: The file, with its receipt.
+        """
+        with self._database.transaction() as connection:
+            # The result may be deleted meanwhile, by a process that took the claim over.
+            connection.execute(
+                "INSERT OR REPLACE INTO sent_outputs (result, upload, file) SELECT id, ?, ? FROM results WHERE id = ?",
+                (upload, file, result),
+            )
 
     def replace_target(self, claim: OutboxClaim, new: NewDelivery) -> bool:
         """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held."""
@@ -159,25 +188,27 @@ class OutboxStore:
             fence = (claim.delivery_id, self._owner, claim.number)
             return connection.execute(change, (*_target_columns(new).reveal(), *fence)).rowcount == 1
 
-    def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, str | None]:
+    def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, list[str]]:
         """Store the receipt, and delete the credentials; delete the results once they are delivered to all targets.
 
         Returns:
-            Whether the claim was still held, and the file of results to delete; None for no file.
+            Whether the claim was still held, and the files to delete.
         """
         with self._database.transaction() as connection:
             values = {"status": DELIVERED, "receipt": json.dumps(receipt.to_dict()), "error": None, "target": None}
+            values["outputs"] = None
             if not self._finish(connection, claim, {**values, "next_attempt_at": None, "finished_at": time.time()}):
-                return False, None
+                return False, []
             row = connection.execute(
-                "SELECT id, file FROM results WHERE id = (SELECT result FROM deliveries WHERE id = ?) AND NOT EXISTS "
-                "(SELECT 1 FROM deliveries WHERE result = results.id AND status != 'delivered')",
+                "SELECT id, file, outputs FROM results WHERE id = (SELECT result FROM deliveries WHERE id = ?) "
+                "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE result = results.id AND status != 'delivered')",
                 (claim.delivery_id,),
             ).fetchone()
             if row is None:
-                return True, None
-            connection.execute("UPDATE results SET data = NULL, file = NULL WHERE id = ?", (row["id"],))
-            return True, row["file"]
+                return True, []
+            connection.execute("UPDATE results SET data = NULL, file = NULL, outputs = NULL WHERE id = ?", (row["id"],))
+            connection.execute("DELETE FROM sent_outputs WHERE result = ?", (row["id"],))
+            return True, files_of(row)
 
     def failed(self, claim: OutboxClaim, error: str, next_attempt_at: float | None) -> bool:
         """Store the failure of an attempt.
@@ -327,7 +358,8 @@ class OutboxStore:
 
     def files(self) -> set[str]:
         """Return the names of all files with results."""
-        return {row["file"] for row in self._database.read("SELECT file FROM results WHERE file IS NOT NULL")}
+        query = "SELECT file, outputs FROM results WHERE file IS NOT NULL OR outputs IS NOT NULL"
+        return {name for row in self._database.read(query) for name in files_of(row)}
 
     def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OutboxClaim:
         connection.execute(
@@ -374,9 +406,17 @@ def _insert(
     # The credentials are not kept in a local variable, because some tools print tracebacks with local variables.
     connection.execute(
         "INSERT INTO deliveries "
-        "(target_kind, url, host, target, id, result, job_id, status, next_attempt_at, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
-        (*_target_columns(delivery).reveal(), delivery.delivery_id, result, _text(job_id), now, now),
+        "(target_kind, url, host, target, outputs, id, result, job_id, status, next_attempt_at, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        (
+            *_target_columns(delivery).reveal(),
+            callbacks_column(delivery.output_callbacks).reveal(),
+            delivery.delivery_id,
+            result,
+            _text(job_id),
+            now,
+            now,
+        ),
     )
 
 

@@ -50,7 +50,7 @@ class Output:
 
     @classmethod
     def stored(cls, *, name: str, path: Path, size: int, sha256: str, media_type: str) -> Output:
-        """Return the output of a file that was stored, and is read only to be sent.
+        """Return the output of a file that was stored. It is read when it is sent, after `verify`.
 
         Args:
             name: The name.
@@ -60,16 +60,23 @@ class Output:
             media_type: The media type.
 
         Raises:
-            OutputError: The file can't be read, or has another content than it had.
+            OutputError: The file can't be read.
         """
         body = _body(name, path)
-        if body.size != size or _digest(name, body) != sha256:
-            raise OutputError(
-                f"The output file {name} has changed since it was stored; nothing was sent.",
-                hint="The disk or another program damaged the file. Write the result again.",
-                name=name,
-            )
         return cls(name=name, path=path, size=size, sha256=sha256, media_type=media_type, body=body)
+
+    def verify(self) -> None:
+        """Check that the file has the content that it had.
+
+        Raises:
+            OutputError: It hasn't, or can't be read.
+        """
+        if self.body.size != self.size or _digest(self.name, self.body) != self.sha256:
+            raise OutputError(
+                f"The output file {self.name} has changed since it was stored; nothing was sent.",
+                hint="The disk or another program damaged the file. Write the result again.",
+                name=self.name,
+            )
 
     def entry(self, url: str | None) -> dict[str, Any]:
         """Return what the document has of the file.

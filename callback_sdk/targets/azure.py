@@ -136,7 +136,8 @@ class AzureBlob(Target):
 
     def _at(self, name: str) -> AzureBlob:
         url = self.callback.url.with_path(f"{self.folder}{quote(name)}").with_public_path()
-        return evolve(self, callback=evolve(self.callback, url=url))
+        original = self.callback.given or self.callback
+        return evolve(self, callback=evolve(self.callback, url=url, given=original))
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """See `Target.check_limits`."""

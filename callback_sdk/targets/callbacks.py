@@ -50,6 +50,7 @@ class Callback:
         issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
         parts: `s3_parts`; None when `callback_param` has no such member.
         prefix: `s3_prefix` or `azure_prefix`; None when `callback_param` has no such member.
+        given: The callback as it was given, if a target has changed it for one object below a prefix.
     """
 
     url: SecretURL
@@ -61,9 +62,12 @@ class Callback:
     issuer: Issuer | None = None
     parts: SignedParts | None = None
     prefix: Prefix | None = None
+    given: Callback | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
+        if self.given is not None:
+            return self.given.plain()
         return {"url": self.url.reveal(), "param": {**self.param, **self._members().reveal()}}
 
     def credentials(self) -> Secret[tuple[str, ...]]:
@@ -91,7 +95,8 @@ class Callback:
                 hint="Leave the members out that are part of the document, or give the same ones.",
                 url=str(new.url),
             )
-        return evolve(new, param=self.param, issuer=new.issuer or self.issuer)
+        given = None if new.given is None else self.replaced_by(new.given)
+        return evolve(new, param=self.param, issuer=new.issuer or self.issuer, given=given)
 
     def _members(self) -> Secret[dict[str, Any]]:
         given = {FIELDS: self.fields, HEADERS: self.headers}

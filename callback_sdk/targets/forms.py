@@ -123,8 +123,8 @@ class FormPost(Target):
             return self
         names = {name.lower(): name for name in self._fields.reveal()}
         given = {names.get(name, name): value for name, value in fields.items()}
-        callback = evolve(self.callback, fields=SecretFields({**self._fields.reveal(), **given}))
-        return evolve(self, callback=callback)
+        sent, original = SecretFields({**self._fields.reveal(), **given}), self.callback.given or self.callback
+        return evolve(self, callback=evolve(self.callback, fields=sent, given=original))
 
     def takes_outputs(self) -> bool:
         """See `Target.takes_outputs`."""

@@ -15,7 +15,8 @@ from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.concurrency.parallel import Parallel
-from callback_sdk.documents.body import reason
+from callback_sdk.documents.body import Body, reason
+from callback_sdk.documents.output_list import opened
 from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutputError, shown
 from callback_sdk.filesystem.files import storage_hint
@@ -66,7 +67,6 @@ class OutputUpload:
 
         Raises:
             OutputError: The target takes no files, or the file has the document's name.
-            TargetError: The target would reject the file.
         """
         url = target.callback.url
         if not target.takes_files:
@@ -87,8 +87,19 @@ class OutputUpload:
                 )
         else:
             own = evolve(target, media_type=output.media_type)
-        own.check(now=_now(), size=output.size)
         return cls(output=output, target=own)
+
+    def entry(self) -> dict[str, Any]:
+        """Return what the document has of the file, unless an issuer replaces the target."""
+        return self.output.entry(self.target.object_url(""))
+
+    def check(self) -> None:
+        """Check offline whether the target would accept the file.
+
+        Raises:
+            TargetError: It wouldn't.
+        """
+        self.target.check(now=_now(), size=self.output.size)
 
     @property
     def id(self) -> str:
@@ -108,7 +119,9 @@ class OutputUpload:
         Raises:
             DeliveryError: The last attempt failed.
             TargetError: The target would reject the file.
+            OutputError: The file has changed since it was stored.
         """
+        self.output.verify()
         with ExitStack() as stack:
             receipt, sent = send_with_retries(self._prepared(job_id, stack), send=send, may_retry=may_retry)
         return StoredFile(receipt=receipt, entry=self.output.entry(sent.target.object_url("")))
@@ -216,6 +229,38 @@ def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
     return output_files(result.outputs, folder)
 
 
+def plan_outputs(
+    result: JobResult,
+    results: Body,
+    own: Secret[Any],
+    targets: Sequence[Target | CallbackSDKError],
+    stack: ExitStack,
+    *,
+    plan: Callable[[Callback], Target],
+) -> OutputPlan | None:
+    """Return where the output files of a result go; None without any.
+
+    Args:
+        result: The job's outcome.
+        results: The encoded results.
+        own: Targets of single files, by name; or None.
+        targets: Targets of the document, or the errors of planning them.
+        stack: Owns the files of values that aren't files yet.
+        plan: Returns the target of a callback.
+
+    Raises:
+        OutputError: A file is not valid or has no target, a target has no file, or the results can't list files.
+        TargetError: A target of a single file is invalid.
+    """
+    planned = {name: plan(callback) for name, callback in own_callbacks(own).items()}
+    files = files_of(result, stack)
+    if not files and not planned:
+        return None
+    # Results that can't list files are an error before anything is sent.
+    opened(results)
+    return OutputPlan.of(files, planned, targets)
+
+
 def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
     """Return the callbacks of single output files, by the names as given.
 
@@ -305,7 +350,6 @@ class OutputPlan:
 
         Raises:
             OutputError: A target takes no files, or a file has the document's name.
-            TargetError: A target would reject a file.
         """
         return [OutputUpload.of(output, self.target(output, document)) for output in self.files]
 
@@ -381,8 +425,11 @@ def send_files(uploads: Collection[OutputUpload], send: SendFile, parallel: Para
         parallel: The threads.
 
     Raises:
+        TargetError: A target would reject a file; nothing was sent.
         CallbackSDKError: A file could not be sent: the first error.
     """
+    for upload in uploads:
+        upload.check()
     is_over = threading.Event()
 
     def attempt(upload: OutputUpload) -> StoredFile | CallbackSDKError | None:

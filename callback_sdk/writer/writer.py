@@ -264,16 +264,11 @@ class ResultsWriter:
         if not result.outputs and not own.reveal():
             return None
         with no_fork:
-            from callback_sdk.documents.output_list import opened
-            from callback_sdk.writer.outputs import OutputPlan, SharedUploads, files_of, own_callbacks
+            from callback_sdk.writer.outputs import SharedUploads, plan_outputs
 
-        planned = {name: self._attempts.plan(callback) for name, callback in own_callbacks(own).items()}
-        files = files_of(result, stack)
-        if not files and not planned:
-            return None
-        opened(results)
+        plan = plan_outputs(result, results, own, targets, stack, plan=self._attempts.plan)
         send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline))
-        return OutputPlan.of(files, planned, targets), SharedUploads(send)
+        return None if plan is None else (plan, SharedUploads(send))
 
 
 def _until(deadline: float) -> MayRetry:

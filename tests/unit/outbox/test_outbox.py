@@ -227,7 +227,7 @@ def test_target_that_expired_after_its_delivery_is_not_an_error(
     with RawServer(lambda connection, _: read_request(connection) and connection.sendall(answer("200 OK"))) as server:
         url = signed_put(server.url)
         receipts = outbox.write(RESULT, url).receipts
-        monkeypatch.setattr("callback_sdk.outbox.outbox.datetime", Later)
+        monkeypatch.setattr("callback_sdk.outbox.new_deliveries.datetime", Later)
         assert outbox.write(RESULT, url).receipts == receipts
         with pytest.raises(TargetExpiredError):
             outbox.write(JobResult(job_id="43", success=True), url)
@@ -536,7 +536,7 @@ def test_claim_that_was_lost_changes_nothing(stores: tuple[OutboxStore, OutboxSt
     first.renew([old])
     first.release(old)
     assert not first.failed(old, "late", None)
-    assert first.delivered(old, RECEIPT) == (False, None)
+    assert first.delivered(old, RECEIPT) == (False, [])
     (entry,) = second.entries()
     assert (entry.status, entry.sending, entry.attempts) == ("pending", True, 2)
     assert second.delivered(new, RECEIPT) == (True, None)
