@@ -5,6 +5,7 @@ from __future__ import annotations
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.batch import BatchItem
 from callback_sdk.client.client import Client
+from callback_sdk.client.outputs import TaskOutput, TaskOutputs
 from callback_sdk.client.states import (
     Delivery,
     DeliveryAttempt,
@@ -27,6 +28,8 @@ __all__ = [
     "Progress",
     "Result",
     "Task",
+    "TaskOutput",
+    "TaskOutputs",
     "TaskSummary",
     "Version",
 ]

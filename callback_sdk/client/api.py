@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.form import credentials, encoded, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
-from callback_sdk.client.states import Delivery, OutputPart, TaskSnapshot, TaskSummary
+from callback_sdk.client.states import Delivery, OutputPart, OutputSnapshot, TaskSnapshot, TaskSummary
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
@@ -74,6 +74,22 @@ class ServiceAPI:
         return parse_response(
             "output of a task", OutputPart.from_dict, self.connection.request("GET", path, deadline=deadline).data
         )
+
+    def output(self, job_id: str, file: OutputSnapshot, start: int) -> Iterator[bytes]:
+        """Yield the content of an output file from an offset on."""
+        name = "/".join(map(quote_segment, file.name.split("/")))
+        path = f"/algorithms/tasks/{quote_segment(job_id)}/outputs/{name}"
+        # With If-Range, another content than the one that has begun is sent from its start, and its digest is wrong.
+        conditions = {"Range": f"bytes={start}-", "If-Range": f'"{file.sha256}"'} if start else {}
+        stream = self.connection.stream(path, conditions=conditions, max_bytes=file.size + 1)
+        skip = start if stream.status == 200 else 0
+        if not skip and start and not stream.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise unexpected_response("the requested range of an output file")
+        for chunk in stream.chunks:
+            # Of a proxy that ignores ranges, what is here already is discarded.
+            if len(chunk) > skip:
+                yield chunk[skip:]
+            skip = max(0, skip - len(chunk))
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a task, in the order of the targets."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 import requests
@@ -36,7 +37,12 @@ from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
 from callback_sdk.transport.proxies import check_proxy, is_direct, proxy_credentials
 
+T = TypeVar("T")
+
 JSON = "application/json"
+
+_CHUNK = 64 * 1024
+"""Maximum bytes of a piece of a response that is read in pieces."""
 
 _NO_PROXIES = dict.fromkeys(("http", "https", "all"))
 
@@ -69,6 +75,7 @@ class Request:
         key: The idempotency key.
         resume_key: The key with which the caller can repeat the call after a failure, if it differs from `key`.
         repeatable: Whether the service is known to support the key, so that a POST may be retried like a GET.
+        conditions: Further headers, such as `Range`.
     """
 
     method: str
@@ -81,12 +88,28 @@ class Request:
     key: str | None = None
     resume_key: str | None = None
     repeatable: bool = False
+    conditions: Mapping[str, str] = field(factory=dict)
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers, except the token."""
         given = {"Accept": self.accept, "Content-Type": self.content_type, "Idempotency-Key": self.key}
-        return {name: value for name, value in given.items() if value is not None}
+        return {**{name: value for name, value in given.items() if value is not None}, **self.conditions}
+
+
+@define(frozen=True)
+class Stream:
+    """A 2xx response whose content is read in pieces.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers.
+        chunks: The content. An error of the connection is a `ServiceConnectionError`.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    chunks: Iterator[bytes] = field(repr=False)
 
 
 class _BodyFile:
@@ -166,6 +189,7 @@ class ServiceConnection:
             raise ConfigurationError(f"retries is {shown(retries)}.", hint="Give a whole number from 0 to 100.")
         self._place = SecretURL(self.url)
         self._max_response = max_response
+        self.retries = retries
         self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})
         self._repeating = retry_policy(Retry, retries, {"POST"})
         self._session = PerProcess(new_session)
@@ -221,16 +245,34 @@ class ServiceConnection:
         Raises:
             ServiceError: The service sent another response, or none.
         """
-        request = Request(method=method, path=path, **options)
+        return self._authenticated(Request(method=method, path=path, **options), self._exchange)
+
+    def stream(self, path: str, *, conditions: Mapping[str, str], max_bytes: float) -> Stream:
+        """Make a GET request for content of any size; see `request`.
+
+        Args:
+            path: Path after the service's URL, quoted.
+            conditions: Further headers, such as `Range`.
+            max_bytes: Maximum bytes of the content.
+
+        Raises:
+            ServiceError: The service sent another response, or none.
+        """
+        # Of a compressed response no range could be continued.
+        conditions = {"Accept-Encoding": "identity", **conditions}
+        request = Request(method="GET", path=path, accept="*/*", conditions=conditions)
+        return self._authenticated(request, partial(self._open, max_bytes=max_bytes))
+
+    def _authenticated(self, request: Request, exchange: Callable[[Request, Secret[str] | None], T]) -> T:
         post = partial(self._post, deadline=request.deadline)
         token = self._credentials.token(post, request.deadline)
         try:
-            return self._exchange(request, token)
+            return exchange(request, token)
         except AuthenticationError as error:
             other = self._credentials.renewed(token, post, request.deadline) if error.status == 401 else None
             if other is None:
                 raise
-        return self._exchange(request, other)
+        return exchange(request, other)
 
     def _post(self, path: str, data: Secret[dict[str, str]], *, deadline: float | None) -> ServiceResponse:
         request = Request(
@@ -255,30 +297,55 @@ class ServiceConnection:
         for_proxy = proxy_credentials(self._place).reveal()
         return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal(), *for_proxy))
 
+    def _open(self, request: Request, token: Secret[str] | None, *, max_bytes: float) -> Stream:
+        limits = Limits(self._careful, max_bytes=max_bytes)
+        with self._translating(request, token, limits):
+            response = self._respond(request, token, limits)
+            # Only the content of an error is read here.
+            content = b"" if response.ok else content_of(response, self.url, self._max_response)
+        read(response, content, self.url, self._hidden(request, token), as_file=True)
+
+        def chunks() -> Iterator[bytes]:
+            with self._translating(request, token, limits), contextlib.closing(response):
+                yield from response.iter_content(_CHUNK)
+
+        return Stream(response.status_code, response.headers, chunks())
+
     def _send(self, request: Request, token: Secret[str] | None) -> tuple[requests.Response, bytes]:
-        failure: BaseException
         limits = self._limits(request)
+        with self._translating(request, token, limits):
+            response = self._respond(request, token, limits)
+            return response, content_of(response, self.url, self._max_response)
+
+    def _respond(self, request: Request, token: Secret[str] | None, limits: Limits) -> requests.Response:
+        with limited(limits):
+            return self._session.get().request(
+                request.method,
+                self.url + request.path,
+                headers=request.headers | _trace_headers(),
+                data=None if request.body is None else cast("Any", _BodyFile(request.body)),
+                timeout=self._timeouts_until(request.deadline),
+                auth=_BearerAuth(token),
+                allow_redirects=False,
+                proxies=cast("Any", self._proxies()),
+                verify=authorities() if self.url.startswith("https:") else True,
+                stream=True,
+            )
+
+    @contextlib.contextmanager
+    def _translating(self, request: Request, token: Secret[str] | None, limits: Limits) -> Iterator[None]:
+        """Raise errors of requests and the libraries below it as errors of this package, without their frames."""
+        failure: BaseException
         try:
-            with limited(limits):
-                response = self._session.get().request(
-                    request.method,
-                    self.url + request.path,
-                    headers=request.headers | _trace_headers(),
-                    data=None if request.body is None else cast("Any", _BodyFile(request.body)),
-                    timeout=self._timeouts_until(request.deadline),
-                    auth=_BearerAuth(token),
-                    allow_redirects=False,
-                    proxies=cast("Any", self._proxies()),
-                    verify=authorities() if self.url.startswith("https:") else True,
-                    stream=True,
-                )
-                return response, content_of(response, self.url, self._max_response)
+            yield
         except BaseException as error:  # noqa: BLE001 - also an interrupt, and what a signal handler raises
             if is_too_long(error):
-                failure = too_large(self.url, self._max_response)
+                failure = too_large(self.url, limits.max_bytes)
             else:
                 hidden = self._hidden(request, token)
                 failure = strip_traceback(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
+        else:
+            return
         # Raised outside the except block, because the frames of the original error have the token as a local variable.
         raise failure
 

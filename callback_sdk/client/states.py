@@ -51,6 +51,29 @@ class DeliverySnapshot(HTMLRepr):
 
 
 @define(frozen=True, kw_only=True)
+class OutputSnapshot:
+    """An output file as the service announces it; see `TaskOutput` for the attributes."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str = "application/octet-stream"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _wire(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputSnapshot:
+        """Parse the JSON form; unknown members are ignored."""
+        size = data["size"]
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise TypeError("the size of an output file is not a number of bytes")
+        members = {name: _text(data[name]) for name in ("name", "sha256")}
+        return cls(**members, size=size, media_type=_text(data.get("media_type", "application/octet-stream")))
+
+
+@define(frozen=True, kw_only=True)
 class TaskSnapshot:
     """A task as returned by the service; see `Task` for the attributes."""
 
@@ -64,6 +87,7 @@ class TaskSnapshot:
     progress: Progress = field(factory=Progress)
     receipts: tuple[Receipt, ...] = ()
     deliveries: tuple[DeliverySnapshot, ...] = ()
+    outputs: tuple[OutputSnapshot, ...] = ()
     new_version: str | None = None
     algorithm: str | None = None
     version: str | None = None
@@ -73,7 +97,6 @@ class TaskSnapshot:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
-    warnings: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -110,8 +133,8 @@ class TaskSnapshot:
             progress=Progress.from_dict(data.get("progress")),
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
             deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
+            outputs=tuple(OutputSnapshot.from_dict(one) for one in data.get("outputs") or ()),
             new_version=data.get("new_version"),
-            warnings=tuple(map(_text, data.get("warnings") or ())),
             **_facts(data),
         )
 

@@ -12,6 +12,7 @@ from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.interrupts import interrupted
+from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
 from callback_sdk.client.waiting import Waiting
@@ -67,7 +68,8 @@ class Task(HTMLRepr):
         return html_fields(self._state)
 
     def _repr_html_(self) -> str:
-        return "".join(filter(None, [super()._repr_html_(), nested_table(self.deliveries)]))
+        outputs = nested_table(self.outputs.values())
+        return "".join(filter(None, [super()._repr_html_(), nested_table(self.deliveries), outputs]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, with the results."""
@@ -149,6 +151,11 @@ class Task(HTMLRepr):
         return HTMLList(self._state.deliveries)
 
     @property
+    def outputs(self) -> TaskOutputs:
+        """The output files by their names; empty until the task has ended. Those of a failed task are kept too."""
+        return TaskOutputs(self._api, self.job_id, self._state.outputs)
+
+    @property
     def algorithm(self) -> str | None:
         """Name of the algorithm."""
         return self._state.algorithm
@@ -195,11 +202,6 @@ class Task(HTMLRepr):
         It is the end of `expires`, or the expiry of the last target.
         """
         return self._state.expires_at
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What may go wrong with the task's targets, as of its submission: they may expire before it has ended."""
-        return self._state.warnings
 
     @hides_tracebacks
     def refresh(self) -> Task:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +17,19 @@ import typer
 
 from callback_sdk.commands.client_options import Parameters, read_parameters
 from callback_sdk.commands.options import RegistryName, takes_settings
-from callback_sdk.commands.printing import print_document, print_error, print_text
-from callback_sdk.config.settings import MEMORY_LIMIT, PASS_ENV
+from callback_sdk.commands.printing import print_document, print_error, print_line, print_text
+from callback_sdk.config.settings import (
+    MAX_OUTPUT_BYTES,
+    MAX_OUTPUT_FILE_BYTES,
+    MAX_OUTPUT_FILES,
+    MEMORY_LIMIT,
+    PASS_ENV,
+)
 from callback_sdk.text.escaping import LogFormatter
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
+    from callback_sdk.service.algorithms.output_folder import RunFile
     from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
 EXIT_FAILED = 3
@@ -32,7 +39,7 @@ _POLL_INTERVAL = 0.2
 """Seconds between updates of the progress bar."""
 
 
-@takes_settings(PASS_ENV, MEMORY_LIMIT)
+@takes_settings(PASS_ENV, MEMORY_LIMIT, MAX_OUTPUT_FILES, MAX_OUTPUT_FILE_BYTES, MAX_OUTPUT_BYTES)
 def run(
     registry: RegistryName,
     algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
@@ -56,17 +63,25 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Model file written by --export, to continue from.", show_default=False),
     ] = None,
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Directory for the output files; created if it is missing.", show_default=False
+        ),
+    ] = None,
     config: ServiceConfig,
 ) -> None:
     """Run an algorithm once, as the service does, and print its results as JSON.
 
     The output and log of the algorithm go to standard error. It runs in a child process with its timeout, its memory
-    limit, and the environment variables that a service passes on; nothing is stored or delivered. Exit codes: 0
+    limit, and the environment variables that a service passes on; nothing is stored or delivered. Output files are
+    listed on standard error, and written to --outputs, also those of a run that failed. Exit codes: 0
     success; 1 an error, such as invalid features; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which stops it: it
     can clean up, and a second Ctrl-C kills it.
     """
     # Imported here, so that --help is fast.
     from callback_sdk.service.algorithms import features as tables
+    from callback_sdk.service.algorithms.output_folder import OutputLimits, read_files
     from callback_sdk.service.algorithms.versions import Algorithms
     from callback_sdk.service.files import Scratch
     from callback_sdk.service.server import default_processes
@@ -117,6 +132,8 @@ def run(
             results=folder / "results",
             progress=folder / "progress",
             output=folder / "output",
+            outputs=folder / "outputs",
+            output_limits=OutputLimits.of(config),
             stop=folder / "stop",
             directory=folder / "directory",
             export_new_version=export is not None,
@@ -133,12 +150,25 @@ def run(
         failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
         # The output includes the traceback.
         print_text(read_tail(spec.output).decode(errors="replace"), err=True)
+        _show_outputs(read_files(spec.outputs), outputs)
         if failure is not None:
             print_error(failure)
             raise typer.Exit(EXIT_FAILED)
         if export is not None:
             _export(folder / "model", export)
         print_document(spec.results.read_bytes())
+
+
+def _show_outputs(files: Sequence[RunFile], directory: Path | None) -> None:
+    """List output files on standard error, and move them to a directory."""
+    for file in files:
+        place = file.name
+        if directory is not None:
+            target = directory / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(file.path, target)
+            place = str(target)
+        print_line(f"{place}: {file.size} bytes, {file.media_type}, SHA-256 {file.sha256}", err=True)
 
 
 def _export(model: Path, export: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -184,6 +185,16 @@ def tasks(
     follow: Annotated[
         bool, typer.Option("--follow", help="With --logs: print new output until the task has ended.")
     ] = False,
+    outputs: Annotated[bool, typer.Option("--outputs", help="With JOB_ID: list the output files.")] = False,
+    download: Annotated[
+        Path | None,
+        typer.Option(
+            "--download",
+            metavar="DIR",
+            help="With JOB_ID: download the output files into a directory.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
@@ -192,14 +203,14 @@ def tasks(
 
     Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage; 130 Ctrl-C, which ends only --follow.
     """
-    if job_id is not None and (status or algorithm):
-        raise typer.BadParameter(
-            "These options select tasks for a list: omit JOB_ID.", param_hint="--status, --algorithm"
-        )
-    if logs and (job_id is None or as_json):
-        raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
-    if follow and not logs:
-        raise typer.BadParameter("Give --logs too.", param_hint="--follow")
+    _check_options(
+        job_id,
+        for_list=bool(status or algorithm),
+        logs=logs,
+        follow=follow,
+        outputs=outputs or bool(download),
+        as_json=as_json,
+    )
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter(
@@ -211,7 +222,11 @@ def tasks(
                 print_text(text)
             return
         if job_id is not None:
-            _show_task(client.get_task(job_id), as_json=as_json)
+            task = client.get_task(job_id)
+            if outputs or download is not None:
+                _show_outputs(task, download, as_json=as_json)
+            else:
+                _show_task(task, as_json=as_json)
             return
         found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, limit=limit))
     if as_json:
@@ -346,6 +361,7 @@ def _facts(task: Task) -> dict[str, str]:
         "STARTED": moment(task.started_at),
         "FINISHED": moment(task.finished_at),
         "EXPIRES": "" if task.started_at or task.ended else moment(task.expires_at),
+        "OUTPUTS": f"{len(task.outputs)} (--outputs lists them)" if task.outputs else "",
     }
 
 
@@ -353,6 +369,35 @@ def _summary(results: Any) -> str:
     """Return the start of results as JSON; the end of long ones is left out."""
     text = "" if results is None else json.dumps(results, ensure_ascii=False)
     return text if len(text) <= _MAX_SUMMARY else f"{text[:_MAX_SUMMARY]}… (--json prints all)"
+
+
+def _check_options(
+    job_id: str | None, *, for_list: bool, logs: bool, follow: bool, outputs: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Reject options of `tasks` that don't fit each other."""
+    if job_id is not None and for_list:
+        raise typer.BadParameter(
+            "These options select tasks for a list: omit JOB_ID.", param_hint="--status, --algorithm"
+        )
+    if logs and (job_id is None or as_json):
+        raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
+    if outputs and (job_id is None or logs):
+        raise typer.BadParameter("Give a JOB_ID, and omit --logs.", param_hint="--outputs, --download")
+    if follow and not logs:
+        raise typer.BadParameter("Give --logs too.", param_hint="--follow")
+
+
+def _show_outputs(task: Task, directory: Path | None, *, as_json: bool) -> None:
+    """Download the output files of a task, if there is a directory, and list them."""
+    found = task.outputs
+    paths = [None] * len(found) if directory is None else found.download(directory)
+    shown = list(zip(found.values(), paths, strict=True))
+    if as_json:
+        print_json([file.to_dict() | ({} if path is None else {"path": str(path)}) for file, path in shown])
+        return
+    heads = ("NAME", "BYTES", "TYPE", "SHA-256") if directory is None else ("FILE", "BYTES", "TYPE", "SHA-256")
+    rows = ((one_line(str(path or file.name)), str(file.size), file.media_type, file.sha256) for file, path in shown)
+    print_table(heads, rows)
 
 
 def _task_cells(task: TaskSummary) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ from callback_sdk.config.settings import (
     MAX_CALLBACKS,
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_OUTPUT_BYTES,
+    MAX_OUTPUT_FILE_BYTES,
+    MAX_OUTPUT_FILES,
     MAX_REQUEST_BYTES,
     MAX_RUNS,
     MAX_TASKS,
@@ -64,6 +67,9 @@ class ServiceConfig(Config):
     devices: tuple[str, ...] = variable(DEVICES)
     memory_limit: float | None = variable(MEMORY_LIMIT)
     max_runs: int | None = variable(MAX_RUNS)
+    max_output_files: int = variable(MAX_OUTPUT_FILES)
+    max_output_file_bytes: float = variable(MAX_OUTPUT_FILE_BYTES)
+    max_output_bytes: float = variable(MAX_OUTPUT_BYTES)
     shutdown_timeout: timedelta = variable(SHUTDOWN_TIMEOUT)
     stop_timeout: timedelta = variable(STOP_TIMEOUT)
     retention: timedelta | None = variable(RETENTION)

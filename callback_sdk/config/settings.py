@@ -224,6 +224,36 @@ RETENTION = Setting(
     option="--retention",
     metavar="DURATION",
 )
+MAX_OUTPUT_FILES = Setting(
+    "MAX_OUTPUT_FILES",
+    whole_number(0, 100_000),
+    "a whole number up to 100000",
+    "Maximum number of output files of a task.",
+    default=10_000,
+    shown_default="10000",
+    option="--max-output-files",
+    metavar="N",
+)
+MAX_OUTPUT_FILE_BYTES = Setting(
+    "MAX_OUTPUT_FILE_BYTES",
+    parse_size,
+    SIZE_FORMAT,
+    "Maximum size of an output file, such as 5GiB; none for no limit.",
+    default=50 * 1024**3,
+    shown_default="50GiB",
+    option="--max-output-file-bytes",
+    metavar="SIZE",
+)
+MAX_OUTPUT_BYTES = Setting(
+    "MAX_OUTPUT_BYTES",
+    parse_size,
+    SIZE_FORMAT,
+    "Maximum size of all output files of a task together, such as 20GiB; none for no limit.",
+    default=100 * 1024**3,
+    shown_default="100GiB",
+    option="--max-output-bytes",
+    metavar="SIZE",
+)
 MAX_REQUEST_BYTES = Setting(
     "MAX_REQUEST_BYTES",
     whole_number(1, 999_999_999),

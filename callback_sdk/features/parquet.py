@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -94,6 +95,22 @@ def read(source: Path | bytes) -> pyarrow.Table:
     except MemoryError:
         raise
     except (library().ArrowException, OSError, UnicodeDecodeError) as error:
+        raise FeaturesError(
+            f"The features can't be read: {_reason(error)}.", hint="Write the file again, and send it."
+        ) from None
+
+
+def read_head(source: Path | bytes, *, rows: int, columns: int) -> pyarrow.Table:
+    """Read the first rows of the first columns of a file that `check` has accepted; see `read`."""
+    parquet = _parquet()
+    try:
+        with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
+            names = file.schema_arrow.names[:columns]
+            batches = list(islice(file.iter_batches(rows, columns=names, use_threads=False), 1))
+            return library().Table.from_batches(batches).slice(0, rows)
+    except MemoryError:
+        raise
+    except (library().ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         raise FeaturesError(
             f"The features can't be read: {_reason(error)}.", hint="Write the file again, and send it."
         ) from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.blobs import BlobStorage, results_name
+from callback_sdk.service.blobs import BlobStorage, output_name, results_name
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import idempotency, repairs
 from callback_sdk.service.supervision.threads import SupervisedThread
@@ -25,6 +25,9 @@ KEY_AGE = timedelta(days=1)
 
 UNKNOWN_ALGORITHM_TIMEOUT = timedelta(days=1)
 """Time after which a queued task of an unregistered algorithm fails; a wrong registry may have been deployed."""
+
+_MIN_LOST_AGE = 3600.0
+"""Seconds after which output files without a task are removed: a process that lost its claim may upload them."""
 
 _BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""
@@ -78,13 +81,14 @@ class Housekeeper:
             self._delete_keys,
             self._store.sessions.delete_expired,
             self._clean,
+            self._remove_lost_outputs,
             self._delete_tasks,
             self._repair_times,
         )
         for step in (*steps, lambda: self._end_unknown(moment)):
             try:
                 step()
-            except CallbackSDKError as error:  # noqa: PERF203 - six rounds
+            except CallbackSDKError as error:  # noqa: PERF203 - seven rounds
                 # The database or blob storage is unavailable: there is no bug that a traceback would show.
                 _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
@@ -124,11 +128,27 @@ class Housekeeper:
                     _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
                 self._awake()
 
+    def _remove_lost_outputs(self) -> None:
+        """Remove the output files of runs whose process died, and of tasks that were canceled meanwhile."""
+        while not self._stopping.is_set():
+            lost = self._store.output_files.lost(older_than=_MIN_LOST_AGE, limit=_BATCH_SIZE)
+            for job_id, attempt in lost:
+                self._remove_outputs([job_id], attempt)
+                self._store.output_files.delete(job_id, attempt)
+            if len(lost) < _BATCH_SIZE:
+                return
+
+    def _remove_outputs(self, job_ids: Sequence[str], attempt: int | None = None) -> None:
+        for file in self._store.output_files.blobs(job_ids):
+            if attempt in (None, file.attempt):
+                self._blobs.remove(output_name(file.job_id, file.attempt, file.position))
+
     def _delete_tasks(self) -> None:
         while self._keep is not None and not self._stopping.is_set():
             old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_BATCH_SIZE)
+            # Blobs before their tasks: if this process is killed in between, the next round finds the tasks again.
+            self._remove_outputs([ended.job_id for ended in old])
             for ended in old:
-                # Blobs before their tasks: if this process is killed in between, the next round finds the tasks again.
                 for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():
                     self._blobs.remove(results_name(ended.job_id, attempt))
             self._store.tasks.delete([ended.job_id for ended in old])

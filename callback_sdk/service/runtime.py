@@ -19,6 +19,7 @@ from attrs import define, field
 from callback_sdk.aistore.sources import token_sources
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
+from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputLimits
 from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import TEMPORARY_PREFIX, Scratch
@@ -132,6 +133,7 @@ class RunConfig:
         memory_limit: Memory limit of a run if its algorithm declares none.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         max_runs: Maximum number of runs of one process; None for no limit.
+        output_limits: Limits of the output files of each run.
         devices: Ids of the devices that algorithms may use; empty to show those of the service.
         device_locks: Directory for the locks of these devices, which processes of the same machine share.
     """
@@ -140,6 +142,7 @@ class RunConfig:
     memory_limit: MemoryLimit = NO_LIMIT
     stop_timeout: timedelta = STOP_TIMEOUT
     max_runs: int | None = None
+    output_limits: OutputLimits = DEFAULT_LIMITS
     devices: tuple[str, ...] = ()
     device_locks: Path = Path("devices")
 
@@ -157,6 +160,7 @@ class RunConfig:
             memory_limit=default_limit(config.memory_limit, processes + len(config.devices)),
             stop_timeout=config.stop_timeout,
             max_runs=config.max_runs,
+            output_limits=OutputLimits.of(config),
             devices=config.devices,
             device_locks=data / "devices",
         )
@@ -310,6 +314,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             registry=runtime.registry,
             registry_name=runtime.registry_name,
             memory_limit=runtime.runs.memory_limit,
+            output_limits=runtime.runs.output_limits,
         )
         heartbeat.start()
         uploads.start()

@@ -41,7 +41,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     """Run the service with objects that the generated requests can refer to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(__file__).rpartition("/")[0])
-        with LocalService("engine_jobs:registry") as service:
+        with LocalService("output_jobs:registry") as service:
             yield service
 
 
@@ -49,13 +49,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
 def known(service: LocalService) -> dict[str, str]:
     """Return existing ids for paths, so that not every request results in a 404."""
     with Client(service.url, token=service.token) as client:
-        task = client.run_algorithm("sum", {"a": [1]}, callback_url="http://127.0.0.1:9/nobody")
+        task = client.run_algorithm("all-kinds", {"a": [1]}, callback_url="http://127.0.0.1:9/nobody").wait()
         (delivery,) = client.get_deliveries(task.job_id)
     return {
-        "algorithm_id": "sum",
+        "algorithm_id": "all-kinds",
         "version": "1.0.0",
         "job_id": task.job_id,
         "delivery_id": delivery.delivery_id,
+        "name": "note.txt",
     }
 
 
@@ -77,7 +78,7 @@ def _try(operation: Any, service: LocalService, known: dict[str, str]) -> None:
         answer = case.call(headers={"Authorization": f"Bearer {service.token}"}, timeout=30)
         case.validate_response(answer, checks=CHECKS)
         assert answer.headers["x-request-id"]
-        if answer.status_code >= 400:
+        if answer.status_code >= 400 and case.method != "HEAD":
             body = answer.json()
             assert body["status"] is False
             assert body.get("error") or body.get("errors")

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.errors import AlgorithmError
 from callback_sdk.filesystem.files import create_file, remove
+from callback_sdk.service.algorithms.output_folder import OutputFolder
 
 Report = Callable[[float | None, str], None]
 
@@ -20,6 +22,7 @@ class JobContext:
     Args:
         report: Called with fraction and message of each new progress report.
         model_output: Path for the model that `save_model` writes.
+        outputs: Receives the output files.
         directory: Temporary directory of the run; the system's if None.
         stop_file: Path of the file that exists once the run is requested to stop; see `stopping`.
 
@@ -45,6 +48,7 @@ class JobContext:
         export_new_version: bool = False,
         model_path: Path | None = None,
         model_output: Path | None = None,
+        outputs: OutputFolder | None = None,
         directory: Path | None = None,
         stop_file: Path | None = None,
         state: Any = None,
@@ -55,6 +59,7 @@ class JobContext:
         self.evaluate = evaluate
         self.model_path = model_path
         self._model_output = model_output
+        self._outputs = outputs
         self.evaluation_options: dict[str, Any] = {}
         self.export_new_version = export_new_version
         self.directory = Path(tempfile.gettempdir()) if directory is None else directory
@@ -89,6 +94,25 @@ class JobContext:
                     shutil.copyfileobj(source, file)
             else:
                 file.write(model)
+
+    def output(self, name: str, value: Any) -> None:
+        """Save an output file of the task, which is stored and delivered with the results.
+
+        The value is copied at once, so that it may be changed or removed afterwards. A second call with the same name
+        replaces the first one. The files of a run that fails or times out are kept too; not so those of a run that was
+        canceled, or whose process died.
+
+        Args:
+            name: Name of the file, such as `"model.bin"` or `"plots/loss.png"`. Of a directory, its files are saved
+                below that name. A table is saved in the format of the name's extension: `.parquet`, `.csv` or `.arrow`.
+            value: Bytes, a path of a file or a directory, a figure or a table.
+
+        Raises:
+            OutputError: The name is invalid, the value can't be saved in such a file, or a limit is exceeded.
+        """
+        if self._outputs is None:
+            raise AlgorithmError("This run has no place for output files.", hint="Run it in a service.")
+        self._outputs.add(name, value)
 
     def report_progress(self, fraction: float | None, message: str = "") -> None:
         """Report the progress of the run. Cheap: it writes a small file, and only when something has changed.

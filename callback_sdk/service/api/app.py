@@ -7,9 +7,8 @@ from fastapi import FastAPI
 from callback_sdk._version import __version__
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
-from callback_sdk.service.api import algorithms, errors, health, logs, tasks, tokens
+from callback_sdk.service.api import algorithms, errors, health, logs, outputs, tasks, tokens
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
-from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.middleware import RequestMiddleware
 from callback_sdk.service.api.readiness import Readiness
@@ -35,7 +34,6 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         settings=TargetSettings(stores=delivery.stores),
         guard=delivery.guard,
         max_callbacks=limits.max_callbacks,
-        queue=QueueEstimate(task_service.store.stats.backlog),
     )
     authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.runtime.cipher)
     app.state.app_state = AppState(
@@ -48,7 +46,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, tasks, logs, algorithms, health):
+    for routes in (tokens, tasks, logs, outputs, algorithms, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

@@ -142,6 +142,15 @@ class DeliveryResponse(DeliverySummary):
     attempts: list[DeliveryAttemptResponse]
 
 
+class OutputFileResponse(BaseModel):
+    """An output file of a task: its name, in which / separates directories, and its content's size and SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+
+
 class TaskResponse(BaseModel):
     """A task with all its members."""
 
@@ -157,6 +166,7 @@ class TaskResponse(BaseModel):
     progress: TaskProgress
     receipts: list[dict[str, Any]]
     deliveries: list[DeliverySummary]
+    outputs: list[OutputFileResponse]
     algorithm: str
     version: str
     kind: Literal["predict", "fit"]
@@ -166,7 +176,6 @@ class TaskResponse(BaseModel):
     started_at: str | None
     finished_at: str | None
     expires_at: str | None
-    warnings: list[str]
 
 
 class OutputResponse(BaseModel):
@@ -178,10 +187,9 @@ class OutputResponse(BaseModel):
 
 
 class AcceptedResponse(BaseModel):
-    """The ids of accepted tasks, in the order of the request, and different warnings of them."""
+    """The ids of accepted tasks, in the order of the request."""
 
     job_ids: list[str]
-    warnings: list[str]
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

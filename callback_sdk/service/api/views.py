@@ -18,9 +18,9 @@ from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
-    WARNINGS,
     AcceptedTask,
     Submission,
+    TaskFile,
     TrainedVersion,
 )
 from callback_sdk.service.work.child import SHOWN
@@ -81,6 +81,11 @@ def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
     shown = {name: task[name] for name in names}
     shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
     return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(counts)}
+
+
+def show_file(file: TaskFile) -> dict[str, Any]:
+    """Return the JSON of an output file."""
+    return {name: getattr(file, name) for name in ("name", "size", "sha256", "media_type")}
 
 
 def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -152,6 +157,7 @@ def show_task(
     blobs: BlobStorage,
     *,
     trained_version: TrainedVersion | None = None,
+    outputs: Sequence[TaskFile] = (),
 ) -> TaskView:
     """Return the JSON of a task.
 
@@ -161,6 +167,7 @@ def show_task(
         results: The results if they are small; None if there are none or they are in the blob storage.
         blobs: The blob storage.
         trained_version: The version that the training created; None for none.
+        outputs: Its output files.
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error", "error_code")}
     tail = {
@@ -171,8 +178,8 @@ def show_task(
             {name: delivery[column] for name, column in _DELIVERY.items()} for delivery in deliveries
         ],
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
+        "outputs": [show_file(file) for file in outputs],
         "new_version": None if trained_version is None else trained_version.version,
-        "warnings": task["options"].get(WARNINGS, []),
         **_times(task),
     }  # fmt: skip
     result_offsets = task["result_offsets"] or {}

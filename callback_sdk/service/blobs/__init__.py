@@ -1,6 +1,6 @@
-"""Blob storage for features and results that are too large for the database: a directory or an S3 bucket."""
+"""Blob storage for what is too large for the database: a directory or an S3 bucket."""
 
-from callback_sdk.service.blobs.blobs import INLINE, BlobStorage, features_name, model_name, results_name
+from callback_sdk.service.blobs.blobs import INLINE, BlobStorage, features_name, model_name, output_name, results_name
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.blobs.places import open_blobs
 
@@ -13,5 +13,6 @@ __all__ = [
     "features_name",
     "model_name",
     "open_blobs",
+    "output_name",
     "results_name",
 ]

@@ -85,6 +85,11 @@ def model_name(job_id: str, attempt: int) -> str:
     return f"models/{job_id}.{attempt}"
 
 
+def output_name(job_id: str, attempt: int, position: int) -> str:
+    """Return the name of an output file of one run, by its position. It is kept as long as the task."""
+    return f"outputs/{job_id}.{attempt}.{position}"
+
+
 def results_name(job_id: str, attempt: int) -> str:
     """Return the name of the results of one run. Every run has its own, and it is kept as long as the task."""
     return f"results/{job_id}.{attempt}.json"

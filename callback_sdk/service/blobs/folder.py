@@ -26,7 +26,7 @@ class DirectoryStorage:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for name in ("features", "models", "results"):
+        for name in ("features", "models", "outputs", "results"):
             create_directory(folder / name, parents=True)
 
     def __repr__(self) -> str:
@@ -86,9 +86,10 @@ class DirectoryStorage:
         for path in (self._folder / "features").iterdir():
             if path.name not in unfinished:
                 _remove_old(path)
-        for path in (self._folder / "results").iterdir():
-            if path.name.startswith("."):
-                _remove_old(path)
+        for name in ("outputs", "results"):
+            for path in (self._folder / name).iterdir():
+                if path.name.startswith("."):
+                    _remove_old(path)
 
     def check(self) -> None:
         """Check that the directory is writable; see `BlobStorage.check`."""

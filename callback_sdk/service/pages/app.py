@@ -17,7 +17,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api.access import AppState
 from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
-from callback_sdk.service.pages import routes
+from callback_sdk.service.pages import outputs, routes
 from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import Sessions
@@ -54,6 +54,9 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
             Route("/tasks", routes.tasks),
             Route("/tasks/{job_id}", routes.task),
             Route("/tasks/{job_id}/results", routes.results),
+            Route("/tasks/{job_id}/outputs/{name:path}", outputs.download),
+            Route("/tasks/{job_id}/preview/{name:path}", outputs.show),
+            Route("/tasks/{job_id}/image/{name:path}", outputs.image),
             Route("/tasks/{job_id}/cancel", routes.cancel, methods=["POST"]),
             Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", routes.redeliver, methods=["POST"]),
             Route("/deliveries", routes.dead_deliveries),

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from callback_sdk._version import __version__
 from callback_sdk.models import outcome
+from callback_sdk.service.supervision.memory import format_size
 
 PREFIX = "/ui"
 """Path prefix of the pages."""
@@ -84,5 +85,5 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge, outcome=_outcome)
+_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge, outcome=_outcome, size=format_size)
 _environment.globals.update(prefix=PREFIX, product_version=__version__, escape=escape)

@@ -37,7 +37,7 @@ _PAGE = 25
 """Number of tasks, or dead deliveries, per page."""
 
 _MAX_SHOWN = 100
-"""Maximum number of deliveries and attempts on a task's page."""
+"""Maximum number of deliveries, attempts and output files on a task's page."""
 
 _MINUTE, _MINUTES = 60.0, 60
 
@@ -143,6 +143,7 @@ def task(request: Request) -> Response:
     found = _task(state, user_session, request.path_params["job_id"])
     attempts = state.task_service.store.deliveries.attempts(found["job_id"])
     deliveries = state.task_service.store.deliveries.of(found["job_id"])
+    outputs = state.task_service.store.output_files.of(found["job_id"])
     shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_MAX_SHOWN]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["status"] == "pending" for item in shown)
     return render(
@@ -151,6 +152,8 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
+        outputs=outputs[:_MAX_SHOWN],
+        more_outputs=max(0, len(outputs) - _MAX_SHOWN),
         trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
         output=show_output(state.task_service.store.output.read(found["job_id"])),
         timeline=_timeline(found, shown)[-_MAX_SHOWN:],
@@ -165,7 +168,13 @@ def results(request: Request) -> Response:
     found = _task(state, user_session, request.path_params["job_id"])
     task_service = state.task_service
     small = task_service.store.tasks.results(found["job_id"]) if found["result_offsets"] else None
-    view = show_task(found, task_service.store.deliveries.of(found["job_id"]), small, task_service.blobs)
+    view = show_task(
+        found,
+        task_service.store.deliveries.of(found["job_id"]),
+        small,
+        task_service.blobs,
+        outputs=task_service.store.output_files.of(found["job_id"]),
+    )
     headers = {
         "Content-Length": str(view.size),
         "Content-Disposition": f'attachment; filename="task-{found["job_id"]}.json"',

@@ -13,9 +13,6 @@ from callback_sdk.targets.callbacks import Callback
 PREDICT = "predict"
 FIT = "fit"
 
-WARNINGS = "warnings"
-"""Task option with the warnings of the submission."""
-
 FEATURES = "features"
 RESULTS = "results"
 """Names of a task's payloads that are stored in the database if they are small."""
@@ -122,6 +119,46 @@ class Claim:
 
 
 @define(frozen=True, kw_only=True)
+class NewFile:
+    """An output file of a run.
+
+    Attributes:
+        name: Its name, in which `/` separates directories.
+        size: Its size, in bytes.
+        sha256: SHA-256 of its content, in hex.
+        media_type: Its media type.
+        data: The content if it is small; None if it is in the blob storage.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    data: bytes | None = field(default=None, repr=False)
+
+
+@define(frozen=True, kw_only=True)
+class TaskFile:
+    """An output file in the store; see `NewFile`.
+
+    Attributes:
+        job_id: The task.
+        attempt: The run that made it.
+        position: Its number among the files of the run, from 0.
+        is_blob: Whether its content is in the blob storage.
+    """
+
+    job_id: str
+    attempt: int
+    position: int
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    is_blob: bool
+
+
+@define(frozen=True, kw_only=True)
 class RunOutcome:
     """The outcome of a run.
 
@@ -135,6 +172,8 @@ class RunOutcome:
         trained_version: A new version of the algorithm, and the registered version that uses its model; None for none.
         size: Size of the results, in bytes.
         model_size: Size of the new version's model, in bytes.
+        output_attempt: The number of the run, if it has output files that the store knows; None without any.
+        output_size: Size of the output files, in bytes.
     """
 
     success: bool
@@ -146,6 +185,8 @@ class RunOutcome:
     trained_version: tuple[str, str] | None = None
     size: int = 0
     model_size: int = 0
+    output_attempt: int | None = None
+    output_size: int = 0
 
 
 @define(frozen=True, kw_only=True)

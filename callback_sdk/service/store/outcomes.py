@@ -76,7 +76,7 @@ def finish(
         status: The new status.
         attempt: The claim; None to end the task regardless of its claim.
         results: Results that are small enough for the database.
-        sizes: Bytes of the results and of a trained model.
+        sizes: Bytes of the results with the output files, and of a trained model.
         sender: The worker that sends due deliveries at once; None to leave them to the dispatcher.
         shard: The row of the owner's bytes; see `usage.shard`.
 

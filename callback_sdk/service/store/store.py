@@ -17,6 +17,7 @@ from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.output import OutputStore
+from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
@@ -39,6 +40,7 @@ class Store:
     Attributes:
         tasks: The tasks.
         output: The output of their runs.
+        output_files: Their output files.
         deliveries: The deliveries of their results.
         users: The users and their API tokens.
         sessions: The login sessions.
@@ -55,6 +57,7 @@ class Store:
         self.database = database
         self.tasks = TaskStore(database, cipher)
         self.output = OutputStore(database)
+        self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)

@@ -87,6 +87,8 @@ tasks = sa.Table(
     # Byte offsets of predictions, evaluations and monitors in the results: {"name": [start, stop]}.
     sa.Column("result_offsets", sa.JSON(none_as_null=True)),
     sa.Column("nulls_written", sa.Integer, nullable=False, default=0),
+    # The run whose output files belong to the task; null without any. See `output_files`.
+    sa.Column("output_attempt", sa.Integer),
     # Bytes of the features, and of all that counts towards the owner's quota; see `usage`.
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
@@ -157,12 +159,31 @@ task_output = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+outputs = sa.Table(
+    "outputs",
+    metadata,
+    # Output files, inserted before the task ends. They belong to it if `output_attempt` is their run's number.
+    sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("media_type", sa.String(255), nullable=False),
+    # Null if the file is a blob, because it is too large for the database; see `blobs.INLINE`.
+    sa.Column("data", sa.LargeBinary),
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,
     sa.Column("delivery_id", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
+    # The output file that the target is for; null for the document.
+    sa.Column("output_name", sa.Text),
+    # Deliveries of a higher stage become due when all those of lower ones are delivered or dead; see `stages`.
+    sa.Column("stage", sa.Integer, nullable=False, server_default="0"),
     # {"url", "param"} with its credentials, encrypted; see `cipher`. `callback_param` may hold credentials too.
     sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
@@ -205,6 +226,15 @@ worker_states = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("problem", sa.Text),
     sa.Column("reported_at", sa.Double, nullable=False),
+)
+
+delivered_outputs = sa.Table(
+    "delivered_outputs",
+    metadata,
+    # Output files that earlier attempts of a delivery have stored: receipt, and entry of the document.
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.delivery_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("stored", sa.JSON, nullable=False),
 )
 
 idempotency_keys = sa.Table(

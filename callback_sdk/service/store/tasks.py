@@ -36,7 +36,7 @@ OUTCOMES = {"succeeded": True, "failed": False}
 
 CANCELED_ERROR = "The task was canceled."
 
-_NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size")
+_NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size", "output_size")
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
@@ -344,7 +344,7 @@ class TaskStore:
         } | {"worker": None}  # fmt: skip
 
         def end(connection: sa.Connection) -> DueDeliveries | None:
-            sizes = (ending.size, ending.model_size)
+            sizes = (ending.size + ending.output_size, ending.model_size)
             ended = outcomes.finish(
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
             )

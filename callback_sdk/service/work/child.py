@@ -32,6 +32,7 @@ from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputFolder, OutputLimits
 from callback_sdk.service.files import is_full
 from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture, stack_dump, startup
 from callback_sdk.service.work.error_text import clean, describe
@@ -63,6 +64,8 @@ class RunSpec:
         results: Path for the results.
         progress: Path for the progress.
         output: Path for the captured output.
+        outputs: Directory for the output files; see `OutputFolder`.
+        output_limits: Limits of the output files.
         stop: Path of the request to stop the run; see `interrupts`.
         directory: Temporary directory of the run.
         model_path: Model file of a trained version; None for a registered one.
@@ -85,6 +88,8 @@ class RunSpec:
     results: Path
     progress: Path
     output: Path
+    outputs: Path
+    output_limits: OutputLimits = DEFAULT_LIMITS
     stop: Path
     directory: Path
     model_path: Path | None = None
@@ -223,6 +228,7 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
         export_new_version=spec.export_new_version,
         model_path=spec.model_path,
         model_output=spec.model_output,
+        outputs=OutputFolder(spec.outputs, spec.output_limits),
         directory=spec.directory,
         stop_file=spec.stop,
         state=registry.state(algorithm),

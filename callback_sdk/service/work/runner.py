@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.parsing import FALSE_WORDS
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog, RunnableVersion, new_version
+from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputLimits, RunFile, read_files
 from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.blobs import (
     INLINE,
@@ -25,11 +26,13 @@ from callback_sdk.service.blobs import (
     BlobStorageError,
     features_name,
     model_name,
+    output_name,
     results_name,
 )
-from callback_sdk.service.files import Scratch, read_progress
+from callback_sdk.service.files import Scratch, read_progress, remove_tree
 from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
+from callback_sdk.service.store.models import NewFile
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.child_pair import ChildPair
@@ -42,6 +45,9 @@ from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
 
+_ROWS = 100
+"""Number of output files that are inserted into the store in one transaction, with up to 64 KiB each."""
+
 
 @define(frozen=True, kw_only=True)
 class _RunFiles:
@@ -51,6 +57,7 @@ class _RunFiles:
     results: Path
     progress: Path
     output: Path
+    outputs: Path
     model_output: Path
     stop: Path
 
@@ -90,6 +97,7 @@ class Runner:
         registry: The algorithms.
         registry_name: Module and variable of the registry, which child processes import.
         memory_limit: Memory limit of runs whose algorithm has none.
+        output_limits: Limits of the output files of each run.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class Runner:
         registry: Algorithms,
         registry_name: str,
         memory_limit: MemoryLimit = NO_LIMIT,
+        output_limits: OutputLimits = DEFAULT_LIMITS,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -116,6 +125,7 @@ class Runner:
         self._catalog = AlgorithmCatalog(registry, store.versions)
         self._registry_name = registry_name
         self._memory_limit = memory_limit
+        self._output_limits = output_limits
 
     def run(self, job_id: str, child: ChildPair, stop: StopSignal) -> None:
         """Run one task if it is due, store its outcome, and start its deliveries.
@@ -277,13 +287,17 @@ class Runner:
 
     @contextmanager
     def _run_files(self) -> Iterator[_RunFiles]:
-        names = ("features", "results", "progress", "output", "model_output", "stop")
+        names = ("features", "results", "progress", "output", "outputs", "model_output", "stop")
         paths = {name: self._scratch.new(name) for name in names}
+        outputs = paths.pop("outputs")
         try:
-            yield _RunFiles(**paths)
+            yield _RunFiles(**paths, outputs=outputs)
         finally:
             for path in paths.values():
                 remove(path)
+            # Created with the first output file: most runs have none.
+            if outputs.exists():
+                remove_tree(outputs)
 
     @contextmanager
     def _features(self, claim: Claim, files: _RunFiles) -> Iterator[Path]:
@@ -332,6 +346,8 @@ class Runner:
             results=files.results,
             progress=files.progress,
             output=files.output,
+            outputs=files.outputs,
+            output_limits=self._output_limits,
             stop=files.stop,
             directory=directory,
             model_path=model,
@@ -359,6 +375,11 @@ class Runner:
         """Return the outcome of a run to store, and the files to upload before that."""
         job_id, progress = claim.task.job_id, read_progress(files.progress)
         result = outcome.result or RunResult(error=self._failure(claim, outcome))
+        made = read_files(files.outputs)
+        outputs: dict[str, Any] = {}
+        blobs = self._insert_outputs(claim, made)
+        if made:
+            outputs = {"output_attempt": claim.attempt, "output_size": sum(file.size for file in made)}
         if result.error is not None:
             if result.trace:
                 _log.info(
@@ -366,8 +387,7 @@ class Runner:
                     job_id,
                     extra={**_log_fields(claim), TRACEBACK: result.trace},
                 )
-            return RunOutcome(success=False, error=result.error, progress=progress), []
-        blobs: list[tuple[Path, str]] = []
+            return RunOutcome(success=False, error=result.error, progress=progress, **outputs), blobs
         trained_version = results = None
         size, model_size = files.results.stat().st_size, 0
         if files.model_output.exists():
@@ -388,8 +408,30 @@ class Runner:
             results=results,
             size=size,
             model_size=model_size,
+            **outputs,
         )
         return run_outcome, blobs
+
+    def _insert_outputs(self, claim: Claim, made: Sequence[RunFile]) -> list[tuple[Path, str]]:
+        """Insert a run's output files into the store, and return those to upload."""
+        job_id, attempt = claim.task.job_id, claim.attempt
+        for first in range(0, len(made), _ROWS):
+            new = [
+                NewFile(
+                    name=file.name,
+                    size=file.size,
+                    sha256=file.sha256,
+                    media_type=file.media_type,
+                    data=file.path.read_bytes() if file.size <= INLINE else None,
+                )
+                for file in made[first : first + _ROWS]
+            ]
+            self._store.output_files.insert(job_id, attempt, new, first=first)
+        return [
+            (file.path, output_name(job_id, attempt, position))
+            for position, file in enumerate(made)
+            if file.size > INLINE
+        ]
 
     def _store_output(self, run: ComputedRun) -> None:
         """Store the rest of the output regardless of the outcome, because it is needed most after a failure."""

@@ -11,13 +11,14 @@ import pytest
 from attrs import define, evolve
 
 from callback_sdk.service import Registry
-from callback_sdk.service.blobs import BlobStorageError, results_name
+from callback_sdk.service.blobs import BlobStorageError, output_name, results_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import UNKNOWN_ALGORITHM_TIMEOUT, Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
+from callback_sdk.service.store.models import NewFile
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
 
@@ -158,3 +159,49 @@ def test_next_attempt_by_a_wrong_clock_is_repaired(house: House, ahead: timedelt
     assert house.woken == [True] * is_due
     taken = house.runtime.store.deliveries.fetch_due(9, redispatch_after=0.0)
     assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due
+
+
+def store_output(house: House, tmp_path: Path, job_id: str, attempt: int) -> Path:
+    """Store an output file of a run, and return its path in blob storage."""
+    file = NewFile(name="model.bin", size=5, sha256="0" * 64, media_type="x/y")
+    house.runtime.store.output_files.insert(job_id, attempt, [file])
+    source = tmp_path / "source"
+    source.write_bytes(b"model")
+    house.runtime.blobs.put(source, output_name(job_id, attempt, 0))
+    return tmp_path / "blobs" / output_name(job_id, attempt, 0)
+
+
+def test_output_files_are_purged_with_their_task(house: House, tmp_path: Path) -> None:
+    """Those of all runs, when the retention has expired; not before."""
+    house.submit("1")
+    store = house.runtime.store
+    first = store_output(house, tmp_path, "1", store.tasks.claim("1", "w").attempt)
+    store.tasks.record_crash("1", 1, "it was killed")
+    second = store_output(house, tmp_path, "1", store.tasks.claim("1", "w").attempt)
+    store.tasks.finish("1", 2, RunOutcome(success=True, results=b"{}", output_attempt=2, output_size=5))
+    (delivery,) = store.deliveries.of("1")
+    house.give_up(str(delivery["delivery_id"]))
+    house.keeper(timedelta(days=1)).run_round(0.0)
+    assert first.exists()
+    assert second.exists()
+    house.keeper(timedelta(seconds=-1)).run_round(0.0)
+    assert not first.exists()
+    assert not second.exists()
+    assert store.tasks.get("1") is None
+
+
+def test_output_files_without_a_task_are_removed(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of runs whose process died, even if tasks are kept forever; not those of the run that counts."""
+    monkeypatch.setattr("callback_sdk.service.housekeeping._MIN_LOST_AGE", -1.0)
+    house.submit("1")
+    store = house.runtime.store
+    lost = store_output(house, tmp_path, "1", store.tasks.claim("1", "w").attempt)
+    house.keeper().run_round(0.0)
+    assert lost.exists()
+    store.tasks.record_crash("1", 1, "it was killed")
+    kept = store_output(house, tmp_path, "1", store.tasks.claim("1", "w").attempt)
+    store.tasks.finish("1", 2, RunOutcome(success=True, results=b"{}", output_attempt=2, output_size=5))
+    house.keeper().run_round(0.0)
+    assert not lost.exists()
+    assert kept.exists()
+    assert [file.name for file in store.output_files.of("1")] == ["model.bin"]

@@ -60,6 +60,7 @@ def run_spec(folder: Path, algorithm: str, *, evaluate: bool = True, **parameter
         results=folder / "results",
         progress=folder / "progress",
         output=folder / "output",
+        outputs=folder / "outputs",
         stop=folder / "stop",
         directory=folder,
     )

@@ -67,6 +67,7 @@ def run_spec(
         results=folder / "results",
         progress=folder / "progress",
         output=folder / "output",
+        outputs=folder / "outputs",
         stop=folder / "stop",
         directory=folder,
         memory_limit=limit,

@@ -41,7 +41,7 @@ def loaded(folder: Path) -> list[str]:
 def run(process: ChildProcess, folder: Path, algorithm: str, **parameters: Any) -> Any:
     """Return the predictions of a run."""
     (folder / "features").write_bytes(b'{"a": [1]}')
-    paths = {name: folder / name for name in ("features", "results", "progress", "output", "stop")}
+    paths = {name: folder / name for name in ("features", "results", "progress", "output", "outputs", "stop")}
     spec = RunSpec(
         registry=JOBS,
         algorithm=algorithm,
