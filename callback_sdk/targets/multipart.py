@@ -83,6 +83,10 @@ class MultipartTarget(Target):
                 url=str(self.callback.url),
             )
 
+    def upload_key(self) -> str:
+        """Return what tells this upload from others: parts of another one, or of another size, aren't stored in it."""
+        return str(self.part_size)
+
     def ranges(self, size: int) -> list[PartRange]:
         """Return the parts of a document, all of the same size but the last one; of an empty one, one without bytes.
 

@@ -132,6 +132,11 @@ class S3Multipart(MultipartTarget):
             head=head,
         )
 
+    def upload_key(self) -> str:
+        """See `MultipartTarget.upload_key`; a digest, as the id of the upload is a credential."""
+        upload_id = self.callback.url.secret_query("uploadId") or Secret("")
+        return f"{self.part_size} {hashlib.sha256(upload_id.reveal().encode('utf-8', 'surrogatepass')).hexdigest()}"
+
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks the headers of each request too."""
         MultipartTarget.check(self, now=now, size=size)

@@ -314,7 +314,8 @@ class DeliveryAttempts:
             problem, hint = f"a target that can't be used: {error.message}", error.hint
         else:
             logger.info("%s replaces %s", target.callback.url, old.url)
-            return evolve(fresh, refreshes=delivery.refreshes + 1)
+            # The issuer may have signed the same multipart upload again.
+            return evolve(fresh, refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts)
         raise unusable_answer(old.issuer.url, problem, hint=hint)
 
     def _send(

@@ -38,7 +38,7 @@ class PreparedDelivery:
         output: Name of the output file that is delivered; None for the document.
         rebuild: Builds the same delivery for another target; None if the target has no issuer to ask for one.
         refreshes: How many targets the issuer has given for this delivery.
-        stored_parts: What the store returned for parts that it has, by their numbers: these aren't sent again.
+        stored_parts: What the store returned for parts that it has, by upload and number: these aren't sent again.
     """
 
     target: Target
@@ -50,7 +50,7 @@ class PreparedDelivery:
     output: str | None = None
     rebuild: Callable[[Target], PreparedDelivery] | None = field(default=None, repr=False, eq=False)
     refreshes: int = 0
-    stored_parts: dict[int, str] = field(factory=dict)
+    stored_parts: dict[str, dict[int, str]] = field(factory=dict, repr=False, eq=False)
 
     def upload(self, now: datetime, *, traceparent: str | None = None) -> Upload:
         """Return the request of one attempt.

@@ -107,7 +107,7 @@ class _MultipartAttempt:
     ) -> None:
         self._target = target
         self._document = delivery.body
-        self._stored = delivery.stored_parts
+        self._stored = delivery.stored_parts.setdefault(target.upload_key(), {})
         self._send = send
         self._error = error
         self._deadline = deadline

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,15 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer
+from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer, aistore
 from callback_sdk.errors import AddressNotAllowedError, DeliveryError, ResultTooLargeError, TargetExpiredError
 from callback_sdk.models import PresignedMultipart
 from callback_sdk.receipt import Receipt
-from callback_sdk.testing import Fault, Faults, ObjectStore, SeaweedFS
+from callback_sdk.redaction import Secret
+from callback_sdk.testing import AIStore, Fault, Faults, ObjectStore, SeaweedFS
 from callback_sdk.testing.uploads import MIN_PART_SIZE
 from callback_sdk.transport.guard import AddressGuard
+from tests.rawserver import RawServer, answer, read_request
 
 THREE_PARTS = JobResult(job_id="42", success=True, results="x" * (2 * MIN_PART_SIZE + 1000))
 KEY = "runs/42.json"
@@ -392,3 +398,109 @@ def test_a_strict_store_behind_faults_gets_everything(seaweedfs: SeaweedFS, buck
             (receipt,) = writer.write(THREE_PARTS, target)
             body = seaweedfs.client().get_object(Bucket=bucket, Key=key)["Body"].read()
             assert hashlib.sha256(body).hexdigest() == receipt.sha256
+
+
+@pytest.mark.parametrize("version", ["s3v4", "s3"])
+def test_uploads_that_boto3_signed_are_completed(
+    seaweedfs: SeaweedFS, bucket: str, writer: ResultsWriter, version: str
+) -> None:
+    """With Signature Version 4, and with Version 2, which boto3 chooses by itself in some regions.
+
+    boto3 leaves the list of parts out of the URL of the completion (boto/boto3#2481); it is the body of the request.
+    """
+    client = seaweedfs.client(config=Config(signature_version=version, s3={"addressing_style": "path"}))
+    place = {"Bucket": bucket, "Key": "runs/ü 42.json"}
+    upload = {**place, "UploadId": seaweedfs.client().create_multipart_upload(**place)["UploadId"]}
+
+    def sign(operation: str, **params: Any) -> str:
+        url: str = client.generate_presigned_url(operation, Params=params, ExpiresIn=600)
+        return url
+
+    parts = {
+        "part_size": MIN_PART_SIZE,
+        "urls": [sign("upload_part", **upload, PartNumber=number) for number in range(1, 5)],
+        "abort": sign("abort_multipart_upload", **upload),
+        "head": sign("head_object", **place),
+    }
+    url = sign("complete_multipart_upload", **upload)
+    (receipt,) = writer.write(THREE_PARTS, url, {"s3_parts": parts})
+    body = seaweedfs.client().get_object(**place)["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == receipt.sha256
+    # A later attempt finds the object, and its parts can't be sent again.
+    (again,) = writer.write(THREE_PARTS, url, {"s3_parts": parts})
+    assert (again.etag, again.sha256) == (receipt.etag, receipt.sha256)
+    other = JobResult(job_id="43", success=True, results=1)
+    with pytest.raises(DeliveryError, match="NoSuchUpload"):
+        writer.write(other, url, {"s3_parts": parts})
+
+
+@pytest.mark.parametrize("step", [0, 3, 4], ids=["part", "completion", "verification"])
+def test_redirects_are_followed_for_each_request(store: ObjectStore, writer: ResultsWriter, step: int) -> None:
+    """With method and body, to the same host."""
+    target = presigned(store)
+    if step == 4:
+        writer.write(THREE_PARTS, target)
+        store.respond(404, body=b"<Error><Code>NoSuchUpload</Code></Error>", times=3)
+    else:
+        store.inject_fault(Fault.SLOW, delay=timedelta(), times=step)
+    store.inject_fault(Fault.REDIRECT)
+    (receipt,) = writer.write(THREE_PARTS, target)
+    check(store, receipt)
+    assert 307 in [request.status for request in store.requests]
+
+
+def test_parts_pass_through_an_aistore_cluster(writer: ResultsWriter) -> None:
+    """Each request is redirected from the proxy to a node."""
+    with AIStore() as cluster:
+        aistore.client(cluster.endpoint_url).create_bucket(Bucket="results")
+        plain = boto3.client(
+            "s3",
+            endpoint_url=cluster.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="id",
+            aws_secret_access_key="key",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+        signer = S3Signer("results", client=aistore.follow_redirects(plain))
+        with ResultsWriter(aistore_clusters={cluster.proxy_urls[0]: None}) as own:
+            for key in ("42.json", "runs/ü 42.json"):
+                target = signer.presign_multipart(key, part_size=MIN_PART_SIZE, max_bytes=5 * MIN_PART_SIZE)
+                (receipt,) = own.write(THREE_PARTS, target)
+                assert hashlib.sha256(cluster.objects[f"results/{key}"]).hexdigest() == receipt.sha256
+                # The completed object is found by the ETag of the whole, which AIStore has.
+                assert own.write(THREE_PARTS, target)[0].sha256 == receipt.sha256
+        statuses = [request.status for request in cluster.requests if "partNumber" in request.path]
+        assert {200, 307} <= set(statuses)
+
+
+def test_an_issuer_may_sign_the_same_upload_again(store: ObjectStore) -> None:
+    """The parts that were stored before it expired aren't sent again, and the upload isn't aborted meanwhile."""
+    signer = S3Signer("results", client=store.client())
+    target = presigned(store)
+    upload_id = parse_qs(urlsplit(target.url).query)["uploadId"][0]
+    given: list[PresignedMultipart] = []
+
+    def sign_again() -> PresignedMultipart:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("callback_sdk.signer.uploads.start_upload", lambda *_: Secret(upload_id))
+            given.append(
+                signer.presign_multipart(KEY, part_size=MIN_PART_SIZE, max_bytes=5 * MIN_PART_SIZE, expires=7200)
+            )
+        return given[-1]
+
+    def answer_request(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        new = sign_again()
+        body = json.dumps({"url": new.url, "param": new.callback_param}).encode()
+        connection.sendall(answer("200 OK", "Content-Type: application/json", body=body))
+
+    store.inject_fault(Fault.SLOW, delay=timedelta(), times=2)
+    expired = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    store.respond(403, body=expired)
+    with RawServer(answer_request) as issuer, ResultsWriter() as writer:
+        param = {**target.callback_param, "refresh": {"url": issuer.url}}
+        (receipt,) = writer.write(THREE_PARTS, target.url, param)
+    check(store, receipt)
+    assert len(given) == 1
+    sent = steps(store)
+    assert (len(sent), sent.count("complete"), "abort" in sent) == (5, 1, False)
