@@ -96,6 +96,23 @@ def _form(plant: Plant) -> dict[str, Any]:
     return signedurls.form({"bucket": "bucket"}, expires="2090-01-01T00:00:00Z", signed=signed, **token)
 
 
+def _multipart(base: str, plant: Plant) -> tuple[str, Any]:
+    upload, key, token = plant.token(40), plant.token(20), plant.base64(120)
+
+    def signed(own: str) -> str:
+        more = {"X-Amz-Security-Token": token}
+        return f"{base}/bucket/k?{own}{signedurls.v4(date=_now(), signature=plant.hexadecimal(32), key=key, **more)}"
+
+    of_upload = f"uploadId={upload}&"
+    parts = {
+        "part_size": 5 * 1024 * 1024,
+        "urls": [signed(f"partNumber={number}&{of_upload}") for number in (1, 2)],
+        "abort": signed(of_upload),
+        "head": signed(""),
+    }
+    return signed(of_upload), {"s3_parts": parts}
+
+
 def _http(plant: Plant, header: Callable[[Plant], tuple[str, str]]) -> dict[str, Any]:
     name, value = header(plant)
     return {"http": {"method": "PUT", "headers": {name: value}}}
@@ -135,6 +152,7 @@ TARGETS: dict[str, Callable[[str, Plant], tuple[str, Any]]] = {
         f"{base}/bucket/k?" + signedurls.v2(expires=FAR, key=plant.token(20), signature=plant.base64(20)),
         None,
     ),
+    "s3-multipart": lambda base, plant: _multipart(base, plant),
     "s3-post": lambda base, plant: (f"{base}/bucket", _form(plant)),
     "azure-blob": lambda base, plant: (
         f"{base}/c/k?" + signedurls.sas(se="2090-01-01T13:00:00Z", sig=plant.base64(32)),

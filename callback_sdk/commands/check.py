@@ -86,6 +86,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
         "method",
         "operation",
         "object",
+        "parts",
         "expires_at",
         "expires_in",
         "issuer",
@@ -115,7 +116,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
 
 
 def _description(target: Target, now: datetime) -> dict[str, Any]:
-    fields = target.callback.fields
+    fields, parts = target.callback.fields, target.callback.parts
     end = target.expires_at
     return {
         "kind": target.kind,
@@ -123,6 +124,7 @@ def _description(target: Target, now: datetime) -> dict[str, Any]:
         "method": target.method,
         "operation": _operation(target),
         "object": target.object_url("ID"),
+        "parts": None if parts is None else f"{len(parts.urls)} of {parts.part_size} bytes",
         "expires_at": end,
         "expires_in": None if end is None else (end - now).total_seconds(),
         "fields": list(fields.reveal()) if fields is not None else [],

@@ -11,7 +11,7 @@ from callback_sdk.commands.options import duration
 from callback_sdk.commands.printing import moment, print_json, print_line
 
 if TYPE_CHECKING:
-    from callback_sdk.models import PresignedPost, PresignedPut
+    from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
     from callback_sdk.signer import S3Signer
 
 app = typer.Typer(
@@ -89,6 +89,35 @@ def sign_post(
     _print_target(target, as_json=True)
 
 
+@app.command("multipart")
+def sign_multipart(
+    place: Place,
+    *,
+    max_bytes: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")],
+    part_size: Annotated[
+        int | None, typer.Option(min=1, metavar="BYTES", help="Size of each part but the last one: 64 MiB.")
+    ] = None,
+    expires: Expires = "1h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    metadata: Metadata = None,
+    if_none_match: Annotated[
+        bool, typer.Option("--if-none-match", help="Reject the completion if the object exists.")
+    ] = False,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Start a multipart upload of one object over 5 GiB, and print its URLs as JSON for --callbacks-file of submit.
+
+    An upload that isn't used stays in the bucket until a lifecycle rule removes it, or somebody aborts it.
+    """
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match, "max_bytes": max_bytes}
+    options |= {} if part_size is None else {"part_size": part_size}
+    key, signer = _signer(place, region, endpoint_url)
+    _print_target(signer.presign_multipart(key, **options), as_json=True)
+
+
 def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[str, S3Signer]:
     from callback_sdk.signer import S3Signer
 
@@ -99,7 +128,7 @@ def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[s
     return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
 
 
-def _print_target(target: PresignedPut | PresignedPost, *, as_json: bool) -> None:
+def _print_target(target: PresignedPut | PresignedPost | PresignedMultipart, *, as_json: bool) -> None:
     if as_json:
         print_json([{"url": target.url, "param": target.callback_param}])
     else:

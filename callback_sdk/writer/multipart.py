@@ -179,6 +179,7 @@ class _MultipartAttempt:
         Raises:
             DeliveryError: Nothing can be told now, and a later attempt may tell.
         """
+        self._failure = None
         try:
             verification = self._target.verification(now=_now())
             if verification is None:

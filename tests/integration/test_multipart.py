@@ -17,15 +17,22 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer, aistore
-from callback_sdk.errors import AddressNotAllowedError, DeliveryError, ResultTooLargeError, TargetExpiredError
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer, aistore
+from callback_sdk.errors import (
+    AddressNotAllowedError,
+    DeliveryError,
+    InvalidRequestError,
+    ResultTooLargeError,
+    TargetExpiredError,
+)
 from callback_sdk.models import PresignedMultipart
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.testing import AIStore, Fault, Faults, ObjectStore, SeaweedFS
+from callback_sdk.testing import AIStore, Fault, Faults, LocalService, ObjectStore, SeaweedFS
 from callback_sdk.testing.uploads import MIN_PART_SIZE
 from callback_sdk.transport.guard import AddressGuard
 from tests.rawserver import RawServer, answer, read_request
+from tests.topology import wait_until
 
 THREE_PARTS = JobResult(job_id="42", success=True, results="x" * (2 * MIN_PART_SIZE + 1000))
 KEY = "runs/42.json"
@@ -504,3 +511,39 @@ def test_an_issuer_may_sign_the_same_upload_again(store: ObjectStore) -> None:
     assert len(given) == 1
     sent = steps(store)
     assert (len(sent), sent.count("complete"), "abort" in sent) == (5, 1, False)
+
+
+def test_the_service_takes_the_urls_of_a_thousand_parts(store: ObjectStore) -> None:
+    """Its limit is the size of a form's field, and the error names it."""
+    with (
+        LocalService("tests.integration.multipart_jobs:registry") as service,
+        Client(service.url, token=service.token) as client,
+    ):
+        target = presigned(store, max_bytes=1000 * MIN_PART_SIZE)
+        task = client.run_algorithm("large", parameters={"size": 10}, callbacks=[target])
+        task.wait(progress=False)
+        wait_until(lambda: task.refresh().receipts, what="the delivery")
+        (receipt,) = task.receipts
+        assert (receipt.target_kind, receipt.size) == ("s3-multipart", len(store.objects[f"results/{KEY}"].body))
+        many = presigned(store, max_bytes=10_000 * MIN_PART_SIZE)
+        with pytest.raises(InvalidRequestError, match="1024KB"):
+            client.run_algorithm("large", parameters={"size": 10}, callbacks=[many])
+
+
+def test_an_output_file_may_be_sent_in_parts(store: ObjectStore, writer: ResultsWriter, tmp_path: Path) -> None:
+    """As a document, and before it."""
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"m" * (MIN_PART_SIZE + 1))
+    signer = S3Signer("results", client=store.client())
+    target = signer.presign_multipart("model.bin", part_size=MIN_PART_SIZE, max_bytes=5 * MIN_PART_SIZE)
+    result = JobResult(job_id="42", success=True, results={"a": 1}, outputs={"model.bin": model})
+    writer.write(result, signer.presign_put("42.json"), outputs={"model.bin": target})
+    assert store.objects["results/model.bin"].body == model.read_bytes()
+    (tmp_path / "empty").touch()
+    empty = signer.presign_multipart("empty", part_size=MIN_PART_SIZE, max_bytes=1)
+    with_empty = JobResult(job_id="43", success=True, outputs={"empty": tmp_path / "empty"})
+    writer.write(with_empty, signer.presign_put("43.json"), outputs={"empty": empty})
+    assert store.objects["results/empty"].body == b""
+    listed = store.objects["results/42.json"].document["results"]["outputs"]["model.bin"]
+    assert listed["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert store.uploads == 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from callback_sdk.testing import ObjectStore
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -66,3 +70,31 @@ def test_missing_credentials_come_from_the_environment(run: Run, kind: str, monk
     code, out, err = run("sign", kind, "s3://bucket/runs/1.json", "--region", "eu-central-1")
     assert (code, out) == (1, "")
     assert err.endswith("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose a profile with AWS_PROFILE.\n")
+
+
+def test_multipart_prints_every_url_for_submit_and_check(run: Run, tmp_path: Path) -> None:
+    """One request starts the upload; the check names sizes and object, and no credential."""
+    with ObjectStore() as store:
+        place = ("s3://bucket/runs/1.json", "--endpoint-url", store.endpoint_url, "--region", "eu-central-1")
+        sizes = ("--max-bytes", "20000000", "--part-size", "8000000")
+        code, out, err = run("sign", "multipart", *place, *sizes, "--if-none-match")
+        assert (code, err) == (0, "")
+        (target,) = json.loads(out)
+        assert (len(target["param"]["s3_parts"]["urls"]), store.uploads) == (3, 1)
+        (tmp_path / "target.json").write_text(out)
+        code, out, _ = run("check", "target.json", "--json")
+        (facts,) = json.loads(out)
+        assert (code, facts["kind"], facts["method"], facts["problem"]) == (0, "s3-multipart", "POST", None)
+        assert facts["parts"] == "3 of 8000000 bytes"
+        assert facts["headers"] == ["if-none-match"]
+        assert "Signature=" not in out
+
+
+def test_multipart_needs_a_maximum_size(run: Run) -> None:
+    """The number of parts follows from it."""
+    code, _, err = run("sign", "multipart", "bucket/key", "--region", "eu-central-1")
+    assert (code, "--max-bytes" in err) == (2, True)
+    code, _, err = run(
+        "sign", "multipart", "bucket/key", "--region", "eu-central-1", "--max-bytes", "1", "--part-size", "1"
+    )
+    assert (code, "5 MiB" in err) == (1, True)

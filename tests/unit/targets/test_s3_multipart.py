@@ -85,6 +85,7 @@ def test_requests_are_those_of_the_upload() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
+        (0, [0]),
         (1, [1]),
         (MIN_PART_SIZE, [MIN_PART_SIZE]),
         (MIN_PART_SIZE + 1, [MIN_PART_SIZE, 1]),

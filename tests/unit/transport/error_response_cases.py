@@ -133,6 +133,41 @@ def other(
 CASES = (
     # Amazon S3
     amazon(
+        "peak/s5cmd#450",
+        404,
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed.",
+        "completed or aborted",
+        kind="s3-multipart",
+    ),
+    amazon(
+        "boto/boto3#1763",
+        400,
+        "EntityTooSmall",
+        "Your proposed upload is smaller than the minimum allowed size",
+        "larger part_size",
+        kind="s3-multipart",
+    ),
+    amazon(
+        "awslabs/aws-s3-transfer-manager-rs#163",
+        412,
+        "PreconditionFailed",
+        "At least one of the pre-conditions you specified did not hold",
+        "another document",
+        kind="s3-multipart",
+    ),
+    Case(
+        store="Amazon S3",
+        source="TTLabs/EvaporateJS#7",
+        status=400,
+        body=xml("InvalidPart", "One or more of the specified parts could not be found."),
+        hint="sent again",
+        code="InvalidPart",
+        retryable=True,
+        kind="s3-multipart",
+    ),
+    amazon(
         "aws/aws-sdk-java#1680",
         403,
         "AccessDenied",
