@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,25 +26,29 @@ _PR_SET_CHILD_SUBREAPER = 36
 _TIMEOUT = 10.0
 """Maximum seconds until killed processes have ended: one that waits for a device in the kernel can't be killed."""
 
+_MAX_DESCRIPTOR = 65536
+"""Number of descriptors that the tracker closes: the parent passes few, so they are small."""
+
 _TICK = 0.05
 
 
-def program(pids: int) -> str:
+def program(pids: int, tracker: int) -> str:
     """Return the statements by which a new interpreter becomes a reaper; see `guard`.
 
     The interpreter has not been told `sys.path` yet, and imports nothing else before it forks, so a reaper is small.
 
     Args:
         pids: Descriptor to which the reaper writes the child's pid.
+        tracker: Descriptor for the child's resource tracker.
     """
     root = str(Path(__file__).parents[2])
     return (
         f"import sys; sys.path.insert(0, {root!r}); from {__name__} import guard; del sys.path[0]; "
-        f"guard({os.getpid()}, {pids})"
+        f"guard({os.getpid()}, {pids}, {tracker})"
     )
 
 
-def guard(parent: int, pids: int) -> None:
+def guard(parent: int, pids: int, tracker: int) -> None:
     """Fork a child, in which this function returns. This process waits for it, ends its descendants, and ends like it.
 
     The kernel kills the child when the reaper ends, and tells the reaper when the parent's thread ends that started it.
@@ -51,17 +56,23 @@ def guard(parent: int, pids: int) -> None:
     Args:
         parent: Pid of the parent.
         pids: Descriptor to which the child's pid is written.
+        tracker: Descriptor that is replaced by that of a resource tracker of multiprocessing: it removes shared memory
+            and semaphores that the child and its descendants have registered there, when they have ended.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     become_subreaper()
     end_with_parent(signal.SIGTERM, parent)
     reaper = os.getpid()
+    tracking = _fork_tracker(tracker)
     child = os.fork()
     if child:
         os.write(pids, b"%d" % child)
         os.close(pids)
+        # It ends when nobody can register anything any more.
+        os.close(tracker)
         status = _wait_for(child)
-        _end_children()
+        _end_children(tracking)
+        _end_tracker(tracking)
         _end_like(status)
     os.close(pids)
     # Signals to the child's group, and those of a terminal, don't reach the reaper.
@@ -92,6 +103,26 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value)
 
 
+def _fork_tracker(tracker: int) -> int:
+    """Start a resource tracker, and return its pid."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        null = os.open(os.devnull, os.O_WRONLY)
+        # Its warnings are about leaks of algorithms, which the service logs itself.
+        for descriptor in (1, 2):
+            os.dup2(null, descriptor)
+        os.dup2(reader, 3)
+        # What it has open would stay open: locks of devices, and pipes whose other ends wait for the end of the child.
+        os.closerange(4, _MAX_DESCRIPTOR)
+        resource_tracker.main(3)
+        os._exit(0)
+    os.close(reader)
+    os.dup2(writer, tracker, inheritable=False)
+    os.close(writer)
+    return pid
+
+
 def _wait_for(child: int) -> int:
     """Return the wait status of the child, or that of SIGTERM if this process gets the signal before."""
     while signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGCHLD:
@@ -101,16 +132,26 @@ def _wait_for(child: int) -> int:
     return signal.SIGTERM
 
 
-def _end_children() -> None:
-    """Kill the children until there are none: those of a killed process become the reaper's."""
+def _end_children(kept: int) -> None:
+    """Kill the children but one until there are none: those of a killed process become the reaper's."""
+    end = time.monotonic() + _TIMEOUT
+    while (found := [pid for pid in _children() if pid != kept]) and time.monotonic() < end:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in found:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        signal.sigtimedwait({signal.SIGCHLD}, _TICK)
+
+
+def _end_tracker(pid: int) -> None:
+    """Wait for the resource tracker, which removes what is left; kill it if it doesn't end."""
     end = time.monotonic() + _TIMEOUT
     with suppress(ChildProcessError):
-        while time.monotonic() < end:
-            for pid in _children():
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        while not os.waitpid(pid, os.WNOHANG)[0]:
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, _TICK)
 
 

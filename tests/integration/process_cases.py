@@ -28,7 +28,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import reduction
+from multiprocessing import reduction, shared_memory
 from pathlib import Path
 from typing import Any
 
@@ -461,6 +461,12 @@ def temporary_files(features, parameters, context):
     locked = Path(tempfile.mkdtemp())
     (locked / "file").touch()
     locked.chmod(0)
+
+
+@case(process=NEW)
+def shared_memory_left(features, parameters, context):
+    """Leaves shared memory of `multiprocessing`, which is removed."""
+    shared_memory.SharedMemory(create=True, size=1000)
 
 
 @case()

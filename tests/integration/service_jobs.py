@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing import shared_memory
 from pathlib import Path
 
 from callback_sdk.service import Registry
@@ -145,6 +147,22 @@ def _daemonize():
     os.close(writer)
     with os.fdopen(reader, "rb") as file:
         return int(file.read(20))
+
+
+@registry.algorithm("sharer")
+def sharer(features, parameters, context):
+    """Create shared memory in this process and in a pool, and leave it, or keep the own one open."""
+    global KEPT
+    own = shared_memory.SharedMemory(create=True, size=1000)
+    if parameters.get("keep"):
+        KEPT = own
+        return {"predictions": [os.getpid(), own.name]}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return {"predictions": [os.getpid(), own.name, pool.apply(_share)]}
+
+
+def _share():
+    return shared_memory.SharedMemory(create=True, size=1000).name
 
 
 @registry.algorithm("raise")

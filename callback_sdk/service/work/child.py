@@ -34,7 +34,15 @@ from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputFolder, OutputLimits
 from callback_sdk.service.files import is_full
-from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture, stack_dump, startup
+from callback_sdk.service.work import (
+    interrupts,
+    invocation,
+    leftover_threads,
+    output_capture,
+    shared_memory,
+    stack_dump,
+    startup,
+)
 from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.text.tracebacks import user_traceback
 
@@ -107,6 +115,7 @@ class RunResult:
         spans: Byte offsets of members in the file of results.
         nulls_written: Number of NaN and infinite values that were written as null.
         threads: Names of the threads and asyncio tasks that the algorithm has left running.
+        segments: Names of the shared memory that the algorithm has left.
         unrestored: Parts of the process's state that the algorithm has changed for good; see `process_state`.
     """
 
@@ -115,6 +124,7 @@ class RunResult:
     spans: dict[str, list[int]] = field(factory=dict)
     nulls_written: int = 0
     threads: list[str] = field(factory=list)
+    segments: list[str] = field(factory=list)
     unrestored: list[str] = field(factory=list)
 
 
@@ -163,7 +173,7 @@ def run(spec: RunSpec) -> RunResult:
             # The traceback is a part of the captured output.
             append(result.trace)
     threads = [*leftover_threads.of_run(before), *event_loop.unfinished()]
-    return evolve(result, threads=threads, unrestored=startup.restore())
+    return evolve(result, threads=threads, segments=shared_memory.left(), unrestored=startup.restore())
 
 
 @contextlib.contextmanager

@@ -185,7 +185,7 @@ class _Popen(popen_spawn_posix.Popen):
         pids, child_pids = os.pipe()
         *interpreter, program, mark = spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe)
         if sys.platform == "linux":
-            program = f"{reaper.program(child_pids)}; {program}"
+            program = f"{reaper.program(child_pids, tracker)}; {program}"
         try:
             self._reaper = subprocess.Popen(  # noqa: S603
                 [*interpreter, program, mark],

@@ -406,7 +406,8 @@ def _changes(result: child.RunResult) -> list[str]:
     belong to another user.
     """
     threads = [f"the thread {name} running" for name in result.threads]
-    return threads + [f"a changed {part} that can't be restored" for part in result.unrestored]
+    segments = [f"the shared memory {name}" for name in result.segments]
+    return threads + segments + [f"a changed {part} that can't be restored" for part in result.unrestored]
 
 
 def _wait(

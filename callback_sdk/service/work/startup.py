@@ -12,7 +12,7 @@ from attrs import define, field
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
-from callback_sdk.service.work import stack_dump
+from callback_sdk.service.work import shared_memory, stack_dump
 from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
@@ -99,6 +99,8 @@ def set_up(name: str, algorithms: Collection[str], number: int) -> StartFailure 
 def finish() -> None:
     """Record the state of this process, to which each run returns."""
     stack_dump.disable()
+    # What setups have created stays.
+    shared_memory.prepare()
     if _states.random is not None:
         _states.random.complete()
         _states.initial = ProcessState(_states.random)

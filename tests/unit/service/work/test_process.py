@@ -344,6 +344,31 @@ def test_nothing_outlives_a_process_that_was_killed_from_outside(process: ChildP
     assert all(map(ended, abandoned(tmp_path).values()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows shared memory as files")
+def test_shared_memory_that_a_run_leaves_is_removed(
+    process: ChildProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the process, and logged; what it keeps open stays until then."""
+    caplog.set_level("INFO")
+
+    def run(**parameters: Any) -> tuple[int, list[str]]:
+        spec = run_spec(tmp_path, "sharer", **parameters)
+        assert succeeded(process.run(spec, timeout=LONG, stop=StopSignal()))
+        pid, *names = json.loads((tmp_path / "results").read_bytes())["predictions"]
+        return pid, names
+
+    first, kept = run(keep=True)
+    assert process.is_prepared
+    assert Path("/dev/shm", *kept).exists()
+    second, left = run()
+    assert first == second
+    assert not process.is_prepared
+    assert len(left) == 2
+    assert not [name for name in kept + left if Path("/dev/shm", name).exists()]
+    assert f"left the shared memory {left[0]}; its process is replaced" in caplog.text
+    assert kept[0] not in caplog.text
+
+
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a parent of a process with a run that has left processes of all kinds, and end it."""
