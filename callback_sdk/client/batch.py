@@ -144,6 +144,7 @@ class Batch:
         compression: Parquet codec.
         key: Idempotency key of the batch; a new one if None.
         targets_of: Validates and returns the targets of an item.
+        warn: Logs a warning of the service.
 
     Attributes:
         accepted_job_ids: Ids of the tasks that the service has accepted, in order.
@@ -161,6 +162,7 @@ class Batch:
         compression: str | None,
         key: str | None,
         targets_of: Callable[[BatchItem], tuple[Callback, ...]],
+        warn: Callable[[str], None],
     ) -> None:
         if isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or not isinstance(items, Iterable):
             raise FeaturesError(
@@ -173,6 +175,7 @@ class Batch:
         # The key of each request is this key followed by the number of the request.
         self._key = checked_key(key, max_length=MAX_KEY_LENGTH - 10)
         self._targets_of = targets_of
+        self._warn = warn
         if isinstance(items, Sequence):
             for number, item in enumerate(items):
                 with _naming(number):
@@ -236,6 +239,8 @@ class Batch:
                 error.idempotency_key = self._key
             raise
         self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)
+        for text in answer.data.get("warnings") or ():
+            self._warn(str(text))
 
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)

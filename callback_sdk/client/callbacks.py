@@ -11,6 +11,7 @@ from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.text.escaping import escaped
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +72,20 @@ class CallbackResolver:
         for callback in targets:
             target = check_callback(callback, self._settings)
             for text in target.warnings(datetime.now(timezone.utc)):
-                self._warn(f"{callback.url}: {text}", text)
+                self.warn(text, f"{callback.url}: {text}")
         return targets
 
-    def _warn(self, message: str, text: str) -> None:
-        """Log a warning, once for all targets that have the same: a batch may have very many."""
+    def warn(self, text: str, message: str | None = None) -> None:
+        """Log a warning, once for all targets that have the same: a batch may have very many.
+
+        Args:
+            text: The warning.
+            message: The text to log; the warning itself if None.
+        """
         if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(text)
-            logger.warning("%s", message)
+            # The service's text may be anything.
+            logger.warning("%s", escaped(message or text))
 
 
 def _listed(targets: Any) -> Any:

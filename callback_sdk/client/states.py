@@ -97,6 +97,7 @@ class TaskSnapshot:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     expires_at: datetime | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -135,6 +136,7 @@ class TaskSnapshot:
             deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
             outputs=tuple(OutputSnapshot.from_dict(one) for one in data.get("outputs") or ()),
             new_version=data.get("new_version"),
+            warnings=tuple(map(_text, data.get("warnings") or ())),
             **_facts(data),
         )
 

@@ -214,6 +214,7 @@ class TaskSubmitter(SharedByCopies):
             compression=compression,
             key=idempotency_key,
             targets_of=lambda item: self._callbacks.resolve_list(item.callbacks),
+            warn=self._callbacks.warn,
         )
         path = f"/algorithms/{quote_segment(algorithm_id)}/predict/batch"
         with (
@@ -246,7 +247,10 @@ class TaskSubmitter(SharedByCopies):
             options=options,
             idempotency_key=idempotency_key,
         )
-        return self._task(submission.send(self._api))
+        state = submission.send(self._api)
+        for text in state.warnings:
+            self._callbacks.warn(text)
+        return self._task(state)
 
     def _task(self, state: TaskSnapshot) -> Task:
         return Task(self._api, state)

@@ -203,6 +203,11 @@ class Task(HTMLRepr):
         """
         return self._state.expires_at
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may go wrong with the task's targets, as of its submission: they may expire before it has ended."""
+        return self._state.warnings
+
     @hides_tracebacks
     def refresh(self) -> Task:
         """Request the task's current state, and return the task.

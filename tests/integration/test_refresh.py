@@ -335,3 +335,22 @@ def test_the_command_replaces_a_target_of_the_outbox(
     assert cli.main(["outbox", "run", str(path), "--until-empty"]) == 0
     assert "X-Amz" not in str(capsys.readouterr())
     assert keys() == ["new.json"]
+
+
+def test_the_service_warns_of_targets_that_may_expire(signer: S3Signer, caplog: pytest.LogCaptureFixture) -> None:
+    """In the response, in the task, and in the client's log, once; a batch's are those of its tasks."""
+    put = signer.presign_put("k.json", expires=timedelta(minutes=5))
+    with (
+        LocalService("tests.integration.service_jobs:registry") as service,
+        Client(service.url, token=service.token) as client,
+    ):
+        task = client.run_algorithm("sum", {"a": [1]}, callbacks=[put])
+        assert "may end later" in task.warnings[0]
+        assert client.get_task(task.job_id).warnings == task.warnings
+        issuer = {"refresh": {"url": "http://127.0.0.1:9/"}}
+        assert client.run_algorithm("sum", {"a": [1]}, callbacks=[(put, issuer)]).warnings == ()
+        assert [record.levelname for record in caplog.records if "may end later" in record.message] == ["WARNING"]
+        caplog.clear()
+        client.run_algorithm_batch("sum", [{"a": [1]}] * 3, callbacks=[put], expires=timedelta(hours=1), progress=False)
+        (record,) = (record for record in caplog.records if "may end later" in record.message)
+        assert "up to 1:00:00 until it starts" in record.message

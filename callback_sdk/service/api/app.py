@@ -9,6 +9,7 @@ from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.api import algorithms, errors, health, logs, outputs, tasks, tokens
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
+from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.middleware import RequestMiddleware
 from callback_sdk.service.api.readiness import Readiness
@@ -34,6 +35,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         settings=TargetSettings(stores=delivery.stores),
         guard=delivery.guard,
         max_callbacks=limits.max_callbacks,
+        queue=QueueEstimate(task_service.store.stats.backlog),
     )
     authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.runtime.cipher)
     app.state.app_state = AppState(

@@ -176,6 +176,7 @@ class TaskResponse(BaseModel):
     started_at: str | None
     finished_at: str | None
     expires_at: str | None
+    warnings: list[str]
 
 
 class OutputResponse(BaseModel):
@@ -187,9 +188,10 @@ class OutputResponse(BaseModel):
 
 
 class AcceptedResponse(BaseModel):
-    """The ids of accepted tasks, in the order of the request."""
+    """The ids of accepted tasks, in the order of the request, and different warnings of them."""
 
     job_ids: list[str]
+    warnings: list[str]
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

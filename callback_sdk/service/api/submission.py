@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +18,12 @@ from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.api.fields import SubmissionError, SubmittedForm
+from callback_sdk.service.api.lifetimes import QueueEstimate, TaskDuration
 from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
-from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT
+from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT, WARNINGS
 from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -49,12 +51,14 @@ class Rules:
         settings: Settings of the targets' detection.
         guard: SSRF protection: the hosts that targets may have.
         max_callbacks: Maximum number of targets of a task.
+        queue: Estimates how long a task waits.
     """
 
     catalogue: AlgorithmCatalog
     settings: TargetSettings
     guard: AddressGuard
     max_callbacks: int
+    queue: QueueEstimate
 
 
 @define(frozen=True, kw_only=True)
@@ -304,6 +308,12 @@ def _submission(
     task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     expires = _checked_expiry(requested.expires)
     targets = [checked_target(callback, rules) for callback in requested.targets]
+    version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
+    duration = TaskDuration(
+        expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
+    )  # fmt: skip
+    if warnings := duration.warnings(targets, rules.queue):
+        task = evolve(task, options={**task.options, WARNINGS: warnings})
     return Submission(
         task=task,
         # The target's URL shows the name of the object.

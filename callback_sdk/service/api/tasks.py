@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import logging
 import uuid
 from contextlib import AbstractContextManager, ExitStack
@@ -27,7 +28,7 @@ from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
-from callback_sdk.service.store.models import FIT, PREDICT
+from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
 from callback_sdk.targets.callbacks import Callback
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
@@ -39,6 +40,9 @@ _Key = Annotated[
         alias="Idempotency-Key", description="A repeated request with the same key and content returns the same task."
     ),
 ]
+
+_MAX_WARNINGS = 20
+"""Different warnings in the response to a batch."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,10 +89,10 @@ async def predict_batch(
     max_tasks = state.limits.max_batch
     async with read_form(request, max_files=max_tasks + 1) as form:
         with _accepting(request, algorithm_id) as span:
-            job_ids = await run_in_threadpool(
+            job_ids, warnings = await run_in_threadpool(
                 _accept_batch, state, algorithm_id, form, user, max_tasks, idempotency_key, span.traceparent
             )
-    return {"job_ids": job_ids}
+    return {"job_ids": job_ids, "warnings": warnings}
 
 
 @router.get("/algorithms/tasks", response_model=schemas.TaskPage, responses=schemas.answers(401, 422, 503))
@@ -236,10 +240,10 @@ def _accept_batch(
     max_tasks: int,
     key: str | None,
     traceparent: str | None,
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     repeatable = read_key(key, form, "batch", algorithm_id)
     if (before := _repeated(state, user, repeatable)) is not None:
-        return before
+        return before, []
     with ExitStack() as stack:
         received = read_batch(
             form,
@@ -255,7 +259,8 @@ def _accept_batch(
         accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes)
         job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
-    return job_ids
+    texts = (text for task in received for text in task.submission.task.options.get(WARNINGS, ()))
+    return job_ids, list(itertools.islice(dict.fromkeys(texts), _MAX_WARNINGS))
 
 
 def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:

@@ -18,6 +18,7 @@ from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
+    WARNINGS,
     AcceptedTask,
     Submission,
     TaskFile,
@@ -180,6 +181,7 @@ def show_task(
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
         "outputs": [show_file(file) for file in outputs],
         "new_version": None if trained_version is None else trained_version.version,
+        "warnings": task["options"].get(WARNINGS, []),
         **_times(task),
     }  # fmt: skip
     result_offsets = task["result_offsets"] or {}

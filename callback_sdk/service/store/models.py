@@ -13,6 +13,9 @@ from callback_sdk.targets.callbacks import Callback
 PREDICT = "predict"
 FIT = "fit"
 
+WARNINGS = "warnings"
+"""Task option with the warnings of the submission."""
+
 FEATURES = "features"
 RESULTS = "results"
 """Names of a task's payloads that are stored in the database if they are small."""

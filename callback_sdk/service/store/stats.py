@@ -42,6 +42,21 @@ class Worker:
     silent_for: float | None
 
 
+@define(frozen=True, kw_only=True)
+class Backlog:
+    """The queue and recent runs.
+
+    Attributes:
+        queued: Number of queued tasks.
+        running: Number of running tasks.
+        run_seconds: Mean duration of the latest runs, in seconds; 0 without any.
+    """
+
+    queued: int
+    running: int
+    run_seconds: float
+
+
 class Statistics:
     """Statistics of one database, over all users. Each query reads an index only.
 
@@ -80,6 +95,27 @@ class Statistics:
         )
         with self._database.read() as connection:
             return [Worker(**row) for row in connection.execute(query).mappings()]
+
+    def backlog(self, *, runs: int = 1000) -> Backlog:
+        """Return the queue and the mean duration of recent runs.
+
+        Args:
+            runs: Number of the latest runs.
+        """
+        latest = (
+            sa.select(tasks.c.started_at, tasks.c.finished_at)
+            .where(tasks.c.finished_at.is_not(None))
+            .order_by(tasks.c.finished_at.desc())
+            .limit(runs)
+            .subquery()
+        )
+        # A task that expired or was canceled in the queue was never started.
+        mean = sa.select(sa.func.avg(latest.c.finished_at - latest.c.started_at))
+        counts = sa.select(tasks.c.status, sa.func.count()).where(tasks.c.status.in_((PENDING, IN_PROGRESS)))
+        with self._database.read() as connection:
+            found = dict(rows.pairs(connection.execute(counts.group_by(tasks.c.status))))
+            seconds = connection.execute(mean).scalar()
+        return Backlog(queued=found.get(PENDING, 0), running=found.get(IN_PROGRESS, 0), run_seconds=float(seconds or 0))
 
     def ended(self, *, bucket_seconds: float, count: int) -> list[EndedTasks]:
         """Count the recently ended tasks per time bucket.
