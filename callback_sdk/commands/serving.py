@@ -106,6 +106,7 @@ _WORKER_SETTINGS = (
     settings.DATA_DIR,
     settings.DATABASE,
     settings.BLOB_STORAGE,
+    settings.RESULTS_BUCKET,
     settings.BROKER,
     settings.PROCESSES,
     settings.DEVICES,

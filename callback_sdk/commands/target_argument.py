@@ -100,7 +100,7 @@ def _read(where: str) -> Secret[str]:
     from callback_sdk.errors import CallbackParamError
     from callback_sdk.redaction import Secret
 
-    if "://" in where:
+    if "://" in where or where.startswith("results:"):
         return Secret(where.strip())
     is_secret = False
     try:

@@ -38,6 +38,7 @@ from callback_sdk.config.settings import (
     PORT,
     PROCESSES,
     PUBLIC_URL,
+    RESULTS_BUCKET,
     RETENTION,
     RETRY_DELAYS,
     SHUTDOWN_TIMEOUT,
@@ -60,6 +61,7 @@ class ServiceConfig(Config):
     data_dir: Path = variable(DATA_DIR)
     database: Secret[str] | None = variable(DATABASE)
     blob_storage: str | None = variable(BLOB_STORAGE)
+    results_bucket: str | None = variable(RESULTS_BUCKET)
     encryption_keys: tuple[Secret[str], ...] = variable(ENCRYPTION_KEYS)
     engine: str = variable(ENGINE)
     broker: Secret[str] | None = variable(BROKER)

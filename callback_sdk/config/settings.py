@@ -56,12 +56,7 @@ TIMEOUT = Setting(
     "TIMEOUT", parse_duration, DURATION, "Read timeout.", default=timedelta(seconds=30), shown_default="30s"
 )
 CONNECT_TIMEOUT = Setting(
-    "CONNECT_TIMEOUT",
-    parse_duration,
-    DURATION,
-    "Connect timeout.",
-    default=timedelta(seconds=5),
-    shown_default="5s",
+    "CONNECT_TIMEOUT", parse_duration, DURATION, "Connect timeout.", default=timedelta(seconds=5), shown_default="5s"
 )
 RETRIES = Setting(
     "RETRIES",
@@ -127,6 +122,15 @@ BLOB_STORAGE = Setting(
     shown_default="in the data directory",
     option="--blob-storage",
     metavar="DIR|S3_URL",
+)
+RESULTS_BUCKET = Setting(
+    "RESULTS_BUCKET",
+    str.strip,
+    "s3://BUCKET/PREFIX",
+    "Bucket for callbacks `results:`, with boto3's credentials; set it for workers too.",
+    shown_default="none",
+    option="--results-bucket",
+    metavar="S3_URL",
 )
 ENCRYPTION_KEYS = Setting(
     "ENCRYPTION_KEYS",

@@ -31,6 +31,7 @@ from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.devices import DevicePool
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.process import STOP_TIMEOUT, ChildProcess
+from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.targets import MAX_WEBHOOK_BYTES
@@ -95,6 +96,7 @@ class DeliveryConfig:
         retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
         max_webhook_bytes: Maximum bytes of a document for a webhook; a larger one has a URL instead of the results.
         public_url: URL at which clients reach the service; empty if it is unknown.
+        bucket: The bucket for targets `results:`; None without one.
     """
 
     storage_endpoints: tuple[str, ...] = ()
@@ -104,6 +106,7 @@ class DeliveryConfig:
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
     max_webhook_bytes: int = MAX_WEBHOOK_BYTES
     public_url: str = ""
+    bucket: ResultsBucket | None = None
 
     @property
     def stores(self) -> StorageProviders:
@@ -121,7 +124,16 @@ class DeliveryConfig:
             retry_delays=config.retry_delays,
             max_webhook_bytes=config.max_webhook_bytes,
             public_url=config.public_url or "",
+            bucket=_bucket(config.results_bucket),
         )
+
+
+def _bucket(place: str | None) -> ResultsBucket | None:
+    if not place:
+        return None
+    bucket = ResultsBucket(place)
+    bucket.check()
+    return bucket
 
 
 @define(frozen=True, kw_only=True)
@@ -303,6 +315,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             writer=attempts_of(writer),
             public_url=runtime.delivery.public_url,
             delays=runtime.delivery.retry_delays,
+            bucket=runtime.delivery.bucket,
             on_attempt_done=runtime.wakeup.set,
         )
         uploads = PendingUploads(runtime.blobs)

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from callback_sdk.targets.signed_parts import SignedParts
 
 
+RESULTS = "results"
+"""Scheme of targets in the bucket of the service."""
+
+
 @define(frozen=True)
 class Callback:
     """One place that a result goes to, its credentials wrapped.
@@ -51,6 +55,7 @@ class Callback:
         parts: `s3_parts`; None when `callback_param` has no such member.
         prefix: `s3_prefix` or `azure_prefix`; None when `callback_param` has no such member.
         given: The callback as it was given, if a target has changed it for one object below a prefix.
+        shown: URL to show instead of `url`: that of the object for `results:`, which the service signs itself.
     """
 
     url: SecretURL
@@ -63,6 +68,17 @@ class Callback:
     parts: SignedParts | None = None
     prefix: Prefix | None = None
     given: Callback | None = None
+    shown: SecretURL | None = None
+
+    @property
+    def is_results(self) -> bool:
+        """Whether it is `results:` or `results:NAME`, an object in the bucket of the service."""
+        return self.url.scheme == RESULTS
+
+    @property
+    def shown_url(self) -> SecretURL:
+        """The URL to show."""
+        return self.shown or self.url
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
@@ -96,7 +112,8 @@ class Callback:
                 url=str(new.url),
             )
         given = None if new.given is None else self.replaced_by(new.given)
-        return evolve(new, param=self.param, issuer=new.issuer or self.issuer, given=given)
+        issuer = new.issuer or (None if new.is_results else self.issuer)
+        return evolve(new, param=self.param, issuer=issuer, given=given)
 
     def _members(self) -> Secret[dict[str, Any]]:
         given = {FIELDS: self.fields, HEADERS: self.headers}

@@ -35,6 +35,11 @@ def check_url(url: SecretURL) -> None:
     Raises:
         InvalidTargetError: It is not a complete http or https URL.
     """
+    if url.scheme == "results":
+        raise InvalidTargetError(
+            "results: is an object in the bucket of a service.",
+            hint="Give it as a callback of a task, to a service that was started with --results-bucket.",
+        )
     if not url.host and (url.scheme in ("", "http", "https") or "://" not in url.reveal()):
         # A user or a password may stand in place of the scheme and of the path: neither is quoted.
         what = "host" if url.scheme in ("http", "https") else "scheme"

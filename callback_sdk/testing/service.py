@@ -46,6 +46,7 @@ class LocalService:
         allow_hosts: Hosts that callbacks may reach regardless of their addresses, each with a port.
         pass_env: Environment variables that algorithms get in addition to the usual ones.
         webhook_secrets: Secrets that sign webhooks, newest first.
+        results_bucket: Bucket for callbacks `results:`, `s3://BUCKET/PREFIX`; none if empty.
         database: URL of the database; a new SQLite file if None.
         broker: URL of a message broker; a worker then runs the tasks.
         timeout: Maximum duration of the start.
@@ -62,6 +63,7 @@ class LocalService:
         allow_hosts: Sequence[str] = (),
         pass_env: Sequence[str] = (),
         webhook_secrets: Sequence[str] = (),
+        results_bucket: str = "",
         database: str | None = None,
         broker: str | None = None,
         timeout: timedelta = timedelta(seconds=60),
@@ -79,6 +81,7 @@ class LocalService:
             settings.ALLOW_HOSTS.variable: " ".join(several("allow_hosts", allow_hosts)),
             settings.PASS_ENV.variable: " ".join(several("pass_env", pass_env)),
             settings.WEBHOOK_SECRETS.variable: " ".join(several("webhook_secrets", webhook_secrets)),
+            settings.RESULTS_BUCKET.variable: results_bucket,
             settings.DATABASE.variable: database or "",
             settings.BROKER.variable: broker or "",
         }

@@ -240,6 +240,7 @@ def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
         (["serve"], {"DATABASE": "sqlite:////nowhere/store"}, "/nowhere/store"),
         (["serve"], {"ENCRYPTION_KEYS": MARKER}, "db generate-key"),
         (["serve"], {"BLOB_STORAGE": "ftp://host"}, "s3://"),
+        (["serve"], {"RESULTS_BUCKET": "ftp://host"}, "s3://"),
         (["serve"], {"SHUTDOWN_TIMEOUT": "soon"}, "CALLBACK_SDK_SHUTDOWN_TIMEOUT"),
         (["serve"], {"LOG_FORMAT": "xml"}, "CALLBACK_SDK_LOG_FORMAT"),
         (["serve"], {"PROCESSES": "0"}, "CALLBACK_SDK_PROCESSES"),

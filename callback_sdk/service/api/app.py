@@ -36,6 +36,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         guard=delivery.guard,
         max_callbacks=limits.max_callbacks,
         queue=QueueEstimate(task_service.store.stats.backlog),
+        bucket=delivery.bucket,
     )
     authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.runtime.cipher)
     app.state.app_state = AppState(

@@ -17,6 +17,7 @@ from callback_sdk.errors import (
     FeaturesError,
     MissingExtraError,
     ParametersError,
+    SigningError,
     TargetError,
     UnknownAlgorithmError,
 )
@@ -41,6 +42,8 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     MissingExtraError: 501,
     StoreUnavailableError: 503,
     BlobStorageError: 503,
+    # The credentials for the service's own bucket can't be renewed at the moment.
+    SigningError: 503,
     # The store is closed while the service is stopping.
     ConfigurationError: 503,
 }

@@ -11,12 +11,13 @@ from callback_sdk.service.api.submission import Rules, checked_target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
-def read_redelivery(body: Secret[bytes], rules: Rules) -> Callback | None:
+def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Callback | None:
     """Return the new target of a redelivery; None if it has none.
 
     Args:
         body: The request's body: empty, or JSON `{"target": {"url": ..., "param": ...}}`.
         rules: The validation rules.
+        job_id: The task.
 
     Raises:
         SubmissionError: The body is neither.
@@ -30,15 +31,16 @@ def read_redelivery(body: Secret[bytes], rules: Rules) -> Callback | None:
             "The body is not a JSON object with a target.",
             hint='Send {"target": {"url": ..., "param": ...}}, or nothing.',
         )
-    return read_new_target(Secret(given.reveal()["target"]), rules)
+    return read_new_target(Secret(given.reveal()["target"]), rules, job_id)
 
 
-def read_new_target_text(text: Secret[str], rules: Rules) -> Callback | None:
+def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Callback | None:
     """Return the new target of a form on a page; None if its field is empty.
 
     Args:
         text: A URL, or JSON with `url` and `param`.
         rules: The validation rules.
+        job_id: The task.
 
     Raises:
         SubmissionError: It is neither.
@@ -48,15 +50,16 @@ def read_new_target_text(text: Secret[str], rules: Rules) -> Callback | None:
         return None
     is_json = text.reveal().lstrip().startswith(("{", "["))
     given = Secret(parse_json(text.reveal().encode(errors="replace"), "target")) if is_json else text
-    return read_new_target(given, rules)
+    return read_new_target(given, rules, job_id)
 
 
-def read_new_target(given: Secret[Any], rules: Rules) -> Callback:
+def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Callback:
     """Return a new target.
 
     Args:
         given: A URL, or an object with `url` and `param`.
         rules: The validation rules.
+        job_id: The task.
 
     Raises:
         TargetError: The result could never be delivered to it.
@@ -64,4 +67,4 @@ def read_new_target(given: Secret[Any], rules: Rules) -> Callback:
     found = parse_callbacks(Secret([given.reveal()])) if given.reveal() else ()
     if not found:
         raise CallbackParamError("There is no new target.", hint='Send {"url": "https://...", "param": {}}.')
-    return checked_target(found[0], rules).callback
+    return checked_target(found[0], rules, job_id).callback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
 from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT, WARNINGS
 from callback_sdk.service.store.rows import last_expiry
+from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.tracing import TRACEPARENT
@@ -52,6 +53,7 @@ class Rules:
         guard: SSRF protection: the hosts that targets may have.
         max_callbacks: Maximum number of targets of a task.
         queue: Estimates how long a task waits.
+        bucket: The bucket for `results:`; None without one.
     """
 
     catalogue: AlgorithmCatalog
@@ -59,6 +61,7 @@ class Rules:
     guard: AddressGuard
     max_callbacks: int
     queue: QueueEstimate
+    bucket: ResultsBucket | None = None
 
 
 @define(frozen=True, kw_only=True)
@@ -307,7 +310,8 @@ def _submission(
     """Validate a task with its targets, and return it without its features."""
     task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     expires = _checked_expiry(requested.expires)
-    targets = [checked_target(callback, rules) for callback in requested.targets]
+    targets = [checked_target(callback, rules, task.job_id) for callback in requested.targets]
+    _check_distinct(targets)
     version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
     duration = TaskDuration(
         expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
@@ -323,12 +327,34 @@ def _submission(
     )
 
 
-def checked_target(callback: Callback, rules: Rules) -> Target:
+def _check_distinct(targets: Sequence[Target]) -> None:
+    """Reject two targets that are the same object of the service's bucket."""
+    found = [str(target.callback.shown) for target in targets if target.callback.shown is not None]
+    if len(set(found)) < len(found):
+        raise CallbackParamError(
+            "Two callbacks are the same object of the service's bucket.", hint="Give each a name: results:other.json."
+        )
+
+
+def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:
     """Validate a target, its host and that of its issuer.
+
+    Args:
+        callback: The target.
+        rules: The validation rules.
+        job_id: The task.
 
     Raises:
         TargetError: A result could never be delivered to it, or SSRF protection blocks a host.
+        SigningError: A URL of the service's own bucket can't be signed at the moment.
     """
+    if callback.is_results:
+        if rules.bucket is None:
+            raise InvalidTargetError(
+                "The service has no bucket for results:.",
+                hint="Give the URL of a target, or ask the operator for one: callback-sdk serve --results-bucket.",
+            )
+        return Target(callback=rules.bucket.shown(callback, job_id))
     target = check_callback(callback, rules.settings)
     if not rules.settings.stores.in_cluster(callback.url):
         rules.guard.check(callback.url)

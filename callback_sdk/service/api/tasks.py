@@ -150,7 +150,7 @@ def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str,
     openapi_extra=schemas.REDELIVERY,
 )
 async def redeliver(job_id: str, delivery_id: str, request: Request, state: StateDep, user: Owner) -> dict[str, Any]:
-    target = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules)
+    target = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules, job_id)
     await run_in_threadpool(
         redeliver_to, target, state, user, job_id, delivery_id, address=address_of(request), via="api"
     )
@@ -175,7 +175,7 @@ def redeliver_to(
     if not state.task_service.redeliver(job_id, delivery_id, target):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
     if target is not None:
-        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old, "new": str(target.url)}
+        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old, "new": str(target.shown_url)}
         audit.record("target-replaced", user.name, address=address, via=via, **facts)
 
 

@@ -205,7 +205,7 @@ def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage)
     task |= {"status": PENDING, "attempt": 0, "targets_expire_at": submission.targets_expire_at}
     deliveries = [
         {
-            "url": str(target.url),
+            "url": str(target.shown_url),
             "callback_param": target.param,
             "status": DELIVERY_PENDING,
             "attempt_count": 0,

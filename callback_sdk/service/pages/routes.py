@@ -200,7 +200,7 @@ async def redeliver(request: Request) -> Response:
     text = Secret(str((await request.form()).get("target", "")))
 
     def deliver() -> None:
-        target = read_new_target_text(text, state.rules)
+        target = read_new_target_text(text, state.rules, job_id)
         redeliver_to(target, state, user_session.user, job_id, delivery_id, address=address_of(request), via="pages")
 
     await run_in_threadpool(deliver)

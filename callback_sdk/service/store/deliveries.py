@@ -401,15 +401,17 @@ class DeliveryStore:
 
     def results_url(self, job_id: str) -> str | None:
         """Return the URL of a task's results without a signature; None if no target is an object store."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target).where(deliveries.c.job_id == job_id)
+        columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
+        query = sa.select(*columns).where(deliveries.c.job_id == job_id)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
-        urls = (self._object_url(delivery_id, target) for delivery_id, target in found)
+        urls = (self._object_url(*row) for row in found)
         return next((url for url in urls if url is not None), None)
 
-    def _object_url(self, delivery_id: str, target: str) -> str | None:
+    def _object_url(self, delivery_id: str, target: str, url: str) -> str | None:
         try:
-            return plan(rows.callback(target, self._cipher)).object_url(delivery_id)
+            callback = rows.callback(target, self._cipher)
+            return url if callback.is_results else plan(callback).object_url(delivery_id)
         except TargetError:
             # Accepted by an earlier version. Its own delivery fails; those to other targets must not.
             return None

@@ -42,8 +42,8 @@ def target_columns(target: Callback, cipher: CredentialCipher) -> dict[str, Any]
     """Return the columns of a target, with its credentials encrypted."""
     return {
         "encrypted_target": cipher.encrypt(Secret(json.dumps(target.plain()))),
-        "url": str(target.url),
-        "host": target.url.host,
+        "url": str(target.shown_url),
+        "host": target.shown_url.host,
     }
 
 

@@ -14,13 +14,15 @@ from attrs import evolve
 
 from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
+from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, ConfigurationError, DeliveryError
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import DELIVERY_ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
+from callback_sdk.service.work.results_bucket import ResultsBucket
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
 from callback_sdk.writer.delivery import PreparedDelivery
@@ -42,6 +44,7 @@ class Deliverer:
         writer: Sends the results.
         public_url: URL at which clients reach the service; empty if it is unknown.
         delays: Delays between the attempts of a delivery.
+        bucket: The bucket for targets `results:`; None without one.
         on_attempt_done: Called after each attempt.
     """
 
@@ -55,6 +58,7 @@ class Deliverer:
         writer: DeliveryAttempts,
         public_url: str = "",
         delays: Sequence[timedelta] = SERVICE_DELAYS,
+        bucket: ResultsBucket | None = None,
         on_attempt_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -64,6 +68,7 @@ class Deliverer:
         self._writer = writer
         self._public_url = public_url
         self._delays = delays
+        self._bucket = bucket
         self._on_attempt_done = on_attempt_done
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
@@ -156,9 +161,10 @@ class Deliverer:
         }
         try:
             with self._results(claim) as results:
-                receipt = self._writer.attempt(
+                writer, target = self._target(claim)
+                receipt = writer.attempt(
                     evolve(claim.result, results=results),
-                    self._store.deliveries.open(claim),
+                    target,
                     delivery_id=claim.delivery_id,
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                     task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
@@ -176,6 +182,23 @@ class Deliverer:
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
+
+    def _target(self, claim: DeliveryClaim) -> tuple[DeliveryAttempts, Callback]:
+        """Return the target of an attempt, and what sends to it. The URL of an object for `results:` is signed now.
+
+        Raises:
+            CredentialCipherError: The target was encrypted with a key that this process doesn't have.
+            ConfigurationError: This process has no bucket for `results:`.
+            SigningError: The URL can't be signed at the moment.
+        """
+        target = self._store.deliveries.open(claim)
+        if not target.is_results:
+            return self._writer, target
+        if self._bucket is None:
+            raise ConfigurationError(
+                "This process has no bucket for results:.", hint="Start all services and workers with --results-bucket."
+            )
+        return self._bucket.attempts, self._bucket.signed(target, claim.job_id)
 
     def _replace_target(self, claim: DeliveryClaim, delivery: PreparedDelivery) -> None:
         """Store the new target of a delivery, before anything is sent there.

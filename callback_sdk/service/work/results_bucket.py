@@ -1,0 +1,121 @@
+"""The service's own bucket, for targets `results:`: the URLs of its objects are signed when results are sent."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from functools import cached_property
+
+from attrs import evolve
+
+from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError, SigningError
+from callback_sdk.redaction import SecretURL
+from callback_sdk.signer import S3Signer
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.attempts import DeliveryAttempts
+from callback_sdk.writer.writer import attempts_of
+
+LIFETIME = timedelta(minutes=10)
+"""Lifetime of the URL of one attempt: a store checks it when the upload begins."""
+
+DEFAULT_NAME = "result.json"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,500}")
+
+
+class ResultsBucket:
+    """Objects `PREFIX/JOB_ID/NAME` of a bucket, one for each target `results:` or `results:NAME`.
+
+    The host is the operator's choice, so the service's SSRF protection doesn't apply to it. Credentials, region and
+    endpoint are those of boto3's chain; boto3 is imported with the first signature.
+
+    Args:
+        place: `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ConfigurationError: It is not such a location.
+    """
+
+    def __init__(self, place: str) -> None:
+        scheme, _, rest = place.partition("://")
+        self._bucket, _, prefix = rest.partition("/")
+        prefix = prefix.strip("/")
+        segments = prefix.split("/")
+        if scheme != "s3" or not self._bucket or not _PREFIX.fullmatch(prefix) or {".", ".."}.intersection(segments):
+            raise ConfigurationError(
+                f"{place!r:.100} is not a location for results.", hint="Give s3://BUCKET/PREFIX with --results-bucket."
+            )
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def __repr__(self) -> str:
+        return f"ResultsBucket('s3://{self._bucket}/{self._prefix}')"
+
+    @cached_property
+    def attempts(self) -> DeliveryAttempts:
+        """Single attempts at this bucket, on connections of their own."""
+        return attempts_of(ResultsWriter())
+
+    def shown(self, callback: Callback, job_id: str) -> Callback:
+        """Return a target `results:` with the URL of its object, to show it.
+
+        Raises:
+            TargetError: Its name is invalid, or it has members for another target.
+            SigningError: There are no credentials.
+        """
+        signed = self.signed(callback, job_id)
+        return evolve(callback, shown=SecretURL(signed.url.bare).with_public_path())
+
+    def signed(self, callback: Callback, job_id: str) -> Callback:
+        """Return the target of one attempt, with a signed URL.
+
+        Args:
+            callback: `results:` or `results:NAME`.
+            job_id: The task, whose id is a part of the key.
+
+        Raises:
+            TargetError: Its name is invalid, or it has members for another target.
+            SigningError: There are no credentials.
+        """
+        key = f"{self._prefix}{job_id}/{_name(callback)}"
+        put = self._signer.presign_put(key, expires=LIFETIME, content_type="application/json")
+        (signed,) = parse_callbacks(put)
+        return evolve(signed, param=callback.param)
+
+    @cached_property
+    def _signer(self) -> S3Signer:
+        return S3Signer(self._bucket)
+
+    def check(self) -> None:
+        """Check that URLs can be signed.
+
+        Raises:
+            ConfigurationError: There are no credentials, or no region.
+        """
+        try:
+            self.signed(Callback(SecretURL("results:")), "check")
+        except SigningError as error:
+            failure = error
+        else:
+            return
+        raise ConfigurationError(
+            f"Results can't be signed for s3://{self._bucket}: {failure.message}", hint=failure.hint
+        )
+
+
+def _name(callback: Callback) -> str:
+    name = callback.url.reveal().partition(":")[2] or DEFAULT_NAME
+    if not _NAME.fullmatch(name):
+        raise InvalidTargetError(
+            "The name after results: is invalid.",
+            hint="Give results: or results:NAME with up to 100 letters, digits, dots, hyphens and underscores.",
+        )
+    given = (callback.fields, callback.headers, callback.http, callback.issuer, callback.parts, callback.prefix)
+    if any(member is not None for member in given) or callback.webhook:
+        raise CallbackParamError(
+            "callback_param of results: has members for another kind of target.",
+            hint="Leave members such as s3_fields and refresh out: the service signs its own URL.",
+        )
+    return name

@@ -1,0 +1,84 @@
+"""callback_sdk.service.work.results_bucket"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError
+from callback_sdk.service.work.results_bucket import ResultsBucket
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set boto3's variables."""
+    for name, value in {"ACCESS_KEY_ID": "AK", "SECRET_ACCESS_KEY": "SK", "REGION": "eu-central-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+
+
+def callback(url: str, param: dict[str, Any] | None = None) -> Callback:
+    (found,) = parse_callbacks(url, param)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("place", "url", "key"),
+    [
+        ("s3://bucket/runs", "results:", "/runs/42/result.json"),
+        ("s3://bucket/a/b/", "results:other.json", "/a/b/42/other.json"),
+        ("s3://bucket", "results:x", "/42/x"),
+    ],
+)
+def test_the_key_is_made_of_prefix_and_task(place: str, url: str, key: str) -> None:
+    """The shown URL has no signature, and the signed one keeps the document's part of the parameter."""
+    bucket = ResultsBucket(place)
+    target = callback(url, {"run": 7})
+    assert str(bucket.shown(target, "42").shown_url) == f"https://bucket.s3.eu-central-1.amazonaws.com{key}"
+    signed = bucket.signed(target, "42")
+    assert signed.url.path == key
+    assert signed.url.query("X-Amz-Expires") == "600"
+    assert signed.param == {"run": 7}
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "/x", ".", "..", "%2e%2e", "a?b", "a#b", "//host/x", "x" * 101, " x", "ä", "a\x00"]
+)
+def test_no_name_leads_out_of_the_tasks_prefix(name: str) -> None:
+    """Whatever a user writes after the colon."""
+    with pytest.raises(InvalidTargetError):
+        ResultsBucket("s3://bucket/runs").signed(callback(f"results:{name}"), "42")
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        {"s3_headers": {"x-amz-acl": "public-read"}},
+        {"http": {"method": "PUT"}},
+        {"webhook": True},
+        {"refresh": {"url": "https://issuer.example/"}},
+    ],
+)
+def test_members_of_other_targets_are_rejected(param: dict[str, Any]) -> None:
+    """The service's own signature has no headers of a user."""
+    with pytest.raises(CallbackParamError):
+        ResultsBucket("s3://bucket/runs").signed(callback("results:", param), "42")
+
+
+@pytest.mark.parametrize("place", ["bucket", "s3://", "https://bucket/x", "s3://bucket/../x", "s3:///x", "s3://b/a b"])
+def test_a_wrong_location_is_an_error_at_the_start(place: str) -> None:
+    """Before the first task."""
+    with pytest.raises(ConfigurationError, match="not a location"):
+        ResultsBucket(place)
+
+
+def test_missing_credentials_are_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at the first delivery."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(ConfigurationError, match="can't be signed"):
+        ResultsBucket("s3://bucket/runs").check()
