@@ -10,7 +10,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, takes_settings, target_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
-from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_output
 from callback_sdk.config.settings import ALLOW_HOSTS, ALLOW_NETWORKS, STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ RESOLUTION_TIMEOUT = 10.0
 """Seconds for the resolution of all hosts of one command."""
 
 _UPLOAD = "upload of one object"
+
+_UPLOADS = "upload of any objects below a prefix"
 
 _UNTOLD = f"{_UPLOAD}, if it was signed for PUT, which the URL doesn't tell"
 
@@ -81,12 +83,14 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
     now = datetime.now(timezone.utc)
     names = (
         "url",
+        "output",
         "kind",
         "provider",
         "method",
         "operation",
         "object",
         "parts",
+        "outputs",
         "expires_at",
         "expires_in",
         "issuer",
@@ -95,6 +99,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
     facts: dict[str, Any] = dict.fromkeys(names)
     facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
     try:
+        facts["output"], item = split_output(item)
         (callback,) = parse_callbacks(Secret([item.reveal()]))
         facts["url"] = str(callback.url)
         if callback.url.scheme in ("http", "https") and callback.url.host:
@@ -125,16 +130,26 @@ def _description(target: Target, now: datetime) -> dict[str, Any]:
         "operation": _operation(target),
         "object": target.object_url("ID"),
         "parts": None if parts is None else f"{len(parts.urls)} of {parts.part_size} bytes",
+        "outputs": _outputs(target),
         "expires_at": end,
         "expires_in": None if end is None else (end - now).total_seconds(),
         "fields": list(fields.reveal()) if fields is not None else [],
     }
 
 
+def _outputs(target: Target) -> str | None:
+    """Return the URL of an output file of any name; None for a target of one object."""
+    from callback_sdk.targets.target import JSON
+
+    return target.below("NAME", JSON).object_url("ID") if target.takes_outputs() else None
+
+
 def _operation(target: Target) -> str | None:
     """Return what a target was signed for; None for a target without a signature."""
     if target.kind in _UNSIGNED:
         return None
+    if target.takes_outputs():
+        return _UPLOADS
     tells = target.method == "POST" or target.kind in _TELLING or target.callback.url.query("x-id") == "PutObject"
     return _UPLOAD if tells else _UNTOLD
 

@@ -13,7 +13,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
-from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_output
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -35,22 +35,37 @@ def send(
     *,
     job_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the job.", show_default=False)] = None,
     webhook: AsWebhook = False,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Output file or directory, which is uploaded before the document. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="Total time for all attempts.")] = "2m",
     config: WriterConfig,
     as_json: AsJSON = False,
 ) -> None:
     """Deliver a result document to a target and print the receipt.
 
+    Output files go to a target that takes any number of objects, such as one of `callback-sdk sign prefix`, or each to
+    a target with its name as "output": {"url": ..., "param": ..., "output": "model.bin"}.
+
     Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 delivered to all targets; 1 a delivery failed,
     or another error; 2 wrong usage; 130 Ctrl-C.
     """
+    from attrs import evolve
+
     from callback_sdk.aistore.sources import token_sources
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.redaction import Secret
     from callback_sdk.writer import ResultsWriter
 
-    items = read_targets(target, webhook=webhook)
-    result, targets = _result(document, job_id), Secret([item.reveal() for item in items])
+    items = [split_output(item) for item in read_targets(target, webhook=webhook)]
+    result = evolve(_result(document, job_id), outputs=_outputs(output))
+    targets = Secret([item.reveal() for name, item in items if name is None])
+    own = Secret({name: item.reveal() for name, item in items if name is not None})
     failure = None
     with (
         _attempts_text(),
@@ -62,7 +77,7 @@ def send(
         ) as writer,
     ):
         try:
-            receipts = list(writer.write(result, targets.reveal()))
+            receipts = list(writer.write(result, targets.reveal(), outputs=own))
         except CallbackSDKError as error:
             receipts, failure = list(getattr(error, "receipts", ())), error
     if as_json:
@@ -73,11 +88,21 @@ def send(
             "ETAG": receipt.etag or "",
             "BYTES": str(receipt.size),
             "SHA256": receipt.sha256,
+            "OUTPUT FILES": ", ".join(receipt.outputs),
             "FINISHED": moment(receipt.finished_at),
         }
         print_table((), [(name, value) for name, value in facts.items() if value])
     if failure is not None:
         raise failure
+
+
+def _outputs(given: list[str] | None) -> dict[str, Path] | None:
+    pairs = [text.partition("=") for text in given or ()]
+    if not all(name and path for name, _, path in pairs):
+        raise typer.BadParameter("Give NAME=PATH.", param_hint="--output")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise typer.BadParameter("A name is given twice.", param_hint="--output")
+    return {name: Path(path) for name, _, path in pairs} or None
 
 
 def _result(path: Path, job_id: str | None) -> JobResult:

@@ -11,7 +11,7 @@ from callback_sdk.commands.options import duration
 from callback_sdk.commands.printing import moment, print_json, print_line
 
 if TYPE_CHECKING:
-    from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPut
+    from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
     from callback_sdk.signer import S3Signer
 
 app = typer.Typer(
@@ -66,6 +66,33 @@ def sign_put(
     if target.callback_param and not as_json:
         raise typer.BadParameter("These options sign headers, which the plain URL doesn't carry: add --json.")
     _print_target(target, as_json=as_json)
+
+
+@app.command("prefix")
+def sign_prefix(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUCKET/PREFIX/", help="What precedes the objects' names; ends with a slash.", show_default=False
+        ),
+    ],
+    *,
+    expires: Expires = "1h",
+    document: Annotated[str, typer.Option(metavar="NAME", help="Name of the document.")] = "result.json",
+    acl: Acl = None,
+    metadata: Metadata = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of each object.")] = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Presign a POST of a document and any number of output files below a prefix, and print it as JSON.
+
+    Whoever has it can write any object below the prefix until it expires.
+    """
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"document": document, "acl": acl, "max_bytes": max_bytes}
+    prefix, signer = _signer(place, region, endpoint_url)
+    _print_target(signer.presign_prefix(prefix, **options), as_json=True)
 
 
 @app.command("post")
@@ -128,7 +155,9 @@ def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[s
     return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
 
 
-def _print_target(target: PresignedPut | PresignedPost | PresignedMultipart, *, as_json: bool) -> None:
+def _print_target(
+    target: PresignedPut | PresignedPost | PresignedMultipart | PresignedPrefix, *, as_json: bool
+) -> None:
     if as_json:
         print_json([{"url": target.url, "param": target.callback_param}])
     else:

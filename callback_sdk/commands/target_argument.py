@@ -85,6 +85,16 @@ def read_targets(where: str, *, webhook: bool = False) -> list[Secret[Any]]:
     return list(map(_as_webhook, items)) if webhook else items
 
 
+def split_output(item: Secret[Any]) -> tuple[str | None, Secret[Any]]:
+    """Return the name of the output file that a target is for, and the target without it; None for the document."""
+    from callback_sdk.redaction import Secret
+
+    if not isinstance(item.reveal(), dict) or "output" not in item.reveal():
+        return None, item
+    rest = Secret({name: value for name, value in item.reveal().items() if name != "output"})
+    return item.reveal()["output"], rest
+
+
 def _as_webhook(item: Secret[Any]) -> Secret[Any]:
     """Return a target with `webhook` in its parameter."""
     from callback_sdk.redaction import Secret
