@@ -24,6 +24,11 @@ from callback_sdk.targets.operations import AZURE, check_operation, has_bare_hos
 from callback_sdk.targets.signatures import ANY, BASE64_SHA256, Form, QueryParameters, check_forms
 from callback_sdk.targets.target import Target, TargetSettings
 
+_CREATE_ONLY = (
+    "The signature permits to create blobs and not to replace them. If the response to an upload is lost, its retry "
+    "fails. Generate one with the permission to write, too."
+)
+
 _DEPTH = Form(re.compile("[0-9]{1,3}"), "the depth of a directory")
 
 _DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
@@ -125,6 +130,13 @@ class AzureBlob(Target):
             blob = blob._at(callback.prefix.document)
         _check_blob_name(blob.callback.url)
         return blob
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        found = Target.warnings(self, now)
+        if self.folder is None or "w" in (self.callback.url.query("sp") or "w"):
+            return found
+        return (*found, _CREATE_ONLY)
 
     def takes_outputs(self) -> bool:
         """See `Target.takes_outputs`."""
@@ -255,7 +267,11 @@ def _check_endpoint(url: SecretURL) -> None:
     labels = host.split(".") if host.endswith(_DOMAINS) else []
     if services := _SERVICES.intersection(labels[1:3]):
         raise wrong_operation(
-            url, AZURE, f"is at the endpoint of another service than Blob Storage ({min(services)}, not blob)"
+            url,
+            AZURE,
+            f"is at the endpoint of another service than Blob Storage ({min(services)}, not blob)",
+            # Of the same account and with the same signature ("Multi-protocol access on Azure Data Lake Storage").
+            hint="Use the endpoint of Blob Storage, .blob. in place of .dfs." if "dfs" in services else None,
         )
     # Names of accounts have no hyphen ("Read access to data in the secondary region", Azure Storage redundancy).
     if "".join(_account_in_path(url) or labels[:1]).endswith("-secondary"):

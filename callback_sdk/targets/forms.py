@@ -59,6 +59,7 @@ class FormPost(Target):
     Attributes:
         policy: The policy.
         prefix: What precedes the names of output files in their keys; None if the policy permits one key only.
+        filename: Name of the form's file, which the store puts in place of `${filename}`; None for the document's.
     """
 
     kind = "s3-post"
@@ -73,6 +74,7 @@ class FormPost(Target):
 
     policy: Policy
     prefix: str | None = None
+    filename: str | None = None
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -141,7 +143,7 @@ class FormPost(Target):
                 name=name,
             )
         fields = {"content-type": media_type} if self.policy.demands("content-type", media_type) else {}
-        form = evolve(self, media_type=media_type, prefix=None)
+        form = evolve(self, media_type=media_type, prefix=None, filename=name.rpartition("/")[2])
         return form._with({"key": key, **fields})
 
     @classmethod
@@ -209,12 +211,12 @@ class FormPost(Target):
         # A URL whose path is a credential must not be given to another target.
         if self.callback.url.has_secret_path:
             return None
-        key = (self._field("key") or "").replace(FILENAME, _filename(delivery_id))
+        key = (self._field("key") or "").replace(FILENAME, self._filename(delivery_id))
         return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """See `Target.upload`; the encoding of a form is in a signed field, so `encoding` isn't used."""
-        self.policy.check(self.callback.url, self._fields, document.size, _filename(delivery_id))
+        self.policy.check(self.callback.url, self._fields, document.size, self._filename(delivery_id))
         return Target.upload(self, document, delivery_id=delivery_id, now=now)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
@@ -223,9 +225,12 @@ class FormPost(Target):
             from callback_sdk.documents.multipart import FormFile, encode_form
 
         content_type = self._field("content-type") or self.media_type
-        file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)
+        file = FormFile(name="file", filename=self._filename(delivery_id), content_type=content_type, body=document)
         body, form_type = encode_form(self._fields, [file])
         return SecretFields({"content-type": form_type}), body
+
+    def _filename(self, delivery_id: str) -> str:
+        return self.filename or f"{delivery_id}.json"
 
     def _field(self, name: str) -> str | None:
         return next((value for key, value in self._fields.reveal().items() if key.lower() == name), None)
@@ -242,7 +247,3 @@ class GCSPost(FormPost):
     own = frozenset({"x-goog-signature", "googleaccessid"})
     version = GOOGLE_V4
     forms = GOOGLE_V2
-
-
-def _filename(delivery_id: str) -> str:
-    return f"{delivery_id}.json"

@@ -16,6 +16,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from matplotlib.figure import Figure
 
 from callback_sdk import JobResult, PresignedPrefix, ResultsWriter, S3Signer
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     CallbackParamError,
     DeliveryError,
@@ -25,6 +26,8 @@ from callback_sdk.errors import (
     TargetError,
     WrongOperationError,
 )
+from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.targets.planner import plan
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from tests.checkers.azurite import CONTAINER, Azurite
 
@@ -283,6 +286,30 @@ def test_a_form_of_one_key_takes_no_files(writer: ResultsWriter, seaweedfs: Seaw
     with pytest.raises(OutputError, match="No target takes"):
         writer.write(result({"a": b"a"}), post)
     assert not keys()
+
+
+def test_the_name_of_a_file_takes_the_place_of_the_placeholder(
+    writer: ResultsWriter, seaweedfs: SeaweedFS, bucket: str
+) -> None:
+    """A field with ${filename}, which SDKs sign for the original name, gets the name of each file."""
+    client = seaweedfs.client()
+    post = client.generate_presigned_post(
+        bucket,
+        "runs/${filename}",
+        Fields={"x-amz-meta-original": "${filename}"},
+        Conditions=[["starts-with", "$x-amz-meta-original", ""]],
+    )
+    writer.write(result({"a/fit.png": b"png"}), post)
+    metadata = client.head_object(Bucket=bucket, Key="runs/a/fit.png")["Metadata"]
+    assert metadata["original"] in ("fit.png", "${filename}")
+    assert b'filename="fit.png"' in _sent_form(post)
+
+
+def _sent_form(post: dict[str, Any]) -> bytes:
+    """Return the form that is sent for a file: SeaweedFS doesn't replace the placeholder in metadata."""
+    (callback,) = parse_callbacks([post])
+    file = plan(callback).below("a/fit.png", "image/png")
+    return file.request(Body(b"png"), delivery_id="id", now=datetime.now(timezone.utc))[1].read()
 
 
 def container_sas(azure: Azurite, **options: Any) -> str:
