@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import EncodingError, OutputError, shown
+from callback_sdk.errors import ConfigurationError, EncodingError, OutputError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 PENDING = "Pending"
@@ -20,6 +21,11 @@ CANCELED = "Canceled"
 SUCCEEDED = "Succeeded"
 FAILED = "Failed"
 EXPIRED = "Expired"
+
+_ROUNDING = 0.01
+"""How far sums of rounded steps may be outside of 0 to 1."""
+
+FRACTION_HINT = "Give a number from 0 to 1: 50 % is 0.5."
 
 EXPIRED_CODE = "expired"
 """The error code of a task that was not started in time."""
@@ -42,22 +48,61 @@ def outcome(status: str, success: bool | None, error_code: str | None) -> str | 
     return EXPIRED if error_code == EXPIRED_CODE else FAILED
 
 
+def fraction_of(value: Any) -> float | None:
+    """Return a fraction as a float, within its limits or not; None for None and NaN.
+
+    Raises:
+        ConfigurationError: It is not a number.
+    """
+    if value is None:
+        return None
+    try:
+        number = float("x" if isinstance(value, (str, bytes)) else value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"The fraction of the progress is {shown(value)}.", hint=FRACTION_HINT) from None
+    return None if math.isnan(number) else number
+
+
+def is_fraction(number: float | None) -> bool:
+    """Return whether a number is from 0 to 1, but for errors of rounding."""
+    return number is None or -_ROUNDING <= number <= 1 + _ROUNDING
+
+
+def clipped(number: float | None) -> float | None:
+    """Return the nearest number from 0 to 1."""
+    return None if number is None else min(max(number, 0.0), 1.0)
+
+
+def _fraction(value: Any) -> float | None:
+    number = fraction_of(value)
+    if not is_fraction(number):
+        raise ConfigurationError(f"The fraction of the progress is {shown(value)}.", hint=FRACTION_HINT)
+    return clipped(number)
+
+
 @define(frozen=True)
 class Progress:
     """Progress of a task, as an algorithm yields it and as the client returns it.
 
     Attributes:
-        fraction: Fraction done, between 0 and 1; None if unknown.
+        fraction: Fraction done, between 0 and 1; None or NaN if unknown.
         message: Current step, for people.
+
+    Raises:
+        ConfigurationError: The fraction is not a number from 0 to 1.
     """
 
-    fraction: float | None = None
-    message: str = ""
+    fraction: float | None = field(default=None, converter=_fraction)
+    message: str = field(default="", converter=str)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None) -> Progress:
         """Parse the JSON form; None means no progress."""
-        return cls(fraction=data.get("fraction"), message=data.get("message") or "") if data else cls()
+        if not data:
+            return cls()
+        return cls(fraction=clipped(fraction_of(data.get("fraction"))), message=data.get("message") or "")
 
 
 def _check_job_id(_: object, __: object, job_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable
 from datetime import timedelta
@@ -129,7 +130,7 @@ def path_of(name: str, value: Any) -> Path:
         value: A string or a path-like object.
 
     Raises:
-        ConfigurationError: The value is not a path, or contains a null character.
+        ConfigurationError: The value is not a path, or contains a character that no file system takes.
     """
     try:
         path = Path(value)
@@ -139,6 +140,10 @@ def path_of(name: str, value: Any) -> Path:
         ) from None
     if "\0" in str(path):
         raise ConfigurationError(f"{name} has a null character.", hint="Check how the path is made.")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{name} has a lone surrogate.", hint="Check how the path is made.") from None
     return path
 
 

@@ -104,7 +104,8 @@ class SecretURL(Secret[str]):
         port: The port; None if there is none.
 
     Raises:
-        InvalidTargetError: The authority is malformed, or a part of the URL is longer than servers accept.
+        InvalidTargetError: It is not a string, the authority is malformed, or a part of the URL is longer than servers
+            accept.
     """
 
     __slots__ = (
@@ -113,6 +114,8 @@ class SecretURL(Secret[str]):
     )
 
     def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise InvalidTargetError(f"The URL is of type {type(value).__name__}.", hint="Give a string.")
         super().__init__(value)
         # The plain value must not be in the frame's local variables when an error is raised.
         del value

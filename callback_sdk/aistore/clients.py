@@ -90,7 +90,7 @@ def client(
     s3_client = session.client(
         "s3",
         endpoint_url=f"{cluster.root}/s3",
-        config=ours.merge(config) if config is not None else ours,
+        config=ours.merge(_checked_config(config)) if config is not None else ours,
         verify=tls.verify,
         **{"region_name": session.region_name or _REGION} | options,
     )
@@ -195,3 +195,9 @@ def attach(client: Any, follower: RedirectFollower) -> None:
             setattr(endpoint, name, MethodType(method, endpoint))
         own_connections(endpoint.http_session)
     _followers[client] = follower
+
+
+def _checked_config(config: Any) -> Config:
+    if not isinstance(config, Config):
+        raise ConfigurationError(f"config is of type {type(config).__name__}.", hint="Give a botocore.config.Config.")
+    return config

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 from callback_sdk.aistore.urls import server_url
 from callback_sdk.concurrency.forking import Lock
-from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.errors import ConfigurationError, InvalidTargetError, shown
+from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.hosts import port_of
 
@@ -62,14 +63,12 @@ class Cluster:
     def __init__(
         self, endpoint: str, *, allow_hosts: Iterable[str] | None = None, unknown_nodes: UnknownNodes = "auto"
     ) -> None:
-        if isinstance(allow_hosts, str):
-            raise ConfigurationError("allow_hosts is a string, not a list.", hint=f"Give a list: [{allow_hosts!r}].")
-        if unknown_nodes not in get_args(UnknownNodes):
+        if not isinstance(unknown_nodes, str) or unknown_nodes not in get_args(UnknownNodes):
             raise ConfigurationError(
-                f"unknown_nodes is {unknown_nodes!r}.", hint=f"Give one of {', '.join(get_args(UnknownNodes))}."
+                f"unknown_nodes is {shown(unknown_nodes)}.", hint=f"Give one of {', '.join(get_args(UnknownNodes))}."
             )
         self.endpoint = server_url(endpoint, "AIStore", "http://aistore:8080", "AIS_ENDPOINT")
-        self._allowed = None if allow_hosts is None else frozenset(host.lower() for host in allow_hosts)
+        self._allowed = None if allow_hosts is None else frozenset(map(_host, several("allow_hosts", allow_hosts)))
         self._unknown = unknown_nodes
         self._lock = Lock()
         self._nodes: frozenset[tuple[str, int]] = frozenset()
@@ -159,3 +158,9 @@ def _nodes(smap: Any) -> Iterator[tuple[str, int]]:
                 url = SecretURL((net or {}).get("direct_url") or "")
                 if url.host:
                     yield url.host.lower(), port_of(url)
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"allow_hosts has {shown(value)}.", hint="Give host names, without ports.")
+    return value.lower()

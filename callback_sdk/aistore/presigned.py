@@ -7,7 +7,7 @@ cluster rebuilds the URL on S3's regional host from bucket, key and query, virtu
 from __future__ import annotations
 
 from callback_sdk.aistore.cluster import Cluster
-from callback_sdk.errors import SigningError
+from callback_sdk.errors import ConfigurationError, SigningError
 from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_host
@@ -28,11 +28,15 @@ def through(target: PresignedPut, endpoint: str) -> PresignedPut:
 
     Raises:
         SigningError: The request is signed for another host than a regional one of S3.
-        ConfigurationError: The endpoint is not a URL.
+        ConfigurationError: The target is not a `PresignedPut`, or the endpoint is not a URL.
 
     Example:
         >>> writer.write(result, aistore.through(signer.presign_put("runs/42.json"), "http://aistore:8080"))
     """
+    if not isinstance(target, PresignedPut):
+        raise ConfigurationError(
+            f"The target is of type {type(target).__name__}.", hint="Give what S3Signer.presign_put returns."
+        )
     url = SecretURL(target.url)
     headers = target.headers
     host = amazon_host(url)

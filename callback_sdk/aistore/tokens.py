@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from callback_sdk.aistore.bearer import RenewableToken
 from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
@@ -12,6 +13,7 @@ from callback_sdk.aistore.environment import TOKEN_FILE, Environment
 from callback_sdk.aistore.logins import LogIn, RenewedLogIn
 from callback_sdk.aistore.token_files import TokenFile
 from callback_sdk.aistore.urls import server_url
+from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import Duration, path_of, to_timedelta, total_seconds
 from callback_sdk.redaction import Secret, clearing_locals
@@ -76,6 +78,8 @@ class Token:
             raise ConfigurationError(
                 "The URL of AuthN is missing.", hint="Give authn_endpoint, or set AIS_AUTHN_URL: http://authn:52001."
             )
+        for name, given in (("username", Secret(username)), ("password", Secret(password))):
+            _check_text(name, given)
         endpoint = server_url(url, "AuthN", "http://authn:52001", "AIS_AUTHN_URL")
         lifetime = None if expires_in is None else to_timedelta("expires_in", expires_in)
         log_in = LogIn(
@@ -117,6 +121,13 @@ class _GivenToken:
 
     def discard(self, refused: Secret[str]) -> None:
         """Do nothing."""
+
+
+def _check_text(name: str, value: Secret[Any]) -> None:
+    if not isinstance(value.reveal(), str):
+        raise ConfigurationError(f"{name} is of type {type(value.reveal()).__name__}.", hint="Give a string.")
+    if has_lone_surrogate(value.reveal()):
+        raise ConfigurationError(f"{name} has a lone surrogate.", hint="Check how the string is made.")
 
 
 def _stored(file: str | os.PathLike[str] | None, environment: Environment) -> RenewableToken:

@@ -15,7 +15,8 @@ from callback_sdk.client.form import credentials, encoded, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import Delivery, OutputPart, OutputSnapshot, TaskSnapshot, TaskSummary
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
+from callback_sdk.documents.decoding import has_lone_surrogate
+from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError, shown
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback
@@ -57,6 +58,8 @@ class ServiceAPI:
         number = None if limit is None else whole_number(limit)
         if limit is not None and (number is None or number < 1):
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
+        if algorithm_id is not None and not isinstance(algorithm_id, str):
+            raise InvalidRequestError(f"algorithm_id is {shown(algorithm_id)}.", hint="Give a string, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
         requested = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
@@ -213,6 +216,9 @@ def quote_segment(name: str) -> str:
 
 def _with_query(path: str, parameters: Mapping[str, Any]) -> str:
     given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
+        if isinstance(value, str) and has_lone_surrogate(value):
+            raise InvalidRequestError(f"{name} has a lone surrogate.", hint="Check how the string is made.")
     return f"{path}?{urlencode(given)}" if given else path
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from callback_sdk.client.deadline import earliest
 from callback_sdk.client.responses import ServiceResponse
 from callback_sdk.concurrency.forking import RLock, after_fork
+from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceConnectionError, ServiceError
 from callback_sdk.redaction import Secret, clearing_locals
 
@@ -120,7 +123,8 @@ class Login:
 
     @contextlib.contextmanager
     def _locked(self, deadline: float | None) -> Iterator[None]:
-        seconds = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+        # acquire() raises an OverflowError for more.
+        seconds = min(max(0.0, earliest(deadline) - time.monotonic()), threading.TIMEOUT_MAX)
         if not self._lock.acquire(timeout=seconds):
             raise ServiceConnectionError(
                 "The timeout expired while another thread was logging in.", hint="Increase the timeout."
@@ -237,10 +241,18 @@ def check_string(name: str, value: object) -> None:
     """Check the type of an argument, which may be a credential.
 
     Raises:
-        ConfigurationError: It is not a string.
+        ConfigurationError: It is not a string, or can't be encoded.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a string.")
+    if has_lone_surrogate(value):
+        raise ConfigurationError(f"{name} has a lone surrogate.", hint="Check how the string is made.")
+
+
+def checked(name: str, value: Secret[Any]) -> Secret[str]:
+    """Return a wrapped argument whose type has been checked; see `check_string`."""
+    check_string(name, value.reveal())
+    return value
 
 
 def _member(answer: ServiceResponse, name: str) -> Secret[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from callback_sdk.client import Client, TaskSummary, Version
-from callback_sdk.client.login import Login, RefreshableToken
+from callback_sdk.client.login import Login, RefreshableToken, check_string, checked
 from callback_sdk.client.settings import hidden
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, returns_false_on_error
@@ -57,7 +57,7 @@ class PlatformClient(Client):
         self._failures = Failures(raises=config.fail_on_error)
         self._api: PlatformAPI = PlatformAPI(self._connection, self._failures)
         if token_refresh is not None:
-            self._connection.use(RefreshableToken(token_refresh, config.token))
+            self._connection.use(RefreshableToken(checked("token_refresh", token_refresh), config.token))
 
     def fail_on_error(self, option: bool | str = True) -> None:
         """Set whether a failed call raises, or returns False and sets `last_error`.
@@ -87,8 +87,10 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The service rejects the user name or the password.
         """
-        self._connection.use(Login(username, wrap_secret(password)))
+        secret = checked("password", wrap_secret(password))
         del password
+        check_string("username", username)
+        self._connection.use(Login(username, secret))
         self._connection.log_in()
         return True
 
@@ -104,6 +106,8 @@ class PlatformClient(Client):
         refresh = hidden(refresh_token)
         del refresh_token
         if refresh is not None:
+            checked("refresh_token", refresh)
+        if refresh is not None:
             self._connection.use(RefreshableToken(refresh))
             self._connection.log_in()
         elif not self._connection.renew():
@@ -118,7 +122,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The token is invalid.
         """
-        secret = None if token is None else wrap_secret(token)
+        secret = None if token is None else checked("token", wrap_secret(token))
         del token
         self._connection.verify(secret)
         return True
@@ -236,7 +240,7 @@ class PlatformClient(Client):
 def _id_of(task_id: str | None, named: Mapping[str, str]) -> str:
     chosen = [name for name in (task_id, *named.values()) if name is not None]
     if len(chosen) != 1 or not named.keys() <= {"job_id"}:
-        raise TypeError("Give one id: task_id=, or job_id=.")
+        raise InvalidRequestError("The call has no id, or several.", hint="Give one id: task_id=, or job_id=.")
     return chosen[0]
 
 

@@ -77,13 +77,14 @@ class AddressGuard:
     allow_networks: tuple[AllowedNetwork, ...] = field(default=(), converter=_networks)
     allow_hosts: frozenset[AllowedHost] = field(default=(), converter=_hosts)
 
-    def check(self, url: SecretURL) -> None:
+    def check(self, url: SecretURL | str) -> None:
         """Check a URL without resolving its host: IP literals, and names of the machine itself.
 
         Raises:
             AddressNotAllowedError: The host is not public.
-            InvalidTargetError: The host name is invalid.
+            InvalidTargetError: It is not a URL, or the host name is invalid.
         """
+        url = url if isinstance(url, SecretURL) else SecretURL(url)
         if self._allows(url):
             return
         host = host_name(url)
@@ -99,7 +100,7 @@ class AddressGuard:
                 option = f"--allow-network {_network_of(address, block, url)}"
                 raise _refusal(url, f"is not public ({block.name})", option)
 
-    def resolve(self, url: SecretURL, deadline: float) -> Addresses:
+    def resolve(self, url: SecretURL | str, deadline: float) -> Addresses:
         """Resolve a URL's host, and check every address.
 
         The caller connects to the returned addresses and doesn't resolve again: a name that resolves to another address
@@ -113,6 +114,7 @@ class AddressGuard:
             AddressNotAllowedError: At least one of the addresses is not allowed.
             OSError: The host has no address, or the resolver didn't respond in time.
         """
+        url = url if isinstance(url, SecretURL) else SecretURL(url)
         self.check(url)
         found = connect.resolve(url, deadline)
         if self._allows(url):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.errors import AlgorithmError
+from callback_sdk.errors import AlgorithmError, ConfigurationError, shown, type_name
 from callback_sdk.filesystem.files import create_file, remove
+from callback_sdk.models import FRACTION_HINT, clipped, fraction_of, is_fraction
 from callback_sdk.service.algorithms.output_folder import OutputFolder
+
+_log = logging.getLogger(__name__)
 
 Report = Callable[[float | None, str], None]
 
@@ -65,6 +68,7 @@ class JobContext:
         self.directory = Path(tempfile.gettempdir()) if directory is None else directory
         self._stop_file = stop_file
         self._report = report
+        self._warned = False
         self._last: tuple[float | None, str] = (None, "")
 
     @property
@@ -84,7 +88,15 @@ class JobContext:
 
         Args:
             model: The bytes of the model, or the path of a file with them. The file is copied.
+
+        Raises:
+            ConfigurationError: The model is of another type.
         """
+        if not isinstance(model, (bytes, bytearray, memoryview, Path)):
+            raise ConfigurationError(
+                f"The model is of type {type_name(model)}.",
+                hint="Give bytes, such as pickle.dumps(model), or the pathlib.Path of a file.",
+            )
         if self._model_output is None or not self.export_new_version:
             return
         remove(self._model_output)
@@ -118,12 +130,19 @@ class JobContext:
         """Report the progress of the run. Cheap: it writes a small file, and only when something has changed.
 
         Args:
-            fraction: From 0 to 1; values outside are clipped. None or NaN if unknown.
+            fraction: From 0 to 1; numbers outside are clipped, with a warning in the task's log, because hours of
+                computing must not be lost by them. None or NaN if unknown.
             message: The current step, for people; the first 500 characters are kept.
+
+        Raises:
+            ConfigurationError: The fraction is not a number.
         """
-        if fraction is not None:
-            fraction = None if math.isnan(fraction) else round(min(max(float(fraction), 0.0), 1.0), 3)
-        state = (fraction, str(message)[:500])
+        number = fraction_of(fraction)
+        if not is_fraction(number) and not self._warned:
+            self._warned = True
+            _log.warning("The fraction of the progress is %s. %s", shown(fraction), FRACTION_HINT)
+        near = clipped(number)
+        state = (None if near is None else round(near, 3), str(message)[:500])
         if state != self._last:
             self._last = state
             self._report(*state)

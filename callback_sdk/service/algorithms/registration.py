@@ -9,7 +9,8 @@ from typing import Any
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import ConfigurationError, EncodingError
+from callback_sdk.errors import ConfigurationError, EncodingError, shown, type_name
+from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.versions import TEMPLATES
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -27,10 +28,14 @@ def check_names(name: str, version: str, memory_limit: float | None, max_runs: i
     Raises:
         ConfigurationError: One of them is invalid.
     """
+    if callable(name):
+        raise ConfigurationError(
+            "@registry.algorithm is used without a name.", hint='Write @registry.algorithm("NAME") above the function.'
+        )
     for what, text in (("name", name), ("version", version)):
         if not isinstance(text, str) or not NAME.fullmatch(text):
             raise ConfigurationError(
-                f"{text!r} can't be an algorithm's {what}.",
+                f"{shown(text)} can't be an algorithm's {what}.",
                 hint="Use letters, digits, '.', '_' and '-', at most 128.",
             )
     if name == "tasks":
@@ -65,10 +70,10 @@ def copied_templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
         ConfigurationError: The kind of a template is unknown, or its value can't be represented in JSON.
     """
     copies = {}
-    for kind, template in templates.items():
-        if kind not in TEMPLATES:
+    for kind, template in _mapping(name, "templates", templates).items():
+        if not isinstance(kind, str) or kind not in TEMPLATES:
             raise ConfigurationError(
-                f"{kind!r} of {name!r} is not a kind of template.", hint=f"The kinds are {', '.join(TEMPLATES)}."
+                f"{shown(kind)} of {name!r} is not a kind of template.", hint=f"The kinds are {', '.join(TEMPLATES)}."
             )
         try:
             copies[kind] = decode(encode(template, path=kind, only_finite=True).data)
@@ -79,7 +84,27 @@ def copied_templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
     return copies
 
 
-def graph_file(name: str, path: Path) -> Path:
+def graph_files(name: str, graphs: Mapping[str, str | Path]) -> dict[str, Path]:
+    """Return the absolute paths of graphs.
+
+    Raises:
+        ConfigurationError: A kind is not a string, or a file can't be read, or is not a PNG file.
+    """
+    found = {}
+    for kind, path in _mapping(name, "graphs", graphs).items():
+        if not isinstance(kind, str):
+            raise ConfigurationError(f"{shown(kind)} of {name!r} is not a kind of graph.", hint="Give a string.")
+        found[kind] = _graph_file(name, path_of("graphs", path))
+    return found
+
+
+def _mapping(name: str, what: str, given: Any) -> Mapping[Any, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{what} of {name!r} is of type {type_name(given)}.", hint="Give a dict, by kind.")
+    return given
+
+
+def _graph_file(name: str, path: Path) -> Path:
     """Return the absolute path of a graph.
 
     Raises:

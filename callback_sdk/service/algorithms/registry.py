@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 
 from attrs import evolve
 
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, sentence, shown
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
-from callback_sdk.service.algorithms.registration import NAME, check_devices, check_names, copied_templates, graph_file
+from callback_sdk.service.algorithms.registration import NAME, check_devices, check_names, copied_templates, graph_files
 from callback_sdk.service.algorithms.setup import SETUP_TIMEOUT, Setup
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
 from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion, similar
@@ -208,7 +208,7 @@ class Registry(Algorithms):
         time_of_setup = to_timedelta(f"The setup_timeout of {name!r}", setup_timeout)
         table, settings = declare_features(name, features), declare_parameters(name, parameters)
         shown = copied_templates(name, templates or {})
-        pictures = {kind: graph_file(name, Path(path)) for kind, path in (graphs or {}).items()}
+        pictures = graph_files(name, graphs or {})
 
         def register(function: Any) -> Any:
             if version in self._algorithms.get(name, ()):
@@ -373,9 +373,9 @@ class Registry(Algorithms):
         def register(function: F) -> F:
             current = self.get(name, version)
             known: tuple[str, ...] = getattr(current, kind)
-            if hook in known or not NAME.fullmatch(hook):
+            if not isinstance(hook, str) or hook in known or not NAME.fullmatch(hook):
                 raise ConfigurationError(
-                    f"{hook!r} can't be the name of one of the {kind} of {name!r}.",
+                    f"{shown(hook)} can't be the name of one of the {kind} of {name!r}.",
                     hint="Use a new name of letters, digits, '.', '_' and '-'.",
                 )
             found = RegisteredFunction.of(function, JUDGED, caller_names())

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import UnknownAlgorithmError
+from callback_sdk.errors import UnknownAlgorithmError, shown
 from callback_sdk.service.algorithms.input_schemas import FeaturesSchema, ParametersSchema
 from callback_sdk.service.algorithms.schema_image import drawn
 
@@ -77,6 +77,8 @@ class AlgorithmVersion:
         Returns:
             UTF-8 encoded JSON; None if the algorithm has no template of this kind.
         """
+        if kind not in TEMPLATES:
+            return None
         if kind in self.templates:
             return encode(self.templates[kind]).data
         declared = {"input": self.features, "parameters": self.parameters}.get(kind)
@@ -95,10 +97,10 @@ class AlgorithmVersion:
             MissingExtraError: The graph has to be drawn, and Pillow is not installed.
         """
         wanted = next(iter(self.graph_kinds), "") if kind is None else kind
-        if wanted in self.graphs:
-            return self.graphs[wanted].read_bytes()
         if wanted not in self.graph_kinds:
             return None
+        if wanted in self.graphs:
+            return self.graphs[wanted].read_bytes()
         parts = {"Features": self.features, "Parameters": self.parameters}
         return drawn(
             f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
@@ -128,10 +130,10 @@ class Algorithms:
         Raises:
             UnknownAlgorithmError: The algorithm doesn't exist; the message suggests similar names.
         """
-        try:
-            return tuple(self._algorithms[name].values())
-        except KeyError:
-            raise _unknown(f"Algorithm {name[:200]!r}", name, self._algorithms) from None
+        found = self._algorithms.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise _unknown("Algorithm {}", name, self._algorithms)
+        return tuple(found.values())
 
     def get(self, name: str, version: str | None = None) -> AlgorithmVersion:
         """Return one version of an algorithm; the one registered last if `version` is None.
@@ -145,7 +147,7 @@ class Algorithms:
         for algorithm in versions:
             if algorithm.version == version:
                 return algorithm
-        raise _unknown(f"Version {version[:200]!r} of {name!r}", version, [algorithm.version for algorithm in versions])
+        raise _unknown(f"Version {{}} of {name!r}", version, [algorithm.version for algorithm in versions])
 
 
 def similar(name: str, names: list[str]) -> str:
@@ -154,9 +156,11 @@ def similar(name: str, names: list[str]) -> str:
     return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownAlgorithmError:
-    name, names = name[:200], list(known)
-    hint = similar(name, names).strip()
+def _unknown(what: str, name: Any, known: Iterable[str]) -> UnknownAlgorithmError:
+    names = list(known)
+    if not isinstance(name, str):
+        return UnknownAlgorithmError(f"{what.format(shown(name))} doesn't exist.", hint="Give its name, a string.")
+    hint = similar(name[:200], names).strip()
     if not hint:
         hint = f"Registered: {', '.join(names[:20])}." if names else "Nothing is registered."
-    return UnknownAlgorithmError(f"{what} doesn't exist.", hint=hint)
+    return UnknownAlgorithmError(f"{what.format(repr(name[:200]))} doesn't exist.", hint=hint)
