@@ -17,7 +17,7 @@ from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import OutputSnapshot
 from callback_sdk.errors import ResponseTooLargeError, ServiceConnectionError, ServiceError, shown
 from callback_sdk.outputs.names import check_distinct, checked_name
-from callback_sdk.parsing import path_of
+from callback_sdk.parsing import path_of, positive_int
 from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.html import HTMLList, HTMLRepr
 from callback_sdk.transport.retry import backoff, is_retryable
@@ -101,7 +101,7 @@ class TaskOutput(HTMLRepr):
             ResponseTooLargeError: The file is larger.
             ServiceError: The service can't be reached, or the content is not the announced one.
         """
-        if self.size > max_bytes:
+        if self.size > positive_int("max_bytes", max_bytes):
             raise ResponseTooLargeError(
                 f"The output {shown(self.name)} has {self.size} bytes, and the limit is {max_bytes}.",
                 hint="Give max_bytes=, or use open() or download(path), which need no memory for it.",

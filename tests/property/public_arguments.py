@@ -27,7 +27,8 @@ RETURNED = {
     *("Algorithm", "AlgorithmVersion", "Callback", "Delivery", "DeliveryAttempt", "DeliveryCounts", "DeliverySnapshot"),
     *("Features", "JobContext", "OutboxEntry", "PresignedMultipart", "PresignedPost", "PresignedPut", "Receipt"),
     *("Result", "RunInterrupt", "Task", "TaskSummary", "Version", "WriteResult", "LastError", "PlatformAlgorithm"),
-    *("PlatformClient", "PlatformTask", "PlatformVersion", "CallbackSDKError"),
+    *("PlatformClient", "PlatformTask", "PlatformVersion", "CallbackSDKError", "PresignedPrefix", "TaskOutput"),
+    "TaskOutputs",
 }
 """Classes whose objects the package makes. Their methods take arguments of users, their constructors don't."""
 

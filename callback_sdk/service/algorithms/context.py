@@ -12,6 +12,7 @@ from typing import Any
 from callback_sdk.errors import AlgorithmError, ConfigurationError, shown, type_name
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.models import FRACTION_HINT, clipped, fraction_of, is_fraction
+from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.output_folder import OutputFolder
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class JobContext:
             model: The bytes of the model, or the path of a file with them. The file is copied.
 
         Raises:
-            ConfigurationError: The model is of another type.
+            ConfigurationError: The model is of another type, or its path can't be one.
+            OSError: The file can't be read.
         """
         if not isinstance(model, (bytes, bytearray, memoryview, Path)):
             raise ConfigurationError(
@@ -99,6 +101,8 @@ class JobContext:
             )
         if self._model_output is None or not self.export_new_version:
             return
+        if isinstance(model, Path):
+            model = path_of("model", model)
         remove(self._model_output)
         with create_file(self._model_output) as file:
             if isinstance(model, Path):

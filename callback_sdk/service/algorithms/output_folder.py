@@ -21,6 +21,7 @@ from callback_sdk.errors import OutputError, shown
 from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove, storage_hint
 from callback_sdk.outputs import Output, output_files
 from callback_sdk.outputs.names import check_distinct, checked_name, fold
+from callback_sdk.parsing import path_of
 from callback_sdk.service.supervision.memory import format_size
 
 if TYPE_CHECKING:
@@ -115,8 +116,9 @@ class OutputFolder:
     def _check_path(self, name: str, value: Any) -> None:
         """Check the size of a file before it is read."""
         if isinstance(value, os.PathLike):
+            path = path_of("value", value)
             with contextlib.suppress(OSError):
-                status = Path(os.fsdecode(value)).stat()
+                status = path.stat()
                 if stat.S_ISREG(status.st_mode):
                     self._check_size(name, status.st_size)
 
