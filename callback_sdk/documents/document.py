@@ -62,13 +62,19 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
         % (
             encode(result.job_id, path="job_id").data,
             encode(result.status, path="status").data,
-            encode(param, path="callback_param", only_finite=True).data,
+            _encoded_param(param),
             b"true" if result.success else b"false",
         )
     )  # fmt: skip
     if result.success:
         return Body(head, *results.parts, b"}")
     return Body(head, b'null,"error":%b}' % encode(result.error, path="error").data)
+
+
+def _encoded_param(param: Any) -> bytes:
+    # Without one, as for most targets, there is nothing to check.
+    is_empty = isinstance(param, dict) and not param
+    return b"{}" if is_empty else encode(param, path="callback_param", only_finite=True).data
 
 
 def reference_document(result: JobResult, param: Any, **urls: str) -> Body:
