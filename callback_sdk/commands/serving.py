@@ -130,6 +130,11 @@ _WORKER_SETTINGS = (
 """The settings of every process that runs tasks and delivers results."""
 
 
+_Reload = Annotated[
+    bool, typer.Option("--reload", help="For development: restart when the code of the algorithms changes.")
+]
+
+
 @exit_codes()
 @takes_settings(
     settings.HOST,
@@ -150,9 +155,7 @@ def serve(
     *,
     config: ServiceConfig,
     given: dict[str, str],
-    reload: Annotated[
-        bool, typer.Option("--reload", help="For development: restart when the code of the algorithms changes.")
-    ] = False,
+    reload: _Reload = False,
     listening: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the service: accept tasks over the REST API, run them, and deliver their results.
@@ -185,7 +188,7 @@ def _reloading(registry: str, config: ServiceConfig, given: dict[str, str]) -> i
         listener.listen()
         descriptor = listener.fileno()
         command = [sys.executable, "-m", "callback_sdk.cli", "serve", registry, "--listening", str(descriptor)]
-        return Reloader(registry, command, environment={**os.environ, **given}, descriptor=descriptor).run()
+        return Reloader(registry, command, environment={**os.environ, **given}, descriptors=[descriptor]).run()
 
 
 @exit_codes()
@@ -203,6 +206,8 @@ def worker(
             metavar="NAME", help="Run tasks of this algorithm only. Repeatable.", show_default="all algorithms"
         ),
     ] = None,
+    reload: _Reload = False,
+    reloaded: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
 
@@ -226,6 +231,16 @@ def worker(
     from callback_sdk.service.worker import chosen
 
     _begin(config)
+    if reload:
+        from callback_sdk.service.supervision.reloading import Reloader
+
+        options = [option for name in algorithm or () for option in ("--algorithm", name)]
+        command = [sys.executable, "-m", "callback_sdk.cli", "worker", registry, "--reloaded", *options]
+        raise typer.Exit(Reloader(registry, command, environment={**os.environ, **given}).run())
+    if reloaded:
+        from callback_sdk.concurrency.reaper import end_with_parent
+
+        end_with_parent(signal.SIGKILL, os.getppid())
     # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
     isolation.start_tracker(config.pass_env)

@@ -39,6 +39,7 @@ class LocalService:
     Args:
         registry: Module and variable of the registry; the working directory is searched too.
         processes: Number of concurrent runs.
+        devices: Ids of devices for algorithms with `devices=`; they need not exist.
         storage_endpoints: URLs of object stores besides the known providers.
         aistore_clusters: AIStore clusters, each as in CALLBACK_SDK_AISTORE_CLUSTERS.
         allow_networks: Private networks that callbacks may reach, each with a port; see `AddressGuard`. Loopback with
@@ -57,6 +58,7 @@ class LocalService:
         registry: str,
         *,
         processes: int = 1,
+        devices: Sequence[str] = (),
         storage_endpoints: Sequence[str] = (),
         aistore_clusters: Sequence[str] = (),
         allow_networks: Sequence[str] = ("127.0.0.0/8:*", "[::1]:*"),
@@ -73,6 +75,7 @@ class LocalService:
         variables = {
             settings.PORT.variable: "0",
             settings.PROCESSES.variable: str(processes),
+            settings.DEVICES.variable: ",".join(several("devices", devices)),
             settings.ENGINE.variable: "celery" if broker else "embedded",
             settings.SHUTDOWN_TIMEOUT.variable: f"{_STOP_TIMEOUT / 4}s",
             settings.STORAGE_ENDPOINTS.variable: " ".join(several("storage_endpoints", storage_endpoints)),

@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from callback_sdk import Client
+from callback_sdk.errors import CallbackSDKError
+from tests.conftest import missing_server
 from tests.topology import PATIENCE, kill_tree, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -49,18 +51,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the service in this directory."""
-    command = [sys.executable, "-m", "callback_sdk.cli", "serve", "jobs:registry", "--reload", "--port", "0"]
+def start(folder: Path, command: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start a service or a worker in this directory."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--data-dir", "data", "--processes", "1"],
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "callback_sdk.cli", command, "jobs:registry", "--data-dir", "data", *options],
             cwd=folder,
             env={**environment, "PYTHONPATH": str(ROOT)},
             stderr=log,
         )
+
+
+@pytest.fixture
+def service(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the service in this directory."""
+    process = start(folder, "serve", "--reload", "--port", "0", "--processes", "1")
     yield process
     kill_tree(process)
 
@@ -160,6 +166,34 @@ def test_a_signal_stops_everything(folder: Path, client: Client, service: subpro
     assert service.wait(PATIENCE) == 0
     assert not (folder / "data" / "address").exists()
     assert "Traceback" not in (folder / "log").read_text()
+
+
+def test_a_celery_worker_is_reloaded(request: pytest.FixtureRequest, folder: Path) -> None:
+    """Only the given algorithms are run; the service needs no restart, as it doesn't import the code."""
+    try:
+        broker = request.getfixturevalue("callback_valkey").url
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    service = start(folder, "serve", "--engine", "celery", "--broker", broker, "--port", "0")
+    worker = None
+    try:
+        wait_until((folder / "data" / "address").exists)
+        options = ["--broker", broker, "--processes", "1", "--algorithm", "value"]
+        worker = start(folder, "worker", "--reload", *options)
+        address = (folder / "data" / "address").read_text().strip()
+        token = (folder / "data" / "token").read_text().strip()
+        with Client(f"{address}/api/v2", token=token) as client:
+            assert value(client) == 1
+            (folder / "helper.py").write_text("VALUE = 2\n")
+            wait_until(lambda: value(client) == 2)
+        assert restarts(folder) == 1
+        (supervisor,) = psutil.Process(worker.pid).children()
+        worker.kill()
+        wait_until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        kill_tree(service)
+        if worker is not None:
+            kill_tree(worker)
 
 
 def test_a_registry_that_can_not_be_imported_is_an_error(folder: Path, service: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Reloader: restarts a service when the code of its algorithms changes."""
+"""Reloader: restarts a service or a worker when the code of its algorithms changes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _InterruptError(Exception):
 
 
 class Reloader:
-    """Runs a service in a process, and replaces the process when a file that its registry imports changes.
+    """Runs a service or a worker in a process, and replaces the process when a file that its registry imports changes.
 
     The process is stopped in an orderly way, so running tasks may end, and those that don't are repeated by the next
     one. It shares its listening socket with this process, so that no connection is refused meanwhile. The code is
@@ -72,19 +72,19 @@ class Reloader:
 
     Args:
         registry: Module and variable of the registry.
-        command: Command line of the service.
+        command: Command line of the service or the worker.
         environment: Its environment.
-        descriptor: Descriptor of the listening socket.
+        descriptors: Descriptors that it inherits, such as that of its listening socket.
     """
 
     def __init__(
-        self, registry: str, command: Sequence[str], *, environment: Mapping[str, str], descriptor: int
+        self, registry: str, command: Sequence[str], *, environment: Mapping[str, str], descriptors: Sequence[int] = ()
     ) -> None:  # fmt: skip
         self._registry = registry
         self._command = command
         # A compiled module is taken for current if time and size of its source are the same, in whole seconds.
         self._environment = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
-        self._descriptor = descriptor
+        self._descriptors = tuple(descriptors)
         self._signals: list[int] = []
         self._files: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,7 +154,7 @@ class Reloader:
     def _start(self) -> subprocess.Popen[bytes]:
         # In a session of its own: Ctrl-C in a terminal reaches the whole group, and the service would get it twice.
         self._process = subprocess.Popen(  # noqa: S603
-            self._command, env=self._environment, pass_fds=[self._descriptor], start_new_session=True
+            self._command, env=self._environment, pass_fds=self._descriptors, start_new_session=True
         )
         return self._process
 

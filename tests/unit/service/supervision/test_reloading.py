@@ -30,7 +30,7 @@ def reloader(tmp_path: Path) -> Reloader:
     """Give a reloader of a module whose import doesn't end."""
     (tmp_path / "hanging.py").write_text(HANGING)
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[4]}:{tmp_path}"}
-    return Reloader("hanging:registry", ["false"], environment=environment, descriptor=0)
+    return Reloader("hanging:registry", ["false"], environment=environment)
 
 
 def assert_nothing_is_left(folder: Path) -> None:
