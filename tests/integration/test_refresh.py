@@ -78,6 +78,19 @@ def refresh(issuer: RunningIssuer) -> dict[str, Any]:
     return {"refresh": {"url": issuer.url, "headers": {"Authorization": f"Bearer {MARKER}"}}}
 
 
+@pytest.mark.usefixtures("slow_clock")
+def test_an_expired_url_of_boto3_is_replaced(
+    seaweedfs: SeaweedFS, bucket: str, signer: S3Signer, issuer: RunningIssuer, keys: Any
+) -> None:
+    """As those of job runners are, which sign when the job is queued."""
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        place = {"Bucket": bucket, "Key": "old.json"}
+        url = seaweedfs.client().generate_presigned_url("put_object", Params=place, ExpiresIn=1800)
+    with ResultsWriter(timeout=0) as writer:
+        writer.write(RESULT, url, refresh(issuer))
+    assert keys() == [f"new/{issuer.requests[0]['delivery_id']}.json"]
+
+
 def test_an_expired_url_is_replaced_by_a_form(signer: S3Signer, issuer: RunningIssuer, keys: Any) -> None:
     """The document reaches the store by the new target only."""
     with ResultsWriter(timeout=0) as writer:

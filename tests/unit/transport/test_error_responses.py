@@ -277,3 +277,61 @@ def test_value_that_was_assumed_is_the_first_cause_of_a_rejected_signature() -> 
         body = b"<Error><Code>%b</Code></Error>" % code.encode()
         error = delivery_error(sent, Response(status=403, headers={}, body=body, url=sent.url))
         assert error.hint.startswith("It is assumed. A header differs") is assumed
+
+
+SIGNED = upload("https://bucket.s3.amazonaws.com/k?X-Amz-Signature=s")
+
+
+@pytest.mark.parametrize(
+    ("report", "kind", "status", "code", "text"),
+    [
+        # Each response as the report has it: what runs longer than its URL lasts, in job runners and uploads.
+        ("travis-ci/travis-ci#4211", "s3-put", 403, "AccessDenied", "Request has expired"),
+        ("dataverse-uploader#30", "s3-put", 403, "AccessDenied", "Request has expired"),
+        ("boto/boto3#2392", "s3-put", 400, "ExpiredToken", "The provided token has expired."),
+        ("taskcluster/taskcluster#7260", "s3-put", 400, "ExpiredToken", "Invalid argument."),
+        ("taskcluster/taskcluster#7260, V4", "gcs-put", 400, "ExpiredToken", "The provided token has expired."),
+        ("cloudback/issue-tracker#23", "azure-blob", 403, "AuthenticationFailed", "Server failed to authenticate."),
+        ("a form", "s3-post", 403, "AccessDenied", "Invalid according to Policy: Policy expired."),
+        ("OSS", "oss-put", 403, "AccessDenied", "Request has expired."),
+        ("COS", "cos-put", 403, "AccessDenied", "Request has expired"),
+        ("R2", "s3-put", 403, "ExpiredRequest", "Request has expired"),
+    ],
+)
+def test_an_expired_target_is_told_from_a_rejected_one(
+    report: str, kind: str, status: int, code: str, text: str
+) -> None:
+    """Only a new target helps: its issuer is asked for one. Anything else isn't mended by it."""
+    detail = (
+        "<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail>"
+        if kind == "azure-blob"
+        else ""
+    )
+    body = f"<Error><Code>{code}</Code><Message>{text}</Message>{detail}</Error>".encode()
+    sent = evolve(SIGNED, kind=kind)
+    error = delivery_error(sent, Response(status=status, headers={}, body=body, url=sent.url))
+    assert (error.expired, error.retryable) == (True, False), report
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "body"),
+    [
+        ("s3-put", 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"),
+        ("s3-put", 403, b"<Error><Code>SignatureDoesNotMatch</Code><Message>It has expired.</Message></Error>"),
+        ("azure-blob", 403, b"<Error><Code>AuthorizationFailure</Code><Message>Not authorized.</Message></Error>"),
+        ("webhook", 403, b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"),
+        ("http-put", 401, b"token has expired"),
+        ("s3-put", 503, b"<Error><Code>SlowDown</Code><Message>Slow down.</Message></Error>"),
+    ],
+)
+def test_other_failures_ask_no_issuer(kind: str, status: int, body: bytes) -> None:
+    """A wrong permission stays wrong, and a webhook's words aren't those of a store."""
+    sent = evolve(SIGNED, kind=kind)
+    assert not delivery_error(sent, Response(status=status, headers={}, body=body, url=sent.url)).expired
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_ended_upload_session_has_expired(status: int) -> None:
+    """Google's session URIs end after a week, without a time in the URL."""
+    sent = evolve(SIGNED, kind="gcs-session")
+    assert delivery_error(sent, Response(status=status, headers={}, body=b"", url=sent.url)).expired

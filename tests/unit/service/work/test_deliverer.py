@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs.folder import DirectoryStorage
@@ -13,9 +14,15 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.tables import deliveries
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.testing import ObjectStore
+from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.writer import attempts_of
+from tests.issuers import issuing
+from tests.signedurls import v4
 
 
 class NoAttempts:
@@ -80,3 +87,59 @@ def test_deliveries_during_an_outage_of_the_database_cause_few_log_lines(
 
 def _raise_unavailable(*_: object) -> None:
     raise StoreUnavailableError("The database is away.")
+
+
+@pytest.mark.parametrize(("step", "asked"), [("issued", 2), ("stored", 1), ("sent", 1)])
+def test_a_crash_during_a_refresh_delivers_to_one_target(
+    store: Store, cipher: CredentialCipher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, asked: int
+) -> None:
+    """Nothing is sent to a target that isn't stored, and nothing of the old target is left in the database."""
+    scratch, numbers = Scratch(tmp_path / "scratch"), list[str]()
+
+    def issue(request: dict[str, Any]) -> dict[str, Any]:
+        numbers.append(request["delivery_id"])
+        query = v4(date="20900101T000000Z", expires=3600)
+        return {"url": f"{objects.endpoint_url}/bucket/new-{len(numbers)}.json?{query}"}
+
+    with ObjectStore() as objects, issuing(issue) as issuer, ResultsWriter() as writer:
+        deliverer = Deliverer(
+            store=store,
+            blobs=DirectoryStorage(tmp_path / "blobs"),
+            scratch=scratch,
+            heartbeat=Heartbeat(store, "w"),
+            writer=attempts_of(writer),
+        )
+        (target,) = parse_callbacks(
+            f"{objects.endpoint_url}/bucket/old.json?{v4(expires=60)}", {"run": 7, "refresh": {"url": issuer.url}}
+        )
+        task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+        store.tasks.submit([Submission(task=task, targets=(target,), features=b"[]")])
+        store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
+        ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
+        with monkeypatch.context() as patch:
+            replace = store.deliveries.replace_target
+            if step == "issued":
+                patch.setattr(store.deliveries, "replace_target", _die)
+            elif step == "stored":
+                patch.setattr(store.deliveries, "replace_target", lambda *given: replace(*given) and _die())
+            else:
+                patch.setattr(store.deliveries, "delivered", _die)
+            with pytest.raises(SystemExit):
+                deliverer.attempt_now(delivery_id, host)
+        assert store.deliveries.reclaim(worker="w") == 1
+        assert deliverer.attempt_now(delivery_id, host)
+        (delivery,) = store.deliveries.of("1")
+        first, second = store.deliveries.attempts("1")
+        assert list(objects.objects) == [f"bucket/new-{asked}.json"]
+        assert objects.objects[f"bucket/new-{asked}.json"].document["callback_param"] == {"run": 7}
+        assert delivery["url"].partition("?")[0] == f"{objects.endpoint_url}/bucket/new-{asked}.json"
+    assert (delivery["status"], numbers) == ("delivered", [delivery_id] * asked)
+    assert (first["finished_at"], second["error"]) == (None, None)
+    with store.database.read() as connection:
+        (encrypted,) = connection.execute(sa.select(deliveries.c.encrypted_target)).scalars()
+    assert "old.json" not in cipher.decrypt(encrypted).reveal()
+    scratch.close()
+
+
+def _die(*_: Any) -> Any:
+    raise SystemExit
