@@ -61,7 +61,7 @@ conditions = st.lists(
 )
 
 params = st.dictionaries(
-    st.sampled_from(["s3_fields", "s3_headers", "http", "headers", "run", "Authorization"]),
+    st.sampled_from(["s3_fields", "s3_headers", "http", "refresh", "headers", "run", "Authorization"]),
     anything
     | st.dictionaries(st.sampled_from(["method", "headers", "policy", "x-amz-signature", "key"]), anything, max_size=3),
     max_size=3,
@@ -171,6 +171,20 @@ def test_keys_of_many_are_checked(signer: S3Signer, many: Any) -> None:
 def test_targets_of_a_check(url: Any, param: Any) -> None:
     """`check_target` raises TargetError."""
     accepted(lambda: check_target(url, param), TargetError)
+
+
+@few
+@given(st.dictionaries(st.sampled_from(["url", "headers"]) | texts, anything | texts, max_size=3) | anything)
+@example({"url": "https://issuer.example/", "headers": {"\ud800": "x"}})
+@example({"url": "https://issuer.example/" + "\u0315\u0300" * 10_000})
+def test_issuers_of_a_target(refresh: Any) -> None:
+    """`refresh` is an issuer, nothing, or a `TargetError`."""
+    try:
+        target = check_target(URL, {"refresh": refresh})
+    except TargetError as error:
+        assert error.hint  # noqa: PT017 - most values are rejected
+    else:
+        assert (target.callback.issuer is None) == (refresh is None)
 
 
 @few
