@@ -6,7 +6,7 @@ import base64
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -25,6 +25,7 @@ from callback_sdk import S3Signer
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import (
+    CallbackParamError,
     CallbackSDKError,
     DeliveryError,
     InvalidTargetError,
@@ -35,9 +36,11 @@ from callback_sdk.errors import (
     TargetExpiredError,
     WrongOperationError,
 )
+from callback_sdk.models import PresignedMultipart
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets import TargetSettings, plan
 from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.targets.s3_multipart import MIN_PART_SIZE
 from callback_sdk.targets.target import GIB
 from callback_sdk.targets.upload import Upload
 from callback_sdk.testing import SeaweedFS
@@ -280,6 +283,49 @@ class S3PostV2(S3, Post):
         seconds = int(expires.total_seconds())
         form = self.client_v2().generate_presigned_post(self.bucket, self.key, fields, conditions, seconds)
         return dict(form["fields"])
+
+
+class S3Multipart(S3):
+    """Uploads in parts, whose first request is UploadPart."""
+
+    kind = "s3-multipart"
+
+    def sign(self, *, expires: timedelta = HOUR) -> PresignedMultipart:
+        return self.signer(expires).presign_multipart(
+            self.key, part_size=MIN_PART_SIZE, max_bytes=2 * MIN_PART_SIZE, expires=abs(expires)
+        )
+
+    def case(
+        self,
+        target: PresignedMultipart,
+        first: Callable[[str], str] = str,
+        error: type[CallbackSDKError] = DeliveryError,
+    ) -> Case:
+        param = target.callback_param
+        urls = param["s3_parts"]["urls"]
+        urls[0] = first(urls[0])
+        return Case(url=target.url, param=param, error=error, upload=raw("PUT", urls[0], {}))
+
+    def valid(self) -> Case:
+        return self.case(self.sign())
+
+    def tampered(self) -> Case:
+        return self.case(self.sign(), lambda url: url[:-1] + ("1" if url[-1] == "0" else "0"))
+
+    def expired(self) -> Case:
+        return self.case(self.sign(expires=-HOUR), error=TargetExpiredError)
+
+    def wrong_field(self) -> Case:
+        """The first part is that of another upload."""
+        return self.case(self.sign(), lambda url: url.replace("uploadId=", "uploadId=0"), CallbackParamError)
+
+    def too_big(self) -> Case:
+        target = self.sign()
+        return Case(url=target.url, param=target.callback_param, error=ResultTooLargeError, size=target.max_bytes + 1)
+
+    def no_fields(self) -> Case:
+        url = self.sign().url
+        return Case(url=url, error=WrongOperationError, upload=raw("POST", url, {"content-type": "application/json"}))
 
 
 class AzureBlob(Put):
