@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +32,7 @@ from callback_sdk.testing import AIStore, Fault, Faults, LocalService, ObjectSto
 from callback_sdk.testing.uploads import MIN_PART_SIZE
 from callback_sdk.transport.guard import AddressGuard
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v4
 from tests.topology import wait_until
 
 THREE_PARTS = JobResult(job_id="42", success=True, results="x" * (2 * MIN_PART_SIZE + 1000))
@@ -547,3 +548,34 @@ def test_an_output_file_may_be_sent_in_parts(store: ObjectStore, writer: Results
     listed = store.objects["results/42.json"].document["results"]["outputs"]["model.bin"]
     assert listed["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert store.uploads == 0
+
+
+def test_white_space_keeps_the_completion_alive(writer: ResultsWriter) -> None:
+    """Amazon S3 sends it after the status, as long as it assembles the object, and then the result or an error."""
+    bodies: list[str] = []
+
+    def respond(connection: socket.socket, number: int) -> None:
+        while True:
+            head, body = read_request(connection)
+            if not head:
+                return
+            if not head.startswith(b"POST"):
+                connection.sendall(answer("200 OK", 'ETag: "0123"'))
+                continue
+            bodies.append(body.decode())
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(1000):
+                connection.sendall(b"1\r\n \r\n")
+            error, result = b"<Error><Code>InternalError</Code></Error>", b"<CompleteMultipartUploadResult>"
+            text = error if len(bodies) == 1 else result + b"<ETag>&quot;45-1&quot;</ETag>"
+            connection.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text))
+
+    with RawServer(respond) as server:
+        base = f"{server.url}/results/42.json?"
+        signed = v4(date=datetime.now(timezone.utc))
+        part = f"{base}partNumber=1&uploadId=u1&{signed}"
+        param = {"s3_parts": {"part_size": MIN_PART_SIZE, "urls": [part]}}
+        (receipt,) = writer.write(JobResult(job_id="42", success=True, results=1), f"{base}uploadId=u1&{signed}", param)
+    assert receipt.etag == "45-1"
+    assert len(bodies) == 2
+    assert bodies[0] == bodies[1]

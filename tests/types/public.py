@@ -21,6 +21,7 @@ from callback_sdk import (
     Delivery,
     JobResult,
     Outbox,
+    PresignedMultipart,
     PresignedPost,
     PresignedPut,
     Receipt,
@@ -62,6 +63,10 @@ def signing() -> None:
     assert_type(post.fields, dict[str, str])
     assert_type(signer.presign_put_many(["a", "b"]), Iterator[PresignedPut])
     assert_type(signer.presign_post_many(f"runs/{n}" for n in range(3)), Iterator[PresignedPost])
+    parts = signer.presign_multipart("key", max_bytes=10**10, part_size=2**26, create={"StorageClass": "STANDARD_IA"})
+    assert_type(parts, PresignedMultipart)
+    assert_type(signer.abort_multipart(parts), None)
+    signer.presign_multipart("key")  # type: ignore[call-arg]
     signer.presign_put("key", expires=3600)
     signer.presign_put("key", expires="1h")  # type: ignore[arg-type]
     signer.presign_put("key", timedelta(hours=1))  # type: ignore[call-arg]

@@ -350,3 +350,53 @@ def test_redirected_webhook_has_failed(webhook: WebhookReceiver, writer: Results
     with pytest.raises(DeliveryError, match="Redirects aren't followed"):
         writer.write(RESULT, webhook.url)
     assert Fault.REDIRECT not in WebhookReceiver.default_faults
+
+
+MIB = 1024**2
+
+
+def test_multipart_uploads_have_the_rules_of_s3() -> None:
+    """The object is there with the completion; ETag, order and sizes are those of Amazon S3."""
+    with ObjectStore() as store:
+        client = store.client()
+        place = {"Bucket": "results", "Key": "runs/ü 42"}
+        upload = {**place, "UploadId": client.create_multipart_upload(**place, Metadata={"run": "42"})["UploadId"]}
+        bodies = [b"a" * 5 * MIB, b"b"]
+        parts = [
+            {"PartNumber": number, "ETag": client.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
+            for number, body in enumerate(bodies, 1)
+        ]
+        assert (store.uploads, dict(store.objects)) == (1, {})
+        assert client.list_multipart_uploads(Bucket="results")["Uploads"][0]["Key"] == place["Key"]
+        for listed, code in [
+            (parts[::-1], "InvalidPartOrder"),
+            ([{"PartNumber": 1, "ETag": '"0"'}], "InvalidPart"),
+            ([{"PartNumber": 3, "ETag": parts[0]["ETag"]}], "InvalidPart"),
+        ]:
+            with pytest.raises(ClientError, match=code):
+                client.complete_multipart_upload(**upload, MultipartUpload={"Parts": listed})
+        done = client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        digests = b"".join(hashlib.md5(body).digest() for body in bodies)
+        assert done["ETag"] == f'"{hashlib.md5(digests).hexdigest()}-2"'
+        stored = store.objects["results/runs/ü 42"]
+        assert (stored.body, stored.metadata, store.uploads) == (b"".join(bodies), {"run": "42"}, 0)
+        with pytest.raises(ClientError, match="NoSuchUpload"):
+            client.upload_part(**upload, PartNumber=1, Body=b"a")
+
+
+def test_multipart_uploads_of_small_parts_are_refused_and_can_be_aborted() -> None:
+    """Only the last part may have less than 5 MiB; no part is left after the abortion."""
+    with ObjectStore() as store:
+        client = store.client()
+        place = {"Bucket": "results", "Key": "42"}
+        upload = {**place, "UploadId": client.create_multipart_upload(**place)["UploadId"]}
+        parts = [
+            {"PartNumber": number, "ETag": client.upload_part(**upload, PartNumber=number, Body=b"a")["ETag"]}
+            for number in (1, 2)
+        ]
+        with pytest.raises(ClientError, match="EntityTooSmall"):
+            client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        client.abort_multipart_upload(**upload)
+        assert (store.uploads, dict(store.objects)) == (0, {})
+        with pytest.raises(ClientError, match="NoSuchUpload"):
+            client.abort_multipart_upload(**upload)
