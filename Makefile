@@ -20,7 +20,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
+.PHONY: help demo test crash outputs keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -41,6 +41,9 @@ lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling 
 
 crash: $(VENV)/dev.stamp ## kill all processes repeatedly for about 15 minutes
 	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
+
+outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, with faults and kills
+	OUTPUT_FILES=1000 $(RUN) pytest tests/integration/test_outputs_outbox.py
 
 keys: $(VENV)/dev.stamp ## store, read, list, copy and delete 500 random keys in the fake AIStore
 	AISTORE_KEYS=500 $(RUN) pytest tests/integration/test_aistore_keys.py

@@ -99,6 +99,7 @@ def writing(put: PresignedPut) -> None:
     result = JobResult(job_id="42", success=True, results={"life": 7.5})
     with ResultsWriter(guard=AddressGuard(allow_networks=["10.0.0.0/8"])) as writer:
         assert_type(writer.write(result, put), list[Receipt])
+        assert_type(writer.write(result, put, outputs={"model.bin": put, "b.csv": (put, None)}), list[Receipt])
     with Outbox("outbox.sqlite3") as outbox:
         written = outbox.write(result, put.url, put.callback_param)
         assert_type(written.receipts, tuple[Receipt, ...])
