@@ -284,7 +284,7 @@ def test_the_service_asks_the_issuer(signer: S3Signer, keys: Any, issuer: Runnin
 def test_the_outbox_takes_a_new_target(tmp_path: Path, signer: S3Signer, bucket: str, seaweedfs: SeaweedFS) -> None:
     """For a delivery whose own has expired: same id, same document, and no old credential in any file."""
     old = signer.presign_put("old.json", expires=timedelta(seconds=1)).url
-    with Outbox(tmp_path / "outbox.sqlite3", writer=ResultsWriter(timeout=0)) as outbox:
+    with ResultsWriter(timeout=0) as writer, Outbox(tmp_path / "outbox.sqlite3", writer=writer) as outbox:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DeliveryAttempts, "attempt", _unavailable)
             (entry,) = outbox.write(RESULT, old, {"run": 7}).pending
