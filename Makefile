@@ -55,7 +55,7 @@ docs: $(VENV)/dev.stamp ## build the documentation site into build/docs, and che
 	$(RUN) sphinx --fail-on-warning --quiet --builder html --doctree-dir build/doctrees docs build/docs
 	$(RUN) tests.checkers.links build/docs
 
-bench: $(VENV)/bench.stamp ## run all benchmarks, which takes about 15 minutes
+bench: $(VENV)/bench.stamp ## run all benchmarks, which takes about half an hour
 	$(RUN) benchmarks
 
 package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them

@@ -18,6 +18,7 @@ BENCHMARKS = (
     "delivery",
     "aistore",
     "memory",
+    "parts",
     "jobs --jobs 300",
     "jobs --jobs 300 --engine celery",
     "submit",

@@ -54,6 +54,7 @@ class AzureBlocks(MultipartTarget):
     kind = "azure-blob"
     accepts = frozenset({201})
     redirects = False
+    needs_digest = True
 
     encoding: str | None
     may_read: bool

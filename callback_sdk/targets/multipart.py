@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from attrs import define
 
@@ -63,6 +63,8 @@ class MultipartTarget(Target):
     max_bytes = None
     # The encoding of the object is that of the request which starts the upload, and may have been sent.
     compressible = False
+    needs_digest: ClassVar[bool] = False
+    """Whether requests need the SHA-256 of the document."""
 
     part_size: int
     max_parts: int

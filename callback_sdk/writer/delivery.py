@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.documents.body import Body
+from callback_sdk.documents.body import CHUNK_SIZE, Body
 from callback_sdk.documents.document import document, encode_results, reference_document
 from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
 from callback_sdk.models import JobResult
@@ -147,9 +147,14 @@ def build_delivery(
 
 
 def stable_delivery_id(target: Target, body: Body) -> str:
-    """Return an id derived from target and document, so that it stays the same after a crash."""
+    """Return an id derived from target and document, so that it stays the same after a crash.
+
+    A document in parts is read while it is sent: its size and its beginning, which has the job's id, have to suffice.
+    """
     digest = hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass"))
-    digest.update(f"\n{target.object_url('')}\n".encode() + body.sha256)
+    in_parts = target.in_parts(body.size, None) is not None
+    content = body.cut(0, CHUNK_SIZE).sha256 + b"%d" % body.size if in_parts else body.sha256
+    digest.update(f"\n{target.object_url('')}\n".encode() + content)
     return f"msg_{digest.hexdigest()[:32]}"
 
 

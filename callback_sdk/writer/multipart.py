@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
+from typing import Any
 
 from attrs import evolve
 
@@ -69,8 +70,11 @@ def send_in_parts(
     attempt = _MultipartAttempt(target, delivery, send, error, time.monotonic() + seconds, parallel)
     try:
         target.check_limits(now=_now(), size=delivery.body.size)
-        digest = delivery.body.sha256
-        upload, response = attempt.make()
+        if target.needs_digest:
+            _ = delivery.body.sha256
+        # Otherwise the document is read twice at the same time, by the digest and by the parts.
+        both: tuple[Callable[[], Any], ...] = (lambda: delivery.body.sha256, attempt.make)
+        digest, (upload, response) = parallel.map(lambda call: call(), both)
     except CallbackSDKError as failure:
         is_wasted = isinstance(target, SessionTarget) and target.is_own
         if is_wasted or _is_final(failure, has_issuer=delivery.rebuild is not None):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from attrs import define
@@ -65,7 +66,7 @@ class Azurite:
             permission: Permissions of the signature; create and write by default.
             policy_id: A stored access policy with expiry and permissions, instead of the two arguments.
         """
-        given = (
+        given: dict[str, Any] = (
             {}
             if policy_id
             else {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import aistore, backlog, delivery, encoding, jobs, signing, startup, submit
+from benchmarks import aistore, backlog, delivery, encoding, jobs, parts, signing, startup, submit
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.receiver import Receiver
 from callback_sdk import Client, S3Signer
@@ -35,7 +35,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_all_are_here() -> None:
     """A new benchmark needs a test below; `memory` has its own, in tests/acceptance."""
     tested = {
-        module.__name__.rpartition(".")[2] for module in (aistore, backlog, delivery, encoding, jobs, signing, startup)
+        module.__name__.rpartition(".")[2]
+        for module in (aistore, backlog, delivery, encoding, jobs, parts, signing, startup)
     }
     assert {name.split()[0] for name in BENCHMARKS} == tested | {"submit", "memory"}
 
@@ -111,6 +112,16 @@ def test_encoding(
     target = S3Signer(seaweedfs.create_bucket(), client=seaweedfs.client()).presign_put("results.json")
     encoding.deliver(name, target.url)
     assert json.loads(capsys.readouterr().out)[0] == encoding.ours(results)[0].size
+
+
+def test_parts(seaweedfs: SeaweedFS) -> None:
+    """All contestants that the tests have make an object of as many parts."""
+    with parts.contest(seaweedfs, 2 * parts.PART_SIZE + 1) as contest:
+        contestants = [case for case in contest.cases() if "obstore" not in case.name]
+        for case in contestants:
+            case.run()
+        assert len(contestants) == 2
+        assert "Contents" not in contest.client.list_objects_v2(Bucket=contest.bucket)
 
 
 def test_aistore() -> None:
