@@ -42,8 +42,9 @@ lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling 
 crash: $(VENV)/dev.stamp ## kill all processes repeatedly for about 15 minutes
 	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
 
-outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, with faults and kills
+outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, and those of 300 tasks, with faults and kills
 	OUTPUT_FILES=1000 $(RUN) pytest tests/integration/test_outputs_outbox.py
+	OUTPUT_TASKS=300 OUTPUT_FILES=100 $(RUN) pytest tests/integration/test_output_deliveries.py
 
 keys: $(VENV)/dev.stamp ## store, read, list, copy and delete 500 random keys in the fake AIStore
 	AISTORE_KEYS=500 $(RUN) pytest tests/integration/test_aistore_keys.py

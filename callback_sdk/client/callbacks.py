@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, shown
+from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -58,6 +59,32 @@ class CallbackResolver:
             TargetError: A result can't be delivered to one of the targets.
         """
         return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
+
+    def resolve_outputs(self, outputs: Secret[Any]) -> dict[str, Callback]:
+        """Return the targets of single output files, by name.
+
+        Raises:
+            OutputError: It is not a dict, or a name is not valid.
+            TargetError: A file can't be delivered to one of the targets.
+        """
+        if outputs.reveal() is None:
+            return {}
+        if not isinstance(outputs.reveal(), Mapping):
+            raise OutputError(
+                f"outputs is of type {type(outputs.reveal()).__name__}.",
+                hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
+            )
+        found: dict[str, Callback] = {}
+        for name in outputs.reveal():
+            callback = found[checked_name(name)] = self.resolve_one(Secret(outputs.reveal()[name]))
+            if callback.is_results or not check_callback(callback, self._settings).takes_files:
+                kind = "results:" if callback.is_results else "a webhook"
+                raise InvalidTargetError(
+                    f"The target of the output file {shown(name)} is {kind}, which takes documents only.",
+                    hint="Give a presigned URL. Without a target, the service stores the file.",
+                    url=str(callback.url),
+                )
+        return found
 
     def resolve_one(self, target: Secret[Any]) -> Callback:
         """Return a single target.

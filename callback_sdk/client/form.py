@@ -28,6 +28,7 @@ _SEPARATOR = "|"
 def form_fields(
     targets: Sequence[Callback],
     *,
+    outputs: Mapping[str, Callback] | None = None,
     version: str | None,
     evaluate: bool | Mapping[str, Any] | None = None,
     monitor: bool | None = None,
@@ -54,7 +55,7 @@ def form_fields(
         "export_new_version": _flag("export_new_version", export_new_version),
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    return SecretFields({**given, **_callback_fields(targets).reveal()})
+    return SecretFields({**given, **_callback_fields(targets, outputs or {}).reveal()})
 
 
 def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
@@ -169,7 +170,10 @@ def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
     return key
 
 
-def _callback_fields(targets: Sequence[Callback]) -> SecretFields:
+def _callback_fields(targets: Sequence[Callback], outputs: Mapping[str, Callback]) -> SecretFields:
+    if outputs:
+        own = [{**outputs[name].plain(), "output": name} for name in outputs]
+        return SecretFields({"callbacks": _json("callbacks", Secret([*(one.plain() for one in targets), *own]))})
     if not targets:
         return SecretFields({})
     if any(_SEPARATOR in target.url.reveal() for target in targets):

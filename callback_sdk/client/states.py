@@ -39,15 +39,23 @@ class DeliverySnapshot(HTMLRepr):
         status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
         attempt_count: Number of attempts so far.
         error: Error of the last failed attempt; None if no attempt has failed.
+        output: Name of the output file that is delivered; None for the document.
     """
 
     url: str
     status: DeliveryStatus
     attempt_count: int = 0
     error: str | None = None
+    output: str | None = None
 
     def _html_fields(self) -> dict[str, Any]:
-        return {"url": self.url, "status": self.status, "attempts": self.attempt_count, "error": self.error}
+        return {
+            "url": self.url,
+            "output": self.output,
+            "status": self.status,
+            "attempts": self.attempt_count,
+            "error": self.error,
+        }
 
 
 @define(frozen=True, kw_only=True)
@@ -255,6 +263,7 @@ class Delivery(HTMLRepr):
         error: Error of the last failed attempt; None if no attempt has failed.
         receipt: The receipt; None until the result is delivered.
         attempts: The attempts, oldest first.
+        output: Name of the output file that is delivered; None for the document.
     """
 
     delivery_id: str
@@ -265,11 +274,13 @@ class Delivery(HTMLRepr):
     error: str | None = None
     receipt: Receipt | None = None
     attempts: tuple[DeliveryAttempt, ...] = ()
+    output: str | None = None
 
     def _html_fields(self) -> dict[str, Any]:
         return {
             "delivery id": self.delivery_id,
             "url": self.url,
+            "output": self.output,
             "status": self.status,
             "attempts": self.attempt_count,
             "next attempt at": self.next_attempt_at,
@@ -340,7 +351,12 @@ def _outcome(task: TaskSnapshot | TaskSummary) -> TaskOutcome | None:
 
 
 def _wire(value: Any) -> dict[str, Any]:
-    return asdict(value, value_serializer=lambda _, __, item: item.isoformat() if isinstance(item, datetime) else item)
+    return asdict(
+        value,
+        # As in the JSON form of a receipt: only one with output files has the member.
+        filter=lambda attribute, item: attribute.name != "outputs" or item != {},
+        value_serializer=lambda _, __, item: item.isoformat() if isinstance(item, datetime) else item,
+    )
 
 
 def _facts(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class TaskSubmission:
         features: The features, in one of the accepted forms; None for none.
         parameters: The parameters, or the path of a file with them.
         targets: Checked targets of the result.
+        outputs: Checked targets of single output files, by name.
         options: The other fields of the form.
         idempotency_key: The caller's key; None for a new one.
     """
@@ -42,6 +43,7 @@ class TaskSubmission:
     features: FeaturesInput | None = field(repr=False)
     parameters: Parameters | None = field(repr=False)
     targets: Sequence[Callback]
+    outputs: Mapping[str, Callback]
     options: Mapping[str, Any]
     idempotency_key: str | None
 
@@ -53,7 +55,7 @@ class TaskSubmission:
         """
         path = f"/algorithms/{quote_segment(self.algorithm_id)}/{self.action}"
         key = checked_key(self.idempotency_key)
-        fields = form_fields(self.targets, **self.options)
+        fields = form_fields(self.targets, outputs=self.outputs, **self.options)
         with self._files() as files:
             body, content_type = encode_form(fields, files)
             with api.suggesting_names(self.algorithm_id):
@@ -94,4 +96,4 @@ class TaskSubmission:
 
     @property
     def _hidden(self) -> Secret[tuple[str, ...]]:
-        return credentials(self.targets)
+        return credentials((*self.targets, *self.outputs.values()))

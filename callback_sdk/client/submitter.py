@@ -18,7 +18,16 @@ from callback_sdk.client.tasks import Task
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.text.html import HTMLList
-from callback_sdk.types import CallbackParams, Callbacks, CallbackURLs, Evaluate, FeaturesInput, Parameters, TaskKind
+from callback_sdk.types import (
+    CallbackParams,
+    Callbacks,
+    CallbackURLs,
+    Evaluate,
+    FeaturesInput,
+    OutputTargets,
+    Parameters,
+    TaskKind,
+)
 
 
 class TaskSubmitter(SharedByCopies):
@@ -46,6 +55,7 @@ class TaskSubmitter(SharedByCopies):
         callback_url: CallbackURLs | None = None,
         callback_param: CallbackParams | None = None,
         callbacks: Callbacks | None = None,
+        outputs: OutputTargets | None = None,
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
@@ -69,6 +79,9 @@ class TaskSubmitter(SharedByCopies):
                 `{"s3_fields": fields}`.
             callbacks: Instead of these two, a list of targets: `PresignedPut`, `PresignedPost`, URLs, and
                 `(url, param)` pairs.
+            outputs: Targets of single output files, by name. All files go to a target that takes any number of objects,
+                such as a `PresignedPrefix` in `callbacks`, besides those with a target of their own. A result is
+                delivered when the deliveries of its output files have ended.
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for a DataFrame or an Arrow table; snappy when None.
             priority: 0 to 9; higher runs first. The service's default is 5.
@@ -88,9 +101,9 @@ class TaskSubmitter(SharedByCopies):
             ConflictError: The idempotency key was used with other content.
             ServiceError: The service didn't accept the task.
         """
-        given = Secret((callback_url, callback_param, callbacks))
+        given = Secret((callback_url, callback_param, callbacks, outputs))
         # Wrapped at once, so that no traceback with local variables shows signed URLs or form fields.
-        del callback_url, callback_param, callbacks
+        del callback_url, callback_param, callbacks, outputs
         options = {
             "version": version,
             "evaluate": evaluate,
@@ -113,6 +126,7 @@ class TaskSubmitter(SharedByCopies):
         callback_url: CallbackURLs | None = None,
         callback_param: CallbackParams | None = None,
         callbacks: Callbacks | None = None,
+        outputs: OutputTargets | None = None,
         monitor: bool | None = None,
         compression: str | None = None,
         priority: int | None = None,
@@ -130,6 +144,7 @@ class TaskSubmitter(SharedByCopies):
             callback_url: Target of the outcome; this and the other options are those of `run_algorithm`.
             callback_param: Its parameter.
             callbacks: Instead of these two, a list of targets.
+            outputs: Targets of single output files, by name.
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for a DataFrame or an Arrow table.
             priority: 0 to 9; higher runs first.
@@ -140,8 +155,8 @@ class TaskSubmitter(SharedByCopies):
             InvalidRequestError: The algorithm can't be trained.
             CallbackSDKError: As in `run_algorithm`.
         """
-        given = Secret((callback_url, callback_param, callbacks))
-        del callback_url, callback_param, callbacks
+        given = Secret((callback_url, callback_param, callbacks, outputs))
+        del callback_url, callback_param, callbacks, outputs
         options = {
             "version": version,
             "monitor": monitor,
@@ -234,7 +249,7 @@ class TaskSubmitter(SharedByCopies):
         action: TaskKind,
         features: FeaturesInput | None,
         parameters: Parameters | None,
-        given: Secret[tuple[Any, Any, Any]],
+        given: Secret[tuple[Any, Any, Any, Any]],
         options: dict[str, Any],
         idempotency_key: str | None,
     ) -> Task:
@@ -243,7 +258,8 @@ class TaskSubmitter(SharedByCopies):
             action=action,
             features=features,
             parameters=parameters,
-            targets=self._callbacks.resolve(given),
+            targets=self._callbacks.resolve(Secret(given.reveal()[:3])),
+            outputs=self._callbacks.resolve_outputs(Secret(given.reveal()[3])),
             options=options,
             idempotency_key=idempotency_key,
         )

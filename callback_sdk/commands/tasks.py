@@ -420,7 +420,7 @@ def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
         delivery.status,
         str(delivery.attempt_count),
         moment(delivery.next_attempt_at),
-        delivery.url,
+        delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
         one_line(delivery.error or proof(delivery.receipt)),
     )
 

@@ -24,6 +24,14 @@ def large(features, parameters, context):
     return ["x" * 1000] * (len(features.to_dict()["a"]) // 200)
 
 
+@registry.algorithm("files")
+def files(features, parameters, context):
+    """Make a small and a large output file."""
+    context.output("small.txt", b"small")
+    context.output("large.bin", b"x" * 100_000)
+    return 1
+
+
 @registry.algorithm("many")
 def many(features, parameters, context):
     """Return results that are too large for the database, from features that aren't."""

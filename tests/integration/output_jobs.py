@@ -6,6 +6,7 @@ import asyncio
 import struct
 import time
 import zlib
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -65,6 +66,13 @@ def stepwise(features, parameters, context):
         context.output(f"step-{number}.txt", str(number).encode())
         yield Progress(number / 3)
     return {"steps": 3}
+
+
+@registry.algorithm("slow", timeout=timedelta(seconds=1))
+def slow(features, parameters, context):
+    """Make a file, and exceed the timeout."""
+    context.output("checkpoint.bin", b"half")
+    time.sleep(60)
 
 
 @registry.algorithm("asynchronous")

@@ -16,7 +16,7 @@ from callback_sdk import Client, Task
 from callback_sdk.errors import NotFoundError, ResponseTooLargeError
 from tests.integration.output_jobs import HOSTILE, png
 from tests.integration.test_pages import Browser
-from tests.topology import Topology
+from tests.topology import Topology, kill_tree, wait_until
 
 TABLE = {"a": [1]}
 SVG = "plots/deep/ä b.svg"
@@ -118,6 +118,13 @@ def test_a_failed_task_keeps_its_files(client: Client) -> None:
     assert task.success is False
     assert set(task.outputs) == set(NAMES)
     assert task.outputs["model.bin"].read() == b"m" * 300_000
+
+
+def test_a_task_that_times_out_keeps_its_files(client: Client) -> None:
+    """A checkpoint, for example."""
+    task = client.run_algorithm("slow", TABLE).wait()
+    assert "took longer" in task.error
+    assert {name: file.read() for name, file in task.outputs.items()} == {"checkpoint.bin": b"half"}
 
 
 def test_a_thousand_files_are_stored(client: Client, tmp_path: Path) -> None:
@@ -250,3 +257,19 @@ def test_a_notebook_shows_files(task: Task) -> None:
     assert "model.bin" in task._repr_html_()
     for file in task.outputs.values():
         assert "<script" not in file._repr_html_()
+
+
+def test_a_run_after_a_kill_makes_its_files_again(tmp_path: Path) -> None:
+    """Those of the killed run are not the task's."""
+    with Topology(tmp_path, "output_jobs:registry", settings={"LEASE": "4s"}) as topology:
+        parameters = {name: str(tmp_path / name) for name in ("started", "go")}
+        with topology.client() as client:
+            task = client.run_algorithm("waiting", TABLE, parameters=parameters)
+        wait_until(Path(parameters["started"]).exists)
+        kill_tree(topology.service)
+        Path(parameters["go"]).touch()
+        topology.start_service()
+        with topology.client() as client:
+            task = client.get_task(task.job_id).wait()
+            assert task.success, task.error
+            assert {name: file.read() for name, file in task.outputs.items()} == {"large.bin": b"l" * 500_000}

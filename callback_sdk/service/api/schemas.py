@@ -116,9 +116,10 @@ class TaskPage(BaseModel):
 
 
 class DeliverySummary(BaseModel):
-    """The status of a delivery, without its attempts."""
+    """The status of a delivery, without its attempts; `output` is the output file that it sends, if it sends one."""
 
     url: str
+    output: str | None
     status: Literal["pending", "delivered", "dead"]
     attempt_count: int
     error: str | None
@@ -209,7 +210,8 @@ _TARGETS = {
     },
     "callbacks": {
         "type": "string",
-        "description": 'A JSON list of {"url", "param"}, instead of callback_url and callback_param.',
+        "description": 'A JSON list of {"url", "param"}, instead of callback_url and callback_param. With a '
+        'member "output", the target is for the output file of this name.',
     },
 }
 

@@ -19,6 +19,7 @@ from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.api.fields import SubmissionError, SubmittedForm
 from callback_sdk.service.api.lifetimes import QueueEstimate, TaskDuration
+from callback_sdk.service.api.targets import RequestedTarget, parse_targets, read_targets
 from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
@@ -27,7 +28,7 @@ from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORIT
 from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -75,7 +76,7 @@ class _RequestedTask:
     priority: Any
     expires: Any
     options: dict[str, Any]
-    targets: tuple[Callback, ...]
+    targets: tuple[RequestedTarget, ...]
 
 
 def read_one(
@@ -192,41 +193,6 @@ def read_key(text: str | None, form: SubmittedForm, *where: str) -> IdempotencyK
     return IdempotencyKey(key=text, fingerprint=form.fingerprint(*where))
 
 
-def read_targets(form: SubmittedForm, max_callbacks: int) -> tuple[Callback, ...]:
-    """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`.
-
-    Raises:
-        TargetError: The targets are invalid, or too many.
-    """
-    if "callbacks" in form.fields:
-        if form.text("callback_url"):
-            raise CallbackParamError("Both 'callbacks' and 'callback_url' were sent.", hint="Send one of the two.")
-        return _targets(form.json("callbacks"), Secret(None), max_callbacks)
-    urls = Secret(_split_urls(form.fields["callback_url"].reveal()) if "callback_url" in form.fields else None)
-    return _targets(urls, form.json("callback_param"), max_callbacks)
-
-
-@clearing_locals
-def _split_urls(text: str) -> list[str] | None:
-    return [url.strip() for url in text.split("|")] if text.strip() else None
-
-
-def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple[Callback, ...]:
-    return parse_callbacks(urls, param) if _count_targets(urls.reveal(), max_callbacks) else ()
-
-
-@clearing_locals
-def _count_targets(urls: Any, max_callbacks: int) -> int:
-    if not isinstance(urls, (list, type(None))):
-        raise CallbackParamError("'callbacks' is not a JSON list.", hint='Send [{"url": ..., "param": ...}, ...].')
-    count = len(urls or ())
-    if count > max_callbacks:
-        raise InvalidTargetError(
-            f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer callbacks."
-        )
-    return count
-
-
 _MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "expires", "monitor", "callbacks"})
 
 
@@ -261,7 +227,7 @@ def _requested_task(item: Any, number: int, max_callbacks: int) -> _RequestedTas
         priority=item.get("priority", DEFAULT_PRIORITY),
         expires=item.get("expires"),
         options={"monitor": str(item["monitor"])} if "monitor" in item else {},
-        targets=_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
+        targets=parse_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
     )
 
 
@@ -310,8 +276,9 @@ def _submission(
     """Validate a task with its targets, and return it without its features."""
     task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     expires = _checked_expiry(requested.expires)
-    targets = [checked_target(callback, rules, task.job_id) for callback in requested.targets]
+    targets = [checked_target(one.callback, rules, task.job_id) for one in requested.targets]
     _check_distinct(targets)
+    _check_takes_files(targets, requested.targets)
     version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
     duration = TaskDuration(
         expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
@@ -322,6 +289,7 @@ def _submission(
         task=task,
         # The target's URL shows the name of the object.
         targets=tuple(target.callback for target in targets),
+        output_names=tuple(one.output for one in requested.targets),
         expires=expires,
         targets_expire_at=last_expiry(targets),
     )
@@ -334,6 +302,18 @@ def _check_distinct(targets: Sequence[Target]) -> None:
         raise CallbackParamError(
             "Two callbacks are the same object of the service's bucket.", hint="Give each a name: results:other.json."
         )
+
+
+def _check_takes_files(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> None:
+    """Reject targets of output files that take documents only."""
+    for target, one in zip(targets, requested, strict=True):
+        if one.output is not None and (one.callback.is_results or not target.takes_files):
+            kind = "results:" if one.callback.is_results else "a webhook"
+            raise InvalidTargetError(
+                f"The target of the output file {one.output!r:.100} is {kind}, which takes documents only.",
+                hint="Give a presigned URL. Without a target, the service stores the file.",
+                url=str(target.callback.url),
+            )
 
 
 def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:

@@ -206,18 +206,25 @@ def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage)
     deliveries = [
         {
             "url": str(target.shown_url),
+            "output_name": name,
             "callback_param": target.param,
             "status": DELIVERY_PENDING,
             "attempt_count": 0,
             "last_error": None,
             "receipt": None,
         }
-        for target in submission.targets
+        for target, name in zip(submission.targets, submission.names, strict=True)
     ]
     return show_task(task, deliveries, None, blobs)
 
 
-_DELIVERY = {"url": "url", "status": "status", "attempt_count": "attempt_count", "error": "last_error"}
+_DELIVERY = {
+    "url": "url",
+    "output": "output_name",
+    "status": "status",
+    "attempt_count": "attempt_count",
+    "error": "last_error",
+}
 
 
 def _member(results: bytes | None, start: int, stop: int) -> bytes | tuple[int, int]:

@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.errors import TargetError
-from callback_sdk.models import IN_PROGRESS, PENDING, JobResult
+from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.receipt import Receipt
-from callback_sdk.service.store import rows
+from callback_sdk.service.store import rows, stages
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.delivery_claims import CLAIMED_DELIVERY, ENDED_TASK, claim_of
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -24,10 +25,9 @@ from callback_sdk.service.store.models import (
     DueDeliveries,
 )
 from callback_sdk.service.store.replacements import TargetReplacement, update_expiry
-from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
+from callback_sdk.service.store.tables import delivered_outputs, deliveries, delivery_attempts, tasks
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.tracing import TRACEPARENT
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
 _UNCLAIMED: dict[str, Any] = {"worker": None, "heartbeat_at": None, "dispatched_at": None}
@@ -76,18 +76,10 @@ _SELECT_NEXT_DUE = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).
     *_IS_UNCLAIMED, deliveries.c.next_attempt_at.is_not(None)
 )
 
-ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
-    tasks.c[name] for name in ("job_id", "attempt", "status", "success", "error", "nulls_written", "options")
-)
-"""Columns of an ended task that its deliveries need."""
-
-_CLAIMED_DELIVERY: tuple[sa.Column[Any], ...] = tuple(
-    deliveries.c[name]
-    for name in ("delivery_id", "url", "host", "encrypted_target", "attempt_count", "attempts_before_redelivery")
-)
-
 _UPDATE_DUE = (
-    deliveries.update().where(deliveries.c.job_id == _JOB_ID).values(next_attempt_at=now(), dispatched_at=None)
+    deliveries.update()
+    .where(deliveries.c.job_id == _JOB_ID, deliveries.c.stage == 0, deliveries.c.status == DELIVERY_PENDING)
+    .values(next_attempt_at=now(), dispatched_at=None)
 )
 
 _FREE_SLOTS: sa.BindParameter[int] = sa.bindparam("_free_slots", type_=sa.Integer)
@@ -99,7 +91,7 @@ _UPDATE_DUE_AND_CLAIMED = (
         heartbeat_at=sa.case((_FITS, now())),
         attempt_count=deliveries.c.attempt_count + sa.case((_FITS, 1), else_=0),
     )
-).returning(*_CLAIMED_DELIVERY, deliveries.c.worker)
+).returning(*CLAIMED_DELIVERY, deliveries.c.worker)
 
 _UPDATE_CLAIMED = (
     deliveries.update()
@@ -107,7 +99,7 @@ _UPDATE_CLAIMED = (
     .values(worker=sa.bindparam("_worker"), heartbeat_at=now(), attempt_count=deliveries.c.attempt_count + 1)
 )
 _SELECT_CLAIM = (
-    sa.select(*_CLAIMED_DELIVERY, *ENDED_TASK, rows.payload_column(deliveries.c.job_id, RESULTS))
+    sa.select(*CLAIMED_DELIVERY, *ENDED_TASK, rows.payload_column(deliveries.c.job_id, RESULTS))
     .select_from(deliveries.join(tasks))
     .where(deliveries.c.delivery_id == _DELIVERY_ID)
 )
@@ -285,7 +277,7 @@ class DeliveryStore:
                 return None
             row = connection.execute(_SELECT_CLAIM, one).one()
             connection.execute(_INSERT_ATTEMPT, {"delivery_id": delivery_id, "number": row.attempt_count})
-            return _claim(row, row, row.data)
+            return claim_of(row, row, row.data)
 
         return self._database.write(claim)
 
@@ -309,12 +301,22 @@ class DeliveryStore:
         renew = deliveries.update().where(*mine).values(heartbeat_at=now())
         self._database.write(lambda connection: connection.execute(renew))
 
-    def delivered(self, delivery_id: str, attempt: int, receipt: Receipt) -> None:
-        """Store the receipt of a delivery, and mark it as delivered."""
-        values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
-        self._finish_attempt(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
+    def delivered(self, delivery_id: str, attempt: int, receipt: Receipt, *, staged: str | None = None) -> None:
+        """Store the receipt of a delivery, and mark it as delivered.
 
-    def failed(self, delivery_id: str, attempt: int, error: str, retry_in: float | None) -> None:
+        Args:
+            delivery_id: The delivery.
+            attempt: The number of the attempt.
+            receipt: The receipt.
+            staged: The task, if other deliveries of it wait for this one.
+        """
+        values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
+        one = {"_delivery": delivery_id, "_attempt": attempt}
+        self._finish_attempt(_UPDATE_FINISHED, one, values, None, staged)
+
+    def failed(
+        self, delivery_id: str, attempt: int, error: str, retry_in: float | None, *, staged: str | None = None
+    ) -> None:
         """Record a failed attempt.
 
         Args:
@@ -323,6 +325,7 @@ class DeliveryStore:
             error: The error, without credentials.
             retry_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
                 requested during the attempt.
+            staged: The task, if other deliveries of it wait for this one.
         """
         if retry_in is None:
             update = _UPDATE_FINISHED.values(
@@ -331,7 +334,8 @@ class DeliveryStore:
             )
         else:
             update = _UPDATE_FINISHED.values(next_attempt_at=now() + retry_in)
-        self._finish_attempt(update, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
+        one = {"_delivery": delivery_id, "_attempt": attempt}
+        self._finish_attempt(update, one, {"last_error": error}, error, staged)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
@@ -363,9 +367,16 @@ class DeliveryStore:
         restart_backoff = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
         due = (
             deliveries.update()
-            .where(*one, deliveries.c.worker.is_(None))
+            .where(
+                *one,
+                deliveries.c.worker.is_(None),
+                # A document that waits for output files would not list them.
+                sa.or_(deliveries.c.status != DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None)),
+            )
             .values(status=DELIVERY_PENDING, next_attempt_at=now(), dispatched_at=None)
         )
+        # All output files are sent again.
+        forget = delivered_outputs.delete().where(delivered_outputs.c.delivery_id == delivery_id)
         status = sa.select(tasks.c.status).where(tasks.c.job_id == job_id)
 
         def revive(connection: sa.Connection) -> bool:
@@ -378,6 +389,7 @@ class DeliveryStore:
                 return target is not None
             connection.execute(restart_backoff)
             connection.execute(due)
+            connection.execute(forget)
             return True
 
         return self._database.write(revive)
@@ -402,7 +414,7 @@ class DeliveryStore:
     def results_url(self, job_id: str) -> str | None:
         """Return the URL of a task's results without a signature; None if no target is an object store."""
         columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
-        query = sa.select(*columns).where(deliveries.c.job_id == job_id)
+        query = sa.select(*columns).where(deliveries.c.job_id == job_id, deliveries.c.output_name.is_(None))
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
         urls = (self._object_url(*row) for row in found)
@@ -417,13 +429,15 @@ class DeliveryStore:
             return None
 
     def _finish_attempt(
-        self, update: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None
+        self, update: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None, staged: str | None
     ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
         def finish(connection: sa.Connection) -> None:
             connection.execute(update, one | values)
             connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
+            if staged is not None:
+                stages.make_next_due(connection, staged)
 
         self._database.write_with_retry(finish)
 
@@ -439,35 +453,25 @@ def make_due(
         results: The task's results if they are small.
         sender: Claims the deliveries that it can start at once; None to leave all of them to the dispatcher.
     """
+    is_staged = stages.STAGED in task.options
+    if is_staged:
+        stages.end_missing(connection, task)
     if sender is None:
         connection.execute(_UPDATE_DUE, {"_job": task.job_id})
+        if is_staged:
+            stages.make_next_due(connection, task.job_id)
         return DueDeliveries()
     values = {"_job": task.job_id, "_worker": sender.worker, "_free_slots": sender.free_slots}
     found = connection.execute(_UPDATE_DUE_AND_CLAIMED, values).all()
+    if is_staged and not found:
+        # The dispatcher starts them.
+        stages.make_next_due(connection, task.job_id)
     claimed = [row for row in found if row.worker is not None]
     if claimed:
         connection.execute(
             _INSERT_ATTEMPT, [{"delivery_id": row.delivery_id, "number": row.attempt_count} for row in claimed]
         )
     return DueDeliveries(
-        claims=[_claim(row, task, results) for row in claimed],
+        claims=[claim_of(row, task, results) for row in claimed],
         due=[(row.delivery_id, row.host) for row in found if row.worker is None],
-    )
-
-
-def _claim(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
-    """Build a claim from the rows of a delivery and its task."""
-    return DeliveryClaim(
-        delivery_id=delivery.delivery_id,
-        url=delivery.url,
-        host=delivery.host,
-        encrypted_target=delivery.encrypted_target,
-        job_id=task.job_id,
-        attempt=delivery.attempt_count,
-        since_redelivery=delivery.attempt_count - delivery.attempts_before_redelivery,
-        run=task.attempt,
-        result=JobResult(job_id=task.job_id, success=bool(task.success), error=task.error, status=task.status),
-        results=results,
-        nulls_written=task.nulls_written,
-        traceparent=task.options.get(TRACEPARENT),
     )

@@ -62,6 +62,8 @@ class Submission:
     Attributes:
         task: The task.
         targets: The validated targets of its result.
+        output_names: For each target, the output file that it is for; None for the document. Empty if all are for the
+            document.
         features: The features if they are small; None if they are in the blob storage.
         size: Size of the features, in bytes.
         expires: Seconds after its acceptance in which the task must be started; None for unlimited.
@@ -71,10 +73,16 @@ class Submission:
 
     task: TaskRow
     targets: Sequence[Callback] = ()
+    output_names: Sequence[str | None] = ()
     features: bytes | None = field(default=None, repr=False)
     size: int = 0
     expires: float | None = None
     targets_expire_at: float | None = None
+
+    @property
+    def names(self) -> Sequence[str | None]:
+        """For each target, the output file that it is for; None for the document."""
+        return self.output_names or (None,) * len(self.targets)
 
 
 @define(frozen=True)
@@ -242,6 +250,9 @@ class DeliveryClaim:
         results: The results if they are small; None if there are none or they are in the blob storage.
         nulls_written: Number of NaN and infinite values that were written as null.
         traceparent: The trace that the task belongs to.
+        output_name: The output file that the target is for; None for the document.
+        staged: Whether other deliveries of the task wait for this one.
+        has_outputs: Whether the task has output files.
     """
 
     delivery_id: str
@@ -256,6 +267,9 @@ class DeliveryClaim:
     results: bytes | None = field(default=None, repr=False)
     nulls_written: int
     traceparent: str | None = None
+    output_name: str | None = None
+    staged: bool = False
+    has_outputs: bool = False
 
 
 @define(frozen=True, kw_only=True)

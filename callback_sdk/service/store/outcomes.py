@@ -10,6 +10,7 @@ from callback_sdk.models import FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.service.store import deliveries, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.delivery_claims import ENDED_TASK
 from callback_sdk.service.store.models import FEATURES, RESULTS, DeliveringWorker, DueDeliveries
 from callback_sdk.service.store.submissions import INSERT_PAYLOAD
 from callback_sdk.service.store.tables import task_payloads, tasks
@@ -34,7 +35,7 @@ _UPDATE_FINISHED = (
     tasks.update()
     .where(tasks.c.job_id == _JOB_ID)
     .values(finished_at=now(), stored_bytes=_STORED_BYTES)
-    .returning(*deliveries.ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
+    .returning(*ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
 )
 _UPDATE_OPEN_FINISHED = _UPDATE_FINISHED.where(tasks.c.status.in_(OPEN))
 _UPDATE_CLAIM_FINISHED = _UPDATE_FINISHED.where(

@@ -22,11 +22,6 @@ _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
 )
 
 
-def targets(submission: Submission) -> range:
-    """Return the positions of a task's targets."""
-    return range(len(submission.targets))
-
-
 def delivery(submission: Submission, position: int, cipher: CredentialCipher) -> dict[str, Any]:
     """Return the row of one target, with its credentials encrypted."""
     return {
@@ -34,6 +29,7 @@ def delivery(submission: Submission, position: int, cipher: CredentialCipher) ->
         "job_id": submission.task.job_id,
         "position": position,
         "status": DELIVERY_PENDING,
+        "output_name": submission.names[position],
         **target_columns(submission.targets[position], cipher),
     }
 

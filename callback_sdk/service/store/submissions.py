@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from attrs import asdict
 
 from callback_sdk.models import PENDING
-from callback_sdk.service.store import idempotency
+from callback_sdk.service.store import idempotency, stages
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import FEATURES, AcceptedTask, IdempotencyKey, Submission
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
@@ -51,6 +51,7 @@ def insert_all(
     sizes = [item.size + len(json.dumps(item.task.parameters)) for item in submissions]
     new = [
         asdict(item.task, recurse=False)
+        | ({"options": {**item.task.options, stages.STAGED: True}} if stages.is_staged(item) else {})
         | {
             "features_bytes": item.size,
             "stored_bytes": size,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.store import expiry, idempotency, outcomes, rows, usage, versions
+from callback_sdk.service.store import expiry, idempotency, outcomes, rows, stages, usage, versions
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -107,7 +107,9 @@ class TaskStore:
         """
         # Encrypted before the transaction, so that no error of a statement can show a credential.
         targets = [
-            rows.delivery(item, position, self._cipher) for item in submissions for position in rows.targets(item)
+            rows.delivery(item, position, self._cipher) | {"stage": stage}
+            for item in submissions
+            for position, stage in enumerate(stages.stages(item))
         ]
 
         def insert(connection: sa.Connection) -> list[AcceptedTask]:

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -15,12 +15,14 @@ from attrs import evolve
 from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, ConfigurationError, DeliveryError
+from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import DELIVERY_ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
+from callback_sdk.service.work.outputs import TaskOutputFiles
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
@@ -67,6 +69,7 @@ class Deliverer:
         self._heartbeat = heartbeat
         self._writer = writer
         self._public_url = public_url
+        self._outputs = TaskOutputFiles(store=store, blobs=blobs, scratch=scratch, writer=writer, public_url=public_url)
         self._delays = delays
         self._bucket = bucket
         self._on_attempt_done = on_attempt_done
@@ -160,17 +163,7 @@ class Deliverer:
             "attempt": claim.attempt,
         }
         try:
-            with self._results(claim) as results:
-                writer, target = self._target(claim)
-                receipt = writer.attempt(
-                    evolve(claim.result, results=results),
-                    target,
-                    delivery_id=claim.delivery_id,
-                    results_url=lambda: self._store.deliveries.results_url(claim.job_id),
-                    task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
-                    traceparent=claim.traceparent,
-                    on_refresh=lambda delivery: self._replace_target(claim, delivery),
-                )
+            receipt = self._send(claim)
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
                 _log.exception("Task %s: delivery attempt failed unexpectedly.", claim.job_id, extra=extra)
@@ -179,7 +172,8 @@ class Deliverer:
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
             DELIVERY_ATTEMPTS.labels("delivered").inc()
-            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
+            staged = claim.job_id if claim.staged else None
+            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt, staged=staged)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
 
@@ -200,6 +194,31 @@ class Deliverer:
             )
         return self._bucket.attempts, self._bucket.signed(target, claim.job_id)
 
+    def _send(self, claim: DeliveryClaim) -> Receipt:
+        """Send the document, after the output files that go to its target, or a single output file."""
+        writer, callback = self._target(claim)
+        if claim.output_name is not None:
+            return self._outputs.send(claim, claim.output_name, callback)
+        with self._results(claim) as results, ExitStack() as stack:
+            outputs = files = None
+            if claim.result.success and (claim.has_outputs or claim.staged):
+                outputs, files = self._outputs.of(claim, callback, stack)
+                stack.callback(files.flush)
+            receipt = writer.attempt(
+                evolve(claim.result, results=results),
+                callback,
+                delivery_id=claim.delivery_id,
+                results_url=lambda: self._store.deliveries.results_url(claim.job_id),
+                task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
+                traceparent=claim.traceparent,
+                on_refresh=lambda delivery: self._replace_target(claim, delivery),
+                outputs=outputs,
+            )
+        if files is None:
+            return receipt
+        earlier = {name: file.receipt for name, file in files.earlier.items()}
+        return evolve(receipt, outputs={**earlier, **receipt.outputs})
+
     def _replace_target(self, claim: DeliveryClaim, delivery: PreparedDelivery) -> None:
         """Store the new target of a delivery, before anything is sent there.
 
@@ -215,7 +234,8 @@ class Deliverer:
         delay = next_delay(seen, claim.since_redelivery, self._delays)
         retry_in = None if delay is None else delay.total_seconds()
         DELIVERY_ATTEMPTS.labels("dead" if retry_in is None else "failed").inc()
-        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), retry_in)
+        staged = claim.job_id if claim.staged else None
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), retry_in, staged=staged)
         action = "giving up" if retry_in is None else f"retrying in {retry_in:.0f} s"
         _log.warning(
             "Delivery of task %s to %s failed (%s): %s",

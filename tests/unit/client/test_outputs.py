@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -124,6 +125,16 @@ def test_a_name_can_not_lead_out_of_the_directory(
         outputs[name].download(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("name", [".thing.output.json", "foo..bar", ".foo/.bar", "a b/ä#%&+.txt"])
+def test_harmless_names_are_downloaded(
+    outputs_of: Callable[..., TaskOutputs], service: FakeService, tmp_path: Path, name: str
+) -> None:
+    """Under the same name; each character that has a meaning in a URL is escaped."""
+    service.on("GET", f"/algorithms/tasks/1/outputs/{quote(name)}", service.Say(200, raw=DATA))
+    assert outputs_of(name).download(tmp_path) == [tmp_path / name]
+    assert (tmp_path / name).read_bytes() == DATA
 
 
 def test_names_that_differ_in_case_are_not_downloaded_into_one_directory(

@@ -79,6 +79,15 @@ def test_a_bad_name_is_an_error_at_the_call(folder: Path, name: object) -> None:
     assert read_files(folder) == []
 
 
+@pytest.mark.parametrize(
+    "name", [".thing.output.json", "foo..bar", ".foo/.bar", "series.subdir..._.._", "a b/ä#%&+.txt"]
+)
+def test_harmless_names_are_accepted(folder: Path, name: str) -> None:
+    """Two dots within a segment lead nowhere (cli/cli#10007, gocd/gocd#4941)."""
+    OutputFolder(folder, OutputLimits()).add(name, b"x")
+    assert contents(folder) == {name: b"x"}
+
+
 @pytest.mark.parametrize(("first", "second"), [("a/b", "a"), ("a", "a/b"), ("a", "A"), ("é", "É"), ("A/b", "a")])
 def test_names_that_one_file_system_can_not_hold_are_an_error(folder: Path, first: str, second: str) -> None:
     """The second call fails, and the first file stays."""

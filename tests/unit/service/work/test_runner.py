@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.service.algorithms.registry import load
-from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, features_name
+from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, features_name, output_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, open_worker
@@ -103,6 +103,24 @@ def test_results_wait_for_their_place(
     wait_until(lambda: not work.uploads.count)
     task = store.tasks.get("1")
     assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
+
+
+def test_output_files_wait_for_their_place(
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildPair
+) -> None:  # fmt: skip
+    """As results do. They are not shown before the task has ended."""
+    task = TaskRow(job_id="2", owner="anna", algorithm="files", version="1.0.0", features_format="json")
+    store.tasks.submit([Submission(task=task, targets=parse_callbacks(None), features=b'{"a": [1]}')])
+    blobs.keeps = False
+    work.runner.run("2", child, StopSignal())
+    wait_until(lambda: blobs.refused >= 2)
+    assert store.output_files.of("2") == []
+    blobs.keeps = True
+    wait_until(lambda: not work.uploads.count)
+    assert store.tasks.get("2")["attempt"] == 1
+    small, large = store.output_files.of("2")
+    assert store.output_files.data(small) == b"small"
+    assert b"".join(blobs.chunks(output_name("2", 1, large.position), 0, large.size)) == b"x" * 100_000
 
 
 def test_a_run_that_waits_to_keep_its_results_can_be_canceled(

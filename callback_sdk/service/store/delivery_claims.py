@@ -1,0 +1,54 @@
+"""Claims of deliveries, from the rows of a delivery and its task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.models import JobResult
+from callback_sdk.service.store.models import DeliveryClaim
+from callback_sdk.service.store.stages import STAGED
+from callback_sdk.service.store.tables import deliveries, tasks
+from callback_sdk.tracing import TRACEPARENT
+
+ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
+    tasks.c[name]
+    for name in ("job_id", "attempt", "status", "success", "error", "nulls_written", "options", "output_attempt")
+)
+"""Columns of an ended task that its deliveries need."""
+
+CLAIMED_DELIVERY: tuple[sa.Column[Any], ...] = tuple(
+    deliveries.c[name]
+    for name in (
+        "delivery_id",
+        "url",
+        "host",
+        "encrypted_target",
+        "attempt_count",
+        "attempts_before_redelivery",
+        "output_name",
+    )
+)
+"""Columns of a delivery that its claim needs."""
+
+
+def claim_of(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
+    """Build a claim from the rows of a delivery and its task."""
+    return DeliveryClaim(
+        delivery_id=delivery.delivery_id,
+        url=delivery.url,
+        host=delivery.host,
+        encrypted_target=delivery.encrypted_target,
+        job_id=task.job_id,
+        attempt=delivery.attempt_count,
+        since_redelivery=delivery.attempt_count - delivery.attempts_before_redelivery,
+        run=task.attempt,
+        result=JobResult(job_id=task.job_id, success=bool(task.success), error=task.error, status=task.status),
+        results=results,
+        nulls_written=task.nulls_written,
+        traceparent=task.options.get(TRACEPARENT),
+        output_name=delivery.output_name,
+        staged=STAGED in task.options,
+        has_outputs=task.output_attempt is not None,
+    )
