@@ -23,7 +23,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.writer.attempts import DeliveryAttempts
 
 if TYPE_CHECKING:
-    from callback_sdk.writer.outputs import OutputPlan
+    from callback_sdk.writer.output_plan import OutputPlan
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class DeliveryPlanner:
             return None
         # Imported here, because few results have output files.
         with no_fork:
-            from callback_sdk.writer.outputs import plan_outputs
+            from callback_sdk.writer.output_plan import plan_outputs
 
         planned = [target for _, target in targets]
         return plan_outputs(result, results, own, planned, stack, plan=self._attempts.plan)

@@ -160,7 +160,7 @@ class DeliveryAttempts:
             with ExitStack() as stack:
                 results, nulls_written = encoded_results(result, stack)
                 target = self.plan(callback)
-                files = {} if outputs is None else self._send_outputs(outputs, result.job_id)
+                files = {} if outputs is None else self._send_outputs(outputs, callback, result.job_id)
                 delivery = self.prepare(
                     result,
                     results,
@@ -227,12 +227,13 @@ class DeliveryAttempts:
 
         return evolve(delivery, rebuild=rebuild)
 
-    def _send_outputs(self, outputs: DeliveryOutputs, job_id: str) -> dict[str, StoredFile]:
+    def _send_outputs(self, outputs: DeliveryOutputs, callback: Callback, job_id: str) -> dict[str, StoredFile]:
         """Send the output files that aren't stored yet, and return all of them by name."""
         with no_fork:
             from callback_sdk.writer.outputs import send_stored
 
-        return send_stored(outputs, plan=self.plan, send=partial(self.send_file, job_id=job_id), parallel=self.parallel)
+        send = partial(self.send_file, job_id=job_id)
+        return send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
 
     def send_file(self, upload: OutputUpload, *, job_id: str, may_retry: MayRetry) -> StoredFile:
         """Send one output file, and retry transient failures with exponential backoff.

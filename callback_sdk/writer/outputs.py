@@ -1,36 +1,29 @@
-"""Output files of a result: the target of each, and their uploads, which precede the document's."""
+"""Uploads of output files, which precede the document's."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.concurrency.parallel import Parallel
-from callback_sdk.documents.body import Body, reason
-from callback_sdk.documents.output_list import opened
 from callback_sdk.documents.result_files import gzip_body
-from callback_sdk.errors import CallbackSDKError, DeliveryError, OutputError, shown
-from callback_sdk.filesystem.files import storage_hint
-from callback_sdk.models import JobResult
-from callback_sdk.outputs import Output, output_files
-from callback_sdk.outputs.names import checked_name, fold
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError
+from callback_sdk.outputs import Output
+from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.retrying import MayRetry, Send, send_with_retries
 
-_TARGETS_HINT = (
+TARGETS_HINT = (
     "Give each file a target, outputs={'model.bin': put}, or one that takes them all: "
     "S3Signer(bucket).presign_prefix('runs/42/')."
 )
@@ -40,9 +33,6 @@ FILE_TRIES = 5
 
 SendFile = Callable[["OutputUpload"], "StoredFile"]
 """Sends one file, with its retries."""
-
-_MAX_SHOWN = 3
-"""Maximum number of names in an error."""
 
 
 @define(frozen=True, kw_only=True)
@@ -72,7 +62,7 @@ class OutputUpload:
         if not target.takes_files:
             raise OutputError(
                 f"The output file {output.name} can't go to {url}, a webhook, which takes documents only.",
-                hint=_TARGETS_HINT,
+                hint=TARGETS_HINT,
                 name=output.name,
             )
         if target.takes_outputs():
@@ -181,18 +171,26 @@ class DeliveryOutputs:
     on_stored: Callable[[str, StoredFile], None] = lambda name, file: None
     entries: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
-    def uploads(self, plan: Callable[[Callback], Target]) -> list[OutputUpload]:
+    def uploads(self, plan: Callable[[Callback], Target], document: Callback) -> list[OutputUpload]:
         """Return the uploads of all files.
 
         Args:
             plan: Returns the target of a callback.
+            document: The target of the document.
 
         Raises:
             OutputError: A target takes no files, or a file has the document's name.
-            TargetError: A target can't be used.
+            TargetError: A target can't be used, or is that of the document alone.
         """
         # By identity, as a callback has no hash. The same one stands for many files.
         targets = {id(callback): plan(callback) for _, callback in self._callbacks()}
+        own = targets.get(id(document))
+        if own is not None and not own.takes_outputs():
+            raise CallbackParamError(
+                f"{document.url} takes the document alone, and its output files would replace each other.",
+                hint="Give a target that takes any number of objects, such as S3Signer(bucket).presign_prefix(...).",
+                url=str(document.url),
+            )
         return [OutputUpload.of(output, targets[id(callback)]) for output, callback in self.files]
 
     def listed(self, files: Mapping[str, StoredFile]) -> dict[str, Mapping[str, Any]]:
@@ -205,153 +203,6 @@ class DeliveryOutputs:
 
     def _callbacks(self) -> Iterable[tuple[int, Callback]]:
         return {id(callback): callback for _, callback in self.files}.items()
-
-
-def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
-    """Return the output files of a result.
-
-    Args:
-        result: The job's outcome.
-        stack: Owns the files of values that aren't files yet.
-
-    Raises:
-        OutputError: A name or a value is not allowed, or a file can't be read or written.
-    """
-    if not result.outputs:
-        return ()
-    try:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="callback-sdk-")))
-    except OSError as error:
-        raise OutputError(
-            f"No temporary directory for output files can be created: {reason(error)}.",
-            hint=storage_hint(error, "the folder of temporary files"),
-        ) from error
-    return output_files(result.outputs, folder)
-
-
-def plan_outputs(
-    result: JobResult,
-    results: Body,
-    own: Secret[Any],
-    targets: Sequence[Target | CallbackSDKError],
-    stack: ExitStack,
-    *,
-    plan: Callable[[Callback], Target],
-) -> OutputPlan | None:
-    """Return where the output files of a result go; None without any.
-
-    Args:
-        result: The job's outcome.
-        results: The encoded results.
-        own: Targets of single files, by name; or None.
-        targets: Targets of the document, or the errors of planning them.
-        stack: Owns the files of values that aren't files yet.
-        plan: Returns the target of a callback.
-
-    Raises:
-        OutputError: A file is not valid or has no target, a target has no file, or the results can't list files.
-        TargetError: A target of a single file is invalid.
-    """
-    planned = {name: plan(callback) for name, callback in own_callbacks(own).items()}
-    files = files_of(result, stack)
-    if not files and not planned:
-        return None
-    # Results that can't list files are an error before anything is sent.
-    opened(results)
-    return OutputPlan.of(files, planned, targets)
-
-
-def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
-    """Return the callbacks of single output files, by the names as given.
-
-    Args:
-        outputs: A target for each name, or None.
-
-    Raises:
-        OutputError: It is not a dict.
-        TargetError: A target is invalid.
-    """
-    if outputs.reveal() is None:
-        return {}
-    if not isinstance(outputs.reveal(), Mapping):
-        raise OutputError(
-            f"outputs is of type {type(outputs.reveal()).__name__}.",
-            hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
-        )
-    found = {}
-    for name in outputs.reveal():
-        given = parse_callbacks(Secret([outputs.reveal()[name]]))
-        found[checked_name(name)] = given[0]
-    return found
-
-
-@define(frozen=True, kw_only=True)
-class OutputPlan:
-    """Where the output files of one result go.
-
-    Attributes:
-        files: The files.
-        own: Targets of single files, by name. Such a file goes there only.
-        shared: The first target for all other files; None if there is none.
-    """
-
-    files: tuple[Output, ...]
-    own: Mapping[str, Target]
-    shared: Target | None
-
-    @classmethod
-    def of(
-        cls, files: tuple[Output, ...], own: Mapping[str, Target], targets: Sequence[Target | CallbackSDKError]
-    ) -> OutputPlan:
-        """Return the plan for a result.
-
-        Args:
-            files: The files.
-            own: Targets of single files, by name.
-            targets: Targets of the document, or the errors of planning them.
-
-        Raises:
-            OutputError: A file has no target, or a target has no file.
-            CallbackSDKError: A file has no target, and a target of the document is invalid.
-        """
-        names = {output.name for output in files}
-        if unknown := [name for name in own if name not in names]:
-            raise OutputError(
-                f"outputs has a target for {shown(unknown[0])}, and the result has no such file.",
-                hint=f"The result has {_listed(names)}. A directory has a name for each of its files, 'plots/fit.png'."
-                if names
-                else "Give the file with the result: JobResult(..., outputs={'model.bin': path}).",
-                name=str(unknown[0]),
-            )
-        shared = next((one for one in targets if isinstance(one, Target) and one.takes_outputs()), None)
-        homeless = [output.name for output in files if output.name not in own]
-        if shared is None and homeless:
-            # The invalid target was probably meant for the files.
-            raise next((one for one in targets if isinstance(one, CallbackSDKError)), None) or OutputError(
-                f"No target takes the output file{'s' * (len(homeless) > 1)} {_listed(homeless)}; nothing was sent.",
-                hint=_TARGETS_HINT,
-                name=homeless[0],
-            )
-        return cls(files=files, own=own, shared=shared)
-
-    def target(self, output: Output, document: Target) -> Target:
-        """Return the target of a file that a document lists.
-
-        Args:
-            output: The file.
-            document: The document's target, which has its own copies if it takes output files.
-        """
-        target = self.own.get(output.name) or (document if document.takes_outputs() else self.shared)
-        assert target is not None, "checked by `of`"  # noqa: S101
-        return target
-
-    def uploads(self, document: Target) -> list[OutputUpload]:
-        """Return the uploads that precede a document.
-
-        Raises:
-            OutputError: A target takes no files, or a file has the document's name.
-        """
-        return [OutputUpload.of(output, self.target(output, document)) for output in self.files]
 
 
 class SharedUploads:
@@ -386,6 +237,7 @@ class SharedUploads:
 
 def send_stored(
     outputs: DeliveryOutputs,
+    document: Callback,
     *,
     plan: Callable[[Callback], Target],
     send: Callable[..., StoredFile],
@@ -395,6 +247,7 @@ def send_stored(
 
     Args:
         outputs: The files.
+        document: The target of the document.
         plan: Returns the target of a callback.
         send: `DeliveryAttempts.send_file` for the job.
         parallel: The threads.
@@ -408,7 +261,7 @@ def send_stored(
         outputs.on_stored(upload.output.name, file)
         return file
 
-    new = [upload for upload in outputs.uploads(plan) if upload.output.name not in outputs.stored]
+    new = [upload for upload in outputs.uploads(plan, document) if upload.output.name not in outputs.stored]
     sent = send_files(new, send_and_store, parallel)
     return {output.name: sent.get(output.name) or outputs.stored[output.name] for output, _ in outputs.files}
 
@@ -458,12 +311,6 @@ def _outcome(upload: OutputUpload, send: SendFile) -> StoredFile | CallbackSDKEr
         return send(upload)
     except CallbackSDKError as error:
         return error
-
-
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    rest = len(ordered) - _MAX_SHOWN
-    return ", ".join(map(shown, ordered[:_MAX_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _now() -> datetime:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
-    from callback_sdk.writer.outputs import OutputPlan, SharedUploads, StoredFile
+    from callback_sdk.writer.output_plan import OutputPlan
+    from callback_sdk.writer.outputs import SharedUploads, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +265,8 @@ class ResultsWriter:
         if not result.outputs and not own.reveal():
             return None
         with no_fork:
-            from callback_sdk.writer.outputs import SharedUploads, plan_outputs
+            from callback_sdk.writer.output_plan import plan_outputs
+            from callback_sdk.writer.outputs import SharedUploads
 
         plan = plan_outputs(result, results, own, targets, stack, plan=self._attempts.plan)
         send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline))

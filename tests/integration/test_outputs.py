@@ -228,6 +228,20 @@ def test_results_that_can_not_list_files(results: Any, writer: ResultsWriter, si
     assert not keys()
 
 
+def test_no_two_have_one_place(writer: ResultsWriter, signer: S3Signer, keys: Any) -> None:
+    """Two targets of one object, for files or for a file and the document, are an error before anything is sent."""
+    put, prefix = signer.presign_put("one"), signer.presign_prefix("runs/")
+    for document, own in (
+        (put, {"a": put, "b": signer.presign_put("two")}),
+        (signer.presign_put("doc"), {"a": put, "b": signer.presign_post("one")}),
+        (prefix, {"a": signer.presign_put("runs/b")}),
+        (prefix, {"a": signer.presign_put("runs/result.json")}),
+    ):
+        with pytest.raises(OutputError, match="same place"):
+            writer.write(result({"a": b"a", "b": b"b"}), document, outputs=own)
+    assert not keys()
+
+
 def test_no_file_replaces_the_document(writer: ResultsWriter, signer: S3Signer, keys: Any) -> None:
     """A file with the document's name is an error, whatever the letter case."""
     for name in ("result.json", "Result.JSON"):

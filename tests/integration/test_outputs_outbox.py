@@ -207,6 +207,21 @@ def test_a_new_target_gets_all_files(folder: Path, path: Path) -> None:
         assert store.objects["results/new/a"].body == b"a"
 
 
+def test_a_new_target_of_one_object_is_rejected(path: Path) -> None:
+    """Files never go to the document's place: a new target for one object only is an error of the delivery."""
+    with ObjectStore() as store, Outbox(path) as outbox:
+        signer = S3Signer("results", client=store.client())
+        store.respond(403)
+        with pytest.raises(DeliveryError):
+            outbox.write(result({"a": b"a"}), signer.presign_prefix("old/"))
+        (entry,) = outbox.entries()
+        outbox.redeliver(entry.delivery_id, target=signer.presign_put("one"))
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+        assert "takes the document alone" in (entry.error or "")
+        assert not store.objects
+
+
 def test_nothing_is_stored_for_files_without_a_target(folder: Path, path: Path) -> None:
     """A file that no target takes is an error, and leaves neither a delivery nor a copy."""
     with ObjectStore() as store, Outbox(path) as outbox:

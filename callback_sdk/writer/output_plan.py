@@ -1,0 +1,212 @@
+"""The plan of a result's output files: which target each of them goes to."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.documents.body import Body, reason
+from callback_sdk.documents.output_list import opened
+from callback_sdk.errors import CallbackSDKError, OutputError, shown
+from callback_sdk.filesystem.files import storage_hint
+from callback_sdk.models import JobResult
+from callback_sdk.outputs import Output, output_files
+from callback_sdk.outputs.names import checked_name
+from callback_sdk.redaction import Secret
+from callback_sdk.targets import Target
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.writer.outputs import TARGETS_HINT, OutputUpload
+
+_MAX_SHOWN = 3
+"""Maximum number of names in an error."""
+
+
+@define(frozen=True, kw_only=True)
+class OutputPlan:
+    """Where the output files of one result go.
+
+    Attributes:
+        files: The files.
+        own: Targets of single files, by name. Such a file goes there only.
+        shared: The first target for all other files; None if there is none.
+    """
+
+    files: tuple[Output, ...]
+    own: Mapping[str, Target]
+    shared: Target | None
+
+    @classmethod
+    def of(
+        cls, files: tuple[Output, ...], own: Mapping[str, Target], targets: Sequence[Target | CallbackSDKError]
+    ) -> OutputPlan:
+        """Return the plan for a result.
+
+        Args:
+            files: The files.
+            own: Targets of single files, by name.
+            targets: Targets of the document, or the errors of planning them.
+
+        Raises:
+            OutputError: A file has no target, or a target has no file.
+            CallbackSDKError: A file has no target, and a target of the document is invalid.
+        """
+        names = {output.name for output in files}
+        if unknown := [name for name in own if name not in names]:
+            raise OutputError(
+                f"outputs has a target for {shown(unknown[0])}, and the result has no such file.",
+                hint=f"The result has {_listed(names)}. A directory has a name for each of its files, 'plots/fit.png'."
+                if names
+                else "Give the file with the result: JobResult(..., outputs={'model.bin': path}).",
+                name=str(unknown[0]),
+            )
+        shared = next((one for one in targets if isinstance(one, Target) and one.takes_outputs()), None)
+        homeless = [output.name for output in files if output.name not in own]
+        if shared is None and homeless:
+            # The invalid target was probably meant for the files.
+            raise next((one for one in targets if isinstance(one, CallbackSDKError)), None) or OutputError(
+                f"No target takes the output file{'s' * (len(homeless) > 1)} {_listed(homeless)}; nothing was sent.",
+                hint=TARGETS_HINT,
+                name=homeless[0],
+            )
+        _check_places(files, own, [one for one in targets if isinstance(one, Target)])
+        return cls(files=files, own=own, shared=shared)
+
+    def target(self, output: Output, document: Target) -> Target:
+        """Return the target of a file that a document lists.
+
+        Args:
+            output: The file.
+            document: The document's target, which has its own copies if it takes output files.
+        """
+        target = self.own.get(output.name) or (document if document.takes_outputs() else self.shared)
+        assert target is not None, "checked by `of`"  # noqa: S101
+        return target
+
+    def uploads(self, document: Target) -> list[OutputUpload]:
+        """Return the uploads that precede a document.
+
+        Raises:
+            OutputError: A target takes no files, or a file has the document's name.
+        """
+        return [OutputUpload.of(output, self.target(output, document)) for output in self.files]
+
+
+def _check_places(files: Iterable[Output], own: Mapping[str, Target], targets: Iterable[Target]) -> None:
+    """Check that no file has the place of another one or of a document, which the later upload would replace.
+
+    Raises:
+        OutputError: Two have one place.
+    """
+    taken = {_place(target) for target in targets}
+    for output in files:
+        given = [own[output.name]] if output.name in own else [one for one in targets if one.takes_outputs()]
+        for target in given:
+            place = _place(OutputUpload.of(output, target).target)
+            if place in taken:
+                raise OutputError(
+                    f"The output file {output.name} has the same place at {target.callback.url} as another file or a "
+                    "document; one would replace the other.",
+                    hint="Presign an object of its own for each.",
+                    name=output.name,
+                )
+            taken.add(place)
+
+
+def _place(target: Target) -> str:
+    """Return what identifies the object of a target: its URL, or a digest of one that is secret."""
+    url = target.object_url("")
+    return (
+        url
+        if url is not None
+        else hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass")).hexdigest()
+    )
+
+
+def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
+    """Return the output files of a result.
+
+    Args:
+        result: The job's outcome.
+        stack: Owns the files of values that aren't files yet.
+
+    Raises:
+        OutputError: A name or a value is not allowed, or a file can't be read or written.
+    """
+    if not result.outputs:
+        return ()
+    try:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="callback-sdk-")))
+    except OSError as error:
+        raise OutputError(
+            f"No temporary directory for output files can be created: {reason(error)}.",
+            hint=storage_hint(error, "the folder of temporary files"),
+        ) from error
+    return output_files(result.outputs, folder)
+
+
+def plan_outputs(
+    result: JobResult,
+    results: Body,
+    own: Secret[Any],
+    targets: Sequence[Target | CallbackSDKError],
+    stack: ExitStack,
+    *,
+    plan: Callable[[Callback], Target],
+) -> OutputPlan | None:
+    """Return where the output files of a result go; None without any.
+
+    Args:
+        result: The job's outcome.
+        results: The encoded results.
+        own: Targets of single files, by name; or None.
+        targets: Targets of the document, or the errors of planning them.
+        stack: Owns the files of values that aren't files yet.
+        plan: Returns the target of a callback.
+
+    Raises:
+        OutputError: A file is not valid or has no target, a target has no file, or the results can't list files.
+        TargetError: A target of a single file is invalid.
+    """
+    planned = {name: plan(callback) for name, callback in own_callbacks(own).items()}
+    files = files_of(result, stack)
+    if not files and not planned:
+        return None
+    # Results that can't list files are an error before anything is sent.
+    opened(results)
+    return OutputPlan.of(files, planned, targets)
+
+
+def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
+    """Return the callbacks of single output files, by the names as given.
+
+    Args:
+        outputs: A target for each name, or None.
+
+    Raises:
+        OutputError: It is not a dict.
+        TargetError: A target is invalid.
+    """
+    if outputs.reveal() is None:
+        return {}
+    if not isinstance(outputs.reveal(), Mapping):
+        raise OutputError(
+            f"outputs is of type {type(outputs.reveal()).__name__}.",
+            hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
+        )
+    found = {}
+    for name in outputs.reveal():
+        given = parse_callbacks(Secret([outputs.reveal()[name]]))
+        found[checked_name(name)] = given[0]
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    rest = len(ordered) - _MAX_SHOWN
+    return ", ".join(map(shown, ordered[:_MAX_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
