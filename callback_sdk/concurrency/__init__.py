@@ -1,1 +1,1 @@
-"""Concurrency: fork-safe locks, parallel calls, slots per host, leases and file locks."""
+"""Concurrency: fork-safe locks, parallel calls, slots per host, leases, file locks, and reapers of processes."""
