@@ -211,7 +211,7 @@ class HTTPSender:
         elif url.scheme == "https" and location.scheme == "http":
             problem = f"to {upload.scrub(str(location))}, which is not encrypted"
         elif not self._may_redirect(url, location):
-            problem = f"to {upload.scrub(str(location))}, which is another host"
+            problem = f"to {upload.scrub(str(location))}, which is another {_difference(url, location)}"
         elif _quotes_credentials(upload, url, location):
             # Errors show the host and the path of the URL that responded.
             problem = "to a URL whose host or path quotes a credential of the request"
@@ -335,6 +335,13 @@ def _location(url: SecretURL, response: Response) -> SecretURL:
         return redirected(url, response.headers.get("location", ""))
     except InvalidTargetError:
         return SecretURL("")
+
+
+def _difference(url: SecretURL, location: SecretURL) -> str:
+    """Return in which part a redirect differs."""
+    if url.host != location.host:
+        return "host"
+    return "port of this host" if port_of(url) != port_of(location) else "path"
 
 
 def _quotes_credentials(upload: Upload, url: SecretURL, location: SecretURL) -> bool:

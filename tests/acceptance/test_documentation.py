@@ -153,5 +153,8 @@ def placeholders(folder: Path, webhook_url: str, rejecting_url: str) -> dict[str
 def test_blocks_of_the_page_run(page: Path, session: Session) -> None:
     """One after the other, as a reader would enter them."""
     for block in BLOCK.finditer(page.read_text()):
+        if page.name == "README.md":
+            # Each runs as it stands. The names of a webhook's request are those of the reader's web framework.
+            session.names = {name: session.names[name] for name in ("__name__", "request", "secret")}
         if not block["why"]:
             session.run(block["language"], block["text"])

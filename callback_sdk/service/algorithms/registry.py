@@ -168,8 +168,8 @@ class Registry(Algorithms):
             @thermal_fatigue.evaluation("damage")
             def damage(features, parameters, predictions, context): ...
 
-        A class with `predict`, and perhaps `setup`, is registered as it is: each worker process creates one object,
-        calls its `setup` once, and its `predict` for each task.
+        A class with `predict` or `run`, and perhaps `setup`, is registered as it is: each worker process creates one
+        object, calls its `setup` once, and its `predict` for each task; `run` if it has no `predict`.
 
         Args:
             name: The algorithm's id in the REST API, up to 128 characters: letters, digits, `.`, `_` and `-`.

@@ -141,3 +141,19 @@ def test_early_success_is_explained(sender: HTTPSender) -> None:
 
     with RawServer(script) as server, pytest.raises(DeliveryError, match="before the whole body was sent"):
         sender.send(upload(server.url, Body(b"x" * 30_000_000)))
+
+
+@pytest.mark.parametrize(
+    ("location", "said"), [("/elsewhere", "path"), ("//127.0.0.1:1/x", "port of this host"), ("//127.0.0.2/x", "host")]
+)
+def test_a_rejected_redirect_says_what_is_different(location: str, said: str) -> None:
+    """Another path of the same host is not another host."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("307 Go", f"Location: {location}"))
+
+    sender = HTTPSender(timeouts=PATIENT, may_redirect=lambda url, to: False)
+    with RawServer(script) as server, pytest.raises(DeliveryError, match=f"which is another {said};"):
+        sender.send(upload(server.url))
+    sender.close()
