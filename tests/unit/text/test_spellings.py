@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
 from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
@@ -35,6 +36,22 @@ SPELLINGS = {
     "lower case": SECRET.lower(),
     "upper case": SECRET.upper(),
     "wrapped": "\r\n ".join(SECRET[place : place + 5] for place in range(0, len(SECRET), 5)),
+    "octal escapes": "".join(f"\\{ord(character):03o}" for character in SECRET),
+    "octal escapes of printf": "".join(f"\\0{ord(character):03o}" for character in SECRET),
+    "code points in braces": "".join(f"\\u{{{ord(character):x}}}" for character in SECRET),
+    "hexadecimal in braces": "".join(f"\\x{{{ord(character):X}}}" for character in SECRET),
+    "code points of eight digits": "".join(f"\\U{ord(character):08x}" for character in SECRET),
+    "quoted-printable": quopri.encodestring(SECRET.encode()).decode(),
+    "quoted-printable as a whole": "".join(f"={ord(character):02X}" for character in SECRET),
+    "quoted-printable with soft line breaks": "=\n".join(character.replace("=", "=3D") for character in SECRET),
+    "hexadecimal digits": SECRET.encode().hex(),
+    "hexadecimal digits in upper case": SECRET.encode().hex().upper(),
+    "bytes with colons": SECRET.encode().hex(":"),
+    "bytes of an array": ", ".join(f"0x{byte:02x}" for byte in SECRET.encode()),
+    "base32": base64.b32encode(SECRET.encode()).decode().rstrip("="),
+    "base64 twice": base64.b64encode(base64.b64encode(SECRET.encode())).decode(),
+    **{f"with U+{code:04X} in between": chr(code).join(SECRET) for code in (0xAD, 0x200B, 0x200D, 0x2060, 0xFEFF)},
+    "with a percent-encoded zero-width space in between": "%E2%80%8B".join(SECRET),
     "cut at the end": SECRET[:20],
     "cut at the start": SECRET[-20:],
 }
@@ -55,6 +72,25 @@ def test_credential_is_hidden_in_base64(prefix: str) -> None:
     said = without_secrets(f"said {encoded}", [secret])
     assert "***" in said
     assert all(encoded[place : place + 8] not in said for place in range(4, 28))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_credential_is_hidden_in_a_dump(width: int) -> None:
+    """Of `hexdump -C` or `xxd`: the offsets remain, which stand between the lines."""
+    lines = [SECRET.encode()[start : start + 16] for start in (0, 16)]
+    dump = "\n".join(f"{16 * number:08x}  {line.hex(' ', width)}  |" for number, line in enumerate(lines))
+    assert without_secrets(dump, [SECRET]) == "00000000  ***  |\n00000010  ***  |"
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "ab", "abc", "abcd"])
+def test_credential_is_hidden_in_other_encodings(prefix: str) -> None:
+    """At each alignment of base32, and of base64 in base64; a few characters at the edges are shown."""
+    secret = "Ab3dE5fG7hI9jK1lM3nO5pQ7"
+    text = f"{prefix}{secret}, sorry".encode()
+    for encoded in (base64.b32encode(text), base64.b64encode(b"xy"[: len(prefix) % 3] + base64.b64encode(text))):
+        said = without_secrets(f"said {encoded.decode()}", [secret])
+        assert "***" in said
+        assert all(encoded.decode()[place : place + 8] not in said for place in range(16, 36))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +147,14 @@ GROWING = {
     "many parts": lambda size: ("a text of a server " * 20, ["abcdef=ghijkl:mnopqr;" * size]),
     "credentials in a text": lambda size: ("secret1 " * size, ["secret1"]),
     "spaces": lambda size: (" " * size, [" " * size]),
+    "octal escapes": lambda size: ("\\1" * size + "\\101" * size, [SECRET]),
+    "braces": lambda size: ("\\u{" * size, [SECRET]),
+    "quoted-printable": lambda size: ("=" * size + "=3D" * size + "=\n" * size, [SECRET]),
+    "zeros": lambda size: ("0x" * size + "0x41," * size, [SECRET]),
+    "invisible characters": lambda size: ("\u200b" * size, ["\u200b" * size]),
+    "base64": lambda size: ("QUJD" * size, [SECRET]),
+    "base32": lambda size: ("MFRGGZDF" * size, [SECRET]),
+    "hexadecimal digits": lambda size: ("a text of a server " * 20, ["0123456789abcdef" * size]),
     "ampersands": lambda size: ("&#" * size, ["&#" * size]),
 }
 
