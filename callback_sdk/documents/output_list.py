@@ -14,7 +14,9 @@ from callback_sdk.errors import OutputError
 
 _MEMBER = "outputs"
 
-_SPELLING = re.compile("".join(rf"(?:{letter}|\\u00{ord(letter):02x})" for letter in _MEMBER).encode(), re.IGNORECASE)
+_SPELLING = re.compile(
+    rb"(?:o|\\u006f)(?:u|\\u0075)(?:t|\\u0074)(?:p|\\u0070)(?:u|\\u0075)(?:t|\\u0074)(?:s|\\u0073)", re.IGNORECASE
+)
 """The member's name as JSON may spell it. A match may be anywhere, so only a parser tells whether it is the member."""
 
 _OVERLAP = len(r"\u0000") * len(_MEMBER)
