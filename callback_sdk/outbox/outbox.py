@@ -150,7 +150,7 @@ class Outbox:
 
         Args:
             result: The outcome of the job. A file of results and all output files are copied.
-            callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
+            callback_url: A URL, what `S3Signer` returns, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all targets, or a list with one dict per target; see `ResultsWriter.write`.
             outputs: Targets of single output files, by their names; see `ResultsWriter.write`.
 

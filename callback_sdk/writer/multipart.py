@@ -69,7 +69,6 @@ def send_in_parts(
         raise TypeError(type(target).__name__)
     attempt = _MultipartAttempt(target, delivery, send, error, time.monotonic() + seconds, parallel)
     try:
-        target.check_limits(now=_now(), size=delivery.body.size)
         if target.needs_digest:
             _ = delivery.body.sha256
         # Otherwise the document is read twice at the same time, by the digest and by the parts.
@@ -127,11 +126,16 @@ class _MultipartAttempt:
             DeliveryError: The attempt failed.
         """
         try:
+            self._target.check_limits(now=_now(), size=self._document.size)
             if isinstance(self._target, SessionTarget):
                 return self._send_in_session(self._started(self._target))
             parts = self._target.ranges(self._document.size)
             self._send_parts(parts)
             return self._complete([self._stored[part.number] for part in parts])
+        except TargetExpiredError:
+            # An earlier attempt may have completed it, whose process ended before the receipt was stored.
+            if (verified := self._verify()) is None:
+                raise
         except DeliveryError as error:
             if self._target.has_lost_parts(error):
                 self._stored.clear()

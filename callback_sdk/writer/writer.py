@@ -156,7 +156,7 @@ class ResultsWriter:
 
         Args:
             result: The job's outcome.
-            callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
+            callback_url: A URL, what `S3Signer` returns, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each. `s3_fields` in it makes the
                 upload a presigned POST. Credentials in it are never included in the document.
             outputs: Targets of single output files, by their names. All other files go to the targets that take any

@@ -248,7 +248,24 @@ def test_an_upload_that_has_expired_is_aborted(store: ObjectStore, writer: Resul
     target = signer.presign_multipart(KEY, part_size=MIN_PART_SIZE, max_bytes=5 * MIN_PART_SIZE, expires=3600)
     with pytest.raises(TargetExpiredError):
         writer.write(THREE_PARTS, target)
-    assert (steps(store), store.uploads) == (["abort"], 0)
+    assert (steps(store), store.uploads) == (["head", "abort"], 0)
+
+
+def test_an_upload_that_was_completed_before_it_expired_is_delivered(store: ObjectStore) -> None:
+    """The process was killed before the receipt was stored, and the next attempt comes after the end of the URLs."""
+    target = presigned(store, expires=3600)
+    with ResultsWriter() as writer:
+        (receipt,) = writer.write(THREE_PARTS, target)
+    later = datetime.now(timezone.utc) + timedelta(hours=2)
+    with pytest.MonkeyPatch.context() as patch, ResultsWriter() as writer:
+        patch.setattr("callback_sdk.writer.multipart._now", lambda: later)
+        (again,) = writer.write(THREE_PARTS, target)
+        other = JobResult(job_id="43", success=True, results=1)
+        with pytest.raises(TargetExpiredError):
+            writer.write(other, target)
+    assert (again.etag, again.sha256) == (receipt.etag, receipt.sha256)
+    assert steps(store)[-3:] == ["head", "head", "abort"]
+    check(store, receipt)
 
 
 def test_an_object_may_be_written_once(store: ObjectStore, writer: ResultsWriter) -> None:
