@@ -330,7 +330,7 @@ class S3Multipart(S3):
 
 class AzureBlob(Put):
     kind = "azure-blob"
-    limit = 5000 * 1024**2
+    limit = 50_000 * 4000 * 1024**2
 
     def __init__(self, server: Azurite) -> None:
         super().__init__()
@@ -411,6 +411,23 @@ class GCSPutV2(Google, OtherHeader):
 
     def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
         return self.server.sign(self.bucket, self.key, expires, version="v2", headers={})
+
+
+class GCSResumable(Google, Put):
+    """URLs that start a resumable upload."""
+
+    kind = "gcs-resumable"
+    limit = 5 * 1024 * GIB
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        headers = {"x-goog-meta-run": "1"} if metadata else {}
+        return self.server.sign(self.bucket, self.key, expires, version="v4", headers=headers, method="RESUMABLE")
+
+    def wrong_header(self) -> Case:
+        """Metadata is signed, but its value is unknown."""
+        url = self.sign(metadata=True)
+        upload = raw("POST", url, {"x-goog-resumable": "start"}, Body())
+        return Case(url=url, error=SignedHeaderError, upload=upload)
 
 
 class GCSPostV4(Google, Post):

@@ -31,6 +31,7 @@ from tests.checkers.places import (
     GCSPostV4,
     GCSPutV2,
     GCSPutV4,
+    GCSResumable,
     OBSPost,
     OBSPut,
     OSSPost,
@@ -60,6 +61,7 @@ MATRIX: dict[type[Place], tuple[str, str, tuple[str, ...]]] = {
     AzureBlob: ("Azure Blob SAS", "Azurite", ("ok", "server", "both", "both", "–", "client", "both")),
     GCSPutV4: ("GCS PUT, V4", "checker", ("ok", "server", "both", "both", "–", "both", "both")),
     GCSPutV2: ("GCS PUT, V2", "checker", ("ok", "server", "both", "server", "–", "client", "both")),
+    GCSResumable: ("GCS resumable upload", "checker", ("ok", "server", "both", "both", "–", "client", "both")),
     GCSPostV4: ("GCS POST, V4", "checker", ("ok", "server", "both", "–", "both", "both", "both")),
     GCSPostV2: ("GCS POST, V2", "checker", ("ok", "server", "both", "–", "both", "both", "both")),
     OSSPut: ("OSS PUT, V4", "checker", ("ok", "server", "both", "both", "–", "client", "both")),
@@ -180,7 +182,7 @@ def test_mistake_that_only_the_server_detects_is_its_error(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [cell for cell in chosen("ok") if cell.values[0] not in (Webhook, S3Multipart)]
+    ("kind", "name"), [cell for cell in chosen("ok") if cell.values[0] not in (Webhook, S3Multipart, GCSResumable)]
 )
 def test_valid_upload_is_accepted_without_the_planner(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
