@@ -184,8 +184,10 @@ class _Popen(popen_spawn_posix.Popen):
         printed, output = os.pipe()
         pids, child_pids = os.pipe()
         *interpreter, program, mark = spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe)
+        passed = [*self._fds, *options.descriptors, tracker, child_pipe, child_sentinel]
         if sys.platform == "linux":
             program = f"{reaper.program(child_pids, tracker)}; {program}"
+            passed.append(child_pids)
         try:
             self._reaper = subprocess.Popen(  # noqa: S603
                 [*interpreter, program, mark],
@@ -194,7 +196,7 @@ class _Popen(popen_spawn_posix.Popen):
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=[*self._fds, *options.descriptors, tracker, child_pipe, child_sentinel, child_pids],
+                pass_fds=passed,
                 # Ctrl-C in a terminal signals the whole group: this process ends the child itself, which would print a
                 # traceback while its interpreter starts.
                 start_new_session=True,
