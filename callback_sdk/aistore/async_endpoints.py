@@ -1,6 +1,6 @@
 """Methods of aiobotocore's endpoints that let requests follow redirects, without blocking the event loop.
 
-The decisions are those for botocore (`requests.py`). What may block, which is a log-in, the cluster's map and a pause,
+The decisions are those for botocore (`requests.py`). What may block, which is a login, the cluster's map and a pause,
 runs in a thread; requests are sent by the event loop.
 """
 

@@ -1,4 +1,4 @@
-"""Log-ins at AIStore's AuthN server, which issues tokens."""
+"""Logins at AIStore's AuthN server, which issues tokens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RETRY = 5.0
 
 
 class LogIn:
-    """A user's log-in at AuthN.
+    """A user's login at AuthN.
 
     Args:
         username: The user's name.
@@ -104,10 +104,10 @@ class LogIn:
 
 
 class RenewedLogIn:
-    """The token of a log-in, which is renewed before it expires and when it is rejected. Thread-safe.
+    """The token of a login, which is renewed before it expires and when it is rejected. Thread-safe.
 
     Args:
-        log_in: The log-in.
+        log_in: The login.
         margin: Seconds before its expiry at which a token is renewed, at most a quarter of its lifetime.
     """
 
@@ -125,7 +125,7 @@ class RenewedLogIn:
         """Return a valid token, in plain text.
 
         Raises:
-            AIStoreLoginError: The log-in failed, and there is no valid token.
+            AIStoreLoginError: The login failed, and there is no valid token.
         """
         with self._lock:
             if clock() >= self._renew_at:

@@ -30,7 +30,7 @@ change POST to GET."""
 _NODES = AddressGuard(
     allow_networks=("10.0.0.0/8:*", "172.16.0.0/12:*", "192.168.0.0/16:*", "100.64.0.0/10:*", "[fc00::/7]:*")
 )
-"""Addresses of nodes: public and private ones, but not, for one, those of the metadata services of clouds."""
+"""Addresses of nodes: public and private ones, without those of the metadata services of clouds."""
 
 _LOCAL_NODES = AddressGuard(allow_networks=(*_NODES.allow_networks, "127.0.0.0/8:*", "[::1]:*"))
 

@@ -1,4 +1,4 @@
-"""Sources of tokens as settings name them: a token, a file with one, or a log-in at AuthN."""
+"""Sources of tokens as settings name them: a token, a file with one, or a login at AuthN."""
 
 from __future__ import annotations
 

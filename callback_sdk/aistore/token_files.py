@@ -72,7 +72,7 @@ class TokenFile:
                 self._state = None
 
     def _read(self) -> str:
-        """Read the file if it has changed, and return what is wrong with it; empty if nothing is."""
+        """Read the file if it has changed, and return the problem; empty if there is none."""
         try:
             if _state(self._path.stat()) == self._state:
                 return ""

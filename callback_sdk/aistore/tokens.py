@@ -1,4 +1,4 @@
-"""Bearer tokens of AIStore: from a log-in, from a file, or from the environment."""
+"""Bearer tokens of AIStore: from a login, from a file, or from the environment."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Token:
         """Return the current token, in plain text.
 
         Raises:
-            AIStoreLoginError: The log-in failed, or there is no token in the file.
+            AIStoreLoginError: The login failed, or there is no token in the file.
         """
         return self._source()
 

@@ -18,7 +18,7 @@ def configuration(given: ClientConfig | None) -> ClientConfig:
     """Return the given settings, or those in the environment.
 
     Raises:
-        ConfigurationError: What is given are no settings, or a variable has an invalid value.
+        ConfigurationError: The argument is not a `ClientConfig`, or a variable has an invalid value.
     """
     # Imported here, because few programs give settings or need environ-config for another reason.
     from callback_sdk.config.client import ClientConfig

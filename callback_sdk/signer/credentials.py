@@ -23,7 +23,7 @@ _NETWORK = (
     "Check that the source of the credentials can be reached: STS, IAM Identity Center, the endpoint of the container "
     "or the metadata of the instance; and check HTTPS_PROXY and NO_PROXY."
 )
-_PROVIDER = "Run what the profile names for its credentials by hand (credential_process, a log-in), and correct it."
+_PROVIDER = "Run what the profile names for its credentials by hand (credential_process, a login), and correct it."
 _OTHER = "Look at what boto3 finds: `aws configure list` and `aws sts get-caller-identity`."
 _NONE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose a profile with AWS_PROFILE."
 _REGION = "Set AWS_REGION or AWS_DEFAULT_REGION, or give the profile a region."

@@ -159,7 +159,7 @@ def fields_by_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str
     problem, hint = form_problem(fields), _UNCHANGED
     if problem is None and "key" not in given.reveal():
         problem = "has no field 'key', so the store can't name the object"
-        hint = "Add the object's key to s3_fields: minio for Python, for one, returns the fields without it."
+        hint = "Add the object's key to s3_fields: minio for Python returns the fields without it."
     if problem is None:
         return given
     raise InvalidS3FieldsError(f"s3_fields of {url} {problem}.", hint=hint, url=str(url))

@@ -1,4 +1,4 @@
-"""AuthN of the fake AIStore: log-ins, tokens and the permissions of the default roles."""
+"""AuthN of the fake AIStore: logins, tokens and the permissions of the default roles."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AuthN:
     Args:
         users: Passwords by user name; authentication is disabled if there are none.
         roles: Roles by user name; BucketOwner for a user who isn't listed.
-        token_lifetime: Lifetime of a token, unless the log-in asks for another one.
+        token_lifetime: Lifetime of a token, unless the login asks for another one.
     """
 
     def __init__(self, users: Mapping[str, str], roles: Mapping[str, str], token_lifetime: timedelta) -> None:
