@@ -141,5 +141,5 @@ def test_a_crash_during_a_refresh_delivers_to_one_target(
     scratch.close()
 
 
-def _die(*_: Any) -> Any:
+def _die(*_: Any, **__: Any) -> Any:
     raise SystemExit
