@@ -539,7 +539,7 @@ def test_claim_that_was_lost_changes_nothing(stores: tuple[OutboxStore, OutboxSt
     assert first.delivered(old, RECEIPT) == (False, [])
     (entry,) = second.entries()
     assert (entry.status, entry.sending, entry.attempts) == ("pending", True, 2)
-    assert second.delivered(new, RECEIPT) == (True, None)
+    assert second.delivered(new, RECEIPT) == (True, [])
     assert first.entries()[0].status == "delivered"
 
 
