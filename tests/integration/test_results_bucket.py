@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from callback_sdk import Client, ResultsWriter
+from callback_sdk import Client, ResultsWriter, S3Signer, Task
 from callback_sdk.errors import InvalidRequestError, InvalidTargetError
 from callback_sdk.models import JobResult
-from callback_sdk.testing import LocalService, SeaweedFS
-from tests.topology import wait_until
+from callback_sdk.testing import Faults, LocalService, ObjectStore, SeaweedFS, WebhookReceiver
+from tests.topology import Topology, wait_until
 
 JOBS = "tests.integration.service_jobs:registry"
 
@@ -21,18 +24,126 @@ JOBS = "tests.integration.service_jobs:registry"
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS, bucket: str) -> Iterator[Client]:
     """Run a service whose callbacks reach the webhooks of the tests only, but not the store."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
-        "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
-        "AWS_ENDPOINT_URL_S3": seaweedfs.endpoint_url,
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+    set_variables(monkeypatch, seaweedfs, seaweedfs.endpoint_url)
     with (
         LocalService(JOBS, allow_networks=["127.0.0.2/32:*"], results_bucket=f"s3://{bucket}/runs") as service,
         Client(service.url, token=service.token) as client,
     ):
         yield client
+
+
+def set_variables(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS, endpoint_url: str) -> None:
+    """Set boto3's variables."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
+        "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
+        "AWS_ENDPOINT_URL_S3": endpoint_url,
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def settled(client: Client, task: Task) -> Task:
+    """Wait until all deliveries have ended."""
+    wait_until(
+        lambda: client.get_task(task.job_id).status == "Finished" and not client.get_task(task.job_id).delivering
+    )
+    return client.get_task(task.job_id)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS) -> Iterator[ObjectStore]:
+    """Fail in every way in front of a store that checks signatures; the service's bucket is there."""
+    faults = Faults(rate=0.2, seed=19, delay=timedelta(milliseconds=20))
+    with ObjectStore(upstream=seaweedfs.endpoint_url, faults=faults) as store:
+        set_variables(monkeypatch, seaweedfs, store.endpoint_url)
+        yield store
+
+
+@pytest.fixture
+def files(faulty: ObjectStore, bucket: str, tmp_path: Path) -> Iterator[Client]:
+    """Run a service whose algorithms make output files, with short delays between attempts."""
+    settings = {"RETRY_DELAYS": "0.2s " * 30, "RESULTS_BUCKET": f"s3://{bucket}/runs"}
+    with Topology(tmp_path, "output_jobs:registry", settings=settings) as topology, topology.client() as client:
+        yield client
+
+
+def test_output_files_are_stored_beside_the_document(
+    files: Client, seaweedfs: SeaweedFS, bucket: str, faulty: ObjectStore
+) -> None:
+    """Each with a signature of its own, made when it is sent, although the store fails a fifth of the time."""
+    store = seaweedfs.client()
+    for algorithm, parameters in (("many", {"count": 100}), ("all-kinds", {})):
+        with WebhookReceiver() as receiver:
+            task = files.run_algorithm(
+                algorithm, {"a": [1]}, parameters=parameters, callbacks=[receiver.url, "results:", "results:b.json"]
+            )
+            task = settled(files, task)
+            (request,) = receiver.wait_for(1)
+        assert [one.status for one in task.deliveries] == ["delivered"] * 3, task.deliveries
+        prefix = f"runs/{task.job_id}/"
+        documents = [
+            store.get_object(Bucket=bucket, Key=prefix + name)["Body"].read() for name in ("result.json", "b.json")
+        ]
+        listed = json.loads(documents[0])["results"]["outputs"]
+        assert json.loads(documents[1])["results"]["outputs"] == listed
+        assert json.loads(request.body)["results"]["outputs"] == listed
+        assert listed.keys() == task.outputs.keys() == task.receipts[1].outputs.keys()
+        for name, entry in listed.items():
+            found = store.get_object(Bucket=bucket, Key=prefix + name)
+            assert hashlib.sha256(found["Body"].read()).hexdigest() == entry["sha256"]
+            assert found["ContentType"] == entry["media_type"]
+            assert entry["url"] == f"{faulty.endpoint_url}/{bucket}/{quote(prefix + name)}"
+
+
+def test_the_name_of_a_document_is_reserved(files: Client, seaweedfs: SeaweedFS, bucket: str) -> None:
+    """Of each document of the task. Nothing is stored."""
+    task = settled(files, files.run_algorithm("stepwise", {"a": [1]}, callbacks=["results:", "results:step-1.txt"]))
+    assert [one.status for one in task.deliveries] == ["dead", "dead"]
+    assert "has the name of a document" in (task.deliveries[0].error or "")
+    assert "Contents" not in seaweedfs.client().list_objects_v2(Bucket=bucket, Prefix=f"runs/{task.job_id}/")
+
+
+def test_a_file_with_its_own_target_is_not_copied(
+    files: Client, seaweedfs: SeaweedFS, bucket: str, faulty: ObjectStore
+) -> None:
+    """The document lists it where it is. A redelivery sends the others again."""
+    store = seaweedfs.client()
+    signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=faulty.endpoint_url))
+    task = settled(
+        files,
+        files.run_algorithm(
+            "stepwise", {"a": [1]}, callbacks=["results:"], outputs={"step-0.txt": signer.presign_put("own")}
+        ),
+    )
+    prefix = f"runs/{task.job_id}/"
+    names = {f"{prefix}{name}" for name in ("result.json", "step-1.txt", "step-2.txt")}
+    assert {one["Key"] for one in store.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]} == names
+    listed = json.loads(store.get_object(Bucket=bucket, Key=f"{prefix}result.json")["Body"].read())["results"][
+        "outputs"
+    ]
+    assert listed["step-0.txt"]["url"].endswith(f"/{bucket}/own")
+    store.delete_object(Bucket=bucket, Key=f"{prefix}step-1.txt")
+    files.redeliver(task.job_id, files.get_deliveries(task.job_id)[0].delivery_id, target="results:c.json")
+    settled(files, task)
+    names |= {f"{prefix}c.json"}
+    assert {one["Key"] for one in store.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]} == names
+
+
+def test_a_canceled_tasks_document_reaches_the_bucket(
+    files: Client, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path
+) -> None:
+    """Canceled while it runs."""
+    started = tmp_path / "started"
+    task = files.run_algorithm(
+        "waiting", {"a": [1]}, parameters={"started": str(started), "go": str(started) + "-go"}, callbacks=["results:"]
+    )
+    wait_until(started.exists)
+    files.cancel_task(task.job_id)
+    wait_until(lambda: not files.get_task(task.job_id).delivering and files.get_task(task.job_id).receipts)
+    found = seaweedfs.client().get_object(Bucket=bucket, Key=f"runs/{task.job_id}/result.json")
+    document = json.loads(found["Body"].read())
+    assert (document["job_id"], document["success"], document["results"]) == (task.job_id, False, None)
 
 
 def test_results_reach_the_bucket(client: Client, seaweedfs: SeaweedFS, bucket: str) -> None:

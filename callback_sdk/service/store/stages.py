@@ -32,6 +32,7 @@ _UPDATE_MISSING = (
     .where(*_IS_PENDING, deliveries.c.output_name.is_not(None), deliveries.c.output_name.not_in(_EXISTING))
     .values(status=DEAD, next_attempt_at=None, last_error=sa.bindparam("_error"))
 )
+_UPDATE_SAME_STAGE = deliveries.update().where(*_IS_PENDING).values(stage=0)
 _LOWEST = sa.select(sa.func.min(deliveries.c.stage)).where(*_IS_PENDING).scalar_subquery()
 _UPDATE_NEXT_DUE = (
     deliveries.update()
@@ -48,7 +49,7 @@ _UPDATE_NEXT_DUE = (
 def stages(submission: Submission) -> list[int]:
     """Return the stage of each target, from 0."""
     ranks = [
-        0 if name is not None else 1 if target.prefix is not None else 2
+        0 if name is not None else 1 if target.prefix is not None or target.is_results else 2
         for target, name in zip(submission.targets, submission.names, strict=True)
     ]
     order = sorted(set(ranks))
@@ -61,9 +62,14 @@ def is_staged(submission: Submission) -> bool:
 
 
 def end_missing(connection: sa.Connection, task: Any) -> None:
-    """Mark the deliveries of output files that a task doesn't have as dead, in the transaction that ends it."""
+    """Mark the deliveries of output files that a task doesn't have as dead, in the transaction that ends it.
+
+    Without output files no document waits for another.
+    """
     error = _MISSING if task.success else _FAILED
     connection.execute(_UPDATE_MISSING, {"_job": task.job_id, "_error": error})
+    if task.output_attempt is None:
+        connection.execute(_UPDATE_SAME_STAGE, {"_job": task.job_id})
 
 
 def make_next_due(connection: sa.Connection, job_id: str) -> None:

@@ -177,36 +177,43 @@ class Deliverer:
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
 
-    def _target(self, claim: DeliveryClaim) -> tuple[DeliveryAttempts, Callback]:
-        """Return the target of an attempt, and what sends to it. The URL of an object for `results:` is signed now.
+    def _bucket_of(self, target: Callback) -> ResultsBucket | None:
+        """Return the bucket for a target `results:`; None for any other target.
+
+        Raises:
+            ConfigurationError: This process has no bucket.
+        """
+        if target.is_results and self._bucket is None:
+            raise ConfigurationError(
+                "This process has no bucket for results:.", hint="Start all services and workers with --results-bucket."
+            )
+        return self._bucket if target.is_results else None
+
+    def _send(self, claim: DeliveryClaim) -> Receipt:
+        """Send the document, after the output files that go to its target, or a single output file.
+
+        The URL of an object for `results:` is signed when its upload begins.
 
         Raises:
             CredentialCipherError: The target was encrypted with a key that this process doesn't have.
             ConfigurationError: This process has no bucket for `results:`.
             SigningError: The URL can't be signed at the moment.
+            CallbackSDKError: The attempt failed.
         """
-        target = self._store.deliveries.open(claim)
-        if not target.is_results:
-            return self._writer, target
-        if self._bucket is None:
-            raise ConfigurationError(
-                "This process has no bucket for results:.", hint="Start all services and workers with --results-bucket."
-            )
-        return self._bucket.attempts, self._bucket.signed(target, claim.job_id)
-
-    def _send(self, claim: DeliveryClaim) -> Receipt:
-        """Send the document, after the output files that go to its target, or a single output file."""
-        writer, callback = self._target(claim)
+        callback = self._store.deliveries.open(claim)
+        bucket = self._bucket_of(callback)
         if claim.output_name is not None:
             return self._outputs.send(claim, claim.output_name, callback)
         with self._results(claim) as results, ExitStack() as stack:
             outputs = files = None
             if claim.result.success and (claim.has_outputs or claim.staged):
+                if bucket is not None:
+                    self._outputs.store_in(bucket, claim)
                 outputs, files = self._outputs.of(claim, callback, stack)
                 stack.callback(files.flush)
-            receipt = writer.attempt(
+            receipt = (self._writer if bucket is None else bucket.attempts).attempt(
                 evolve(claim.result, results=results),
-                callback,
+                callback if bucket is None else bucket.signed(callback, claim.job_id),
                 delivery_id=claim.delivery_id,
                 results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                 task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",

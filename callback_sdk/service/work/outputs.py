@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -12,20 +12,25 @@ from urllib.parse import quote
 from callback_sdk.errors import OutputError, shown
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.outputs import Output
+from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, output_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import DeliveryClaim, Store
 from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
+from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.writer.attempts import DeliveryAttempts
-from callback_sdk.writer.outputs import FILE_TRIES, DeliveryOutputs, OutputUpload, StoredFile
+from callback_sdk.writer.outputs import FILE_TRIES, DeliveryOutputs, OutputUpload, StoredFile, send_files
 
 _NOT_MADE: dict[str, Any] = dict.fromkeys(("url", "size", "sha256", "media_type"))
 """What documents have of a file that has a target, but that the algorithm didn't make."""
 
 _FLUSH = 1.0
 """Seconds between two records of the files that an attempt has stored."""
+
+_MAX_RETRY = LIFETIME.total_seconds() / 2
+"""Seconds after the signature of a file's URL until which it is tried again."""
 
 
 class DeliveredFiles:
@@ -107,12 +112,51 @@ class TaskOutputFiles:
         delivered.flush()
         return stored.receipt
 
+    def store_in(self, bucket: ResultsBucket, claim: DeliveryClaim) -> None:
+        """Send the output files of a task to the service's bucket, except for those that an earlier attempt has stored.
+
+        The URL of each is signed when its upload begins. Files with targets of their own aren't sent.
+
+        Args:
+            bucket: The bucket.
+            claim: An attempt at a document there.
+
+        Raises:
+            OutputError: A file has the name of a document.
+            CallbackSDKError: A file can't be signed, read or sent.
+        """
+        files = self._store.output_files.of(claim.job_id)
+        all_deliveries = self._store.deliveries.of(claim.job_id)
+        own = self._own_entries(files, all_deliveries)
+        documents = {fold(one["url"]) for one in all_deliveries if one["output_name"] is None}
+        delivered = DeliveredFiles(self._store, claim, files)
+
+        def signed(output: Output) -> OutputUpload:
+            upload = OutputUpload.of(output, bucket.attempts.plan(bucket.signed_file(output, claim.job_id)))
+            _check_not_a_document(upload, documents)
+            return upload
+
+        def send(upload: OutputUpload) -> StoredFile:
+            last = time.monotonic() + _MAX_RETRY
+            file = bucket.attempts.send_file(
+                signed(upload.output),
+                job_id=claim.job_id,
+                may_retry=lambda attempts, pause: attempts < FILE_TRIES and time.monotonic() + pause < last,
+            )
+            delivered.add(upload.output.name, file)
+            return file
+
+        with ExitStack() as stack:
+            stack.callback(delivered.flush)
+            new = [file for file in files if file.name not in own and file.name not in delivered.earlier]
+            send_files([signed(self._output(file, stack)) for file in new], send, bucket.attempts.parallel)
+
     def of(self, claim: DeliveryClaim, callback: Callback, stack: ExitStack) -> tuple[DeliveryOutputs, DeliveredFiles]:
         """Return what an attempt at a document sends before it, and what the document lists.
 
         Args:
             claim: The attempt.
-            callback: The document's target.
+            callback: The document's target. The files of `results:` are there already, from `store_in`.
             stack: Keeps the files until they are sent.
 
         Raises:
@@ -122,7 +166,7 @@ class TaskOutputFiles:
         delivered = DeliveredFiles(self._store, claim, files)
         others = [one for one in self._store.deliveries.of(claim.job_id) if one["delivery_id"] != claim.delivery_id]
         entries = self._own_entries(files, others)
-        if callback.prefix is None:
+        if callback.prefix is None and not callback.is_results:
             copies = self._copies(others)
             for file in files:
                 if file.name not in entries:
@@ -185,6 +229,15 @@ class TaskOutputFiles:
         with create_file(path) as copy:
             copy.write(data)
         return Output.stored(path=path, **facts)
+
+
+def _check_not_a_document(upload: OutputUpload, documents: Collection[str]) -> None:
+    if fold(upload.target.object_url("") or "") in documents:
+        raise OutputError(
+            f"The output file {shown(upload.output.name)} has the name of a document in the service's bucket.",
+            hint="Rename the file, or give the document another name: results:document.json.",
+            name=upload.output.name,
+        )
 
 
 def _entry(file: TaskFile, url: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The service's own bucket, for targets `results:`: the URLs of its objects are signed when results are sent."""
+"""The service's own bucket, for targets `results:`: the URL of each object is signed when its upload begins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from functools import cached_property
 from attrs import evolve
 
 from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError, SigningError
+from callback_sdk.outputs import Output
 from callback_sdk.redaction import SecretURL
 from callback_sdk.signer import S3Signer
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.target import JSON
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.writer import attempts_of
@@ -23,11 +25,12 @@ DEFAULT_NAME = "result.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,500}")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,450}")
+"""With a task's id and the longest name of an output file, a key has at most 1,024 bytes."""
 
 
 class ResultsBucket:
-    """Objects `PREFIX/JOB_ID/NAME` of a bucket, one for each target `results:` or `results:NAME`.
+    """Objects `PREFIX/JOB_ID/NAME` of a bucket: one for each target `results:` or `results:NAME`, and for output files.
 
     The host is the operator's choice, so the service's SSRF protection doesn't apply to it. Credentials, region and
     endpoint are those of boto3's chain; boto3 is imported with the first signature.
@@ -79,10 +82,24 @@ class ResultsBucket:
             TargetError: Its name is invalid, or it has members for another target.
             SigningError: There are no credentials.
         """
-        key = f"{self._prefix}{job_id}/{_name(callback)}"
-        put = self._signer.presign_put(key, expires=LIFETIME, content_type="application/json")
-        (signed,) = parse_callbacks(put)
-        return evolve(signed, param=callback.param)
+        return evolve(self._object(job_id, _name(callback), JSON), param=callback.param)
+
+    def signed_file(self, output: Output, job_id: str) -> Callback:
+        """Return the target of an output file beside the document, with a signed URL.
+
+        Args:
+            output: The file.
+            job_id: The task.
+
+        Raises:
+            SigningError: There are no credentials.
+        """
+        return self._object(job_id, output.name, output.media_type)
+
+    def _object(self, job_id: str, name: str, media_type: str) -> Callback:
+        key = f"{self._prefix}{job_id}/{name}"
+        (signed,) = parse_callbacks(self._signer.presign_put(key, expires=LIFETIME, content_type=media_type))
+        return signed
 
     @cached_property
     def _signer(self) -> S3Signer:

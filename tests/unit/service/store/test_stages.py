@@ -37,6 +37,8 @@ def submission(targets: Sequence[Any], names: Sequence[str | None]) -> Submissio
         ([PUT], ["a"], [0], True),
         ([PUT, PUT], [None, "a"], [1, 0], True),
         ([PUT, PREFIX], [None, None], [1, 0], True),
+        ([PUT, "results:"], [None, None], [1, 0], True),
+        (["results:", "results:b"], [None, None], [0, 0], False),
         ([PUT, PREFIX, PUT, PUT], [None, None, "a", "b"], [2, 1, 0, 0], True),
     ],
 )
@@ -108,6 +110,17 @@ def test_files_that_were_not_made_hold_nothing_back(
     finish(store, sender=sender, success=success)
     assert statuses(store) == [("pending", True), ("dead", False), ("dead", False)]
     assert said in store.deliveries.of("1")[1]["last_error"]
+
+
+@pytest.mark.parametrize("sender", [None, DeliveringWorker(worker="w", free_slots=9)])
+def test_without_files_no_document_waits(store: Store, sender: DeliveringWorker | None) -> None:
+    """A bucket that fails for hours doesn't hold a webhook back."""
+    store.tasks.submit([submission([PUT, "results:"], [None, None])])
+    due = finish(store, sender=sender)
+    assert len(due.claims) == (0 if sender is None else 2)
+    assert [
+        due or one["worker"] == "w" for one, (_, due) in zip(store.deliveries.of("1"), statuses(store), strict=True)
+    ]
 
 
 def test_a_worker_claims_the_deliveries_of_the_first_stage(store: Store) -> None:

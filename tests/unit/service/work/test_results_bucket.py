@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError
+from callback_sdk.outputs import Output
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
@@ -49,6 +52,28 @@ def test_no_name_leads_out_of_the_tasks_prefix(name: str) -> None:
     """Whatever a user writes after the colon."""
     with pytest.raises(InvalidTargetError):
         ResultsBucket("s3://bucket/runs").signed(callback(f"results:{name}"), "42")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("plots/ä b.png", "/runs/42/plots/%C3%A4%20b.png"), ("a%2Fb?c", "/runs/42/a%252Fb%3Fc")]
+)
+def test_an_output_file_is_an_object_beside_the_document(name: str, key: str) -> None:
+    """With its own media type."""
+    output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="image/png")
+    signed = ResultsBucket("s3://bucket/runs").signed_file(output, "42")
+    assert signed.url.bare.endswith(f".amazonaws.com{key}")
+    assert signed.url.query("X-Amz-Expires") == "600"
+    assert signed.headers is not None
+    assert signed.headers.reveal() == {"content-type": "image/png"}
+
+
+def test_the_longest_names_fit_in_a_key() -> None:
+    """1,024 bytes; a longer prefix is an error at the start."""
+    name = "/".join(["x" * 255, "x" * 254, "x"])
+    output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="a/b")
+    ResultsBucket("s3://bucket/" + "p" * 450).signed_file(output, str(uuid.UUID(int=0)))
+    with pytest.raises(ConfigurationError):
+        ResultsBucket("s3://bucket/" + "p" * 451)
 
 
 @pytest.mark.parametrize(
