@@ -16,7 +16,7 @@ from callback_sdk import Client, ResultsWriter, S3Signer, Task
 from callback_sdk.errors import InvalidRequestError, InvalidTargetError
 from callback_sdk.models import JobResult
 from callback_sdk.testing import Faults, LocalService, ObjectStore, SeaweedFS, WebhookReceiver
-from tests.topology import Topology, wait_until
+from tests.topology import Topology, kill_tree, wait_until
 
 JOBS = "tests.integration.service_jobs:registry"
 
@@ -167,6 +167,33 @@ def test_results_reach_the_bucket(client: Client, seaweedfs: SeaweedFS, bucket: 
     wait_until(lambda: client.get_task(done.job_id).receipts[0].url.partition("?")[0] == f"{place}/again.json")
     assert again.delivery_id == delivery.delivery_id
     assert stored(f"runs/{done.job_id}/again.json") == stored(f"runs/{done.job_id}/result.json")
+
+
+def test_a_replaced_target_survives_a_kill(seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+    """The service is killed after the replacement and before the first attempt, which goes to the new target only."""
+    signer = S3Signer(bucket, client=seaweedfs.client())
+    started, go = tmp_path / "started", tmp_path / "go"
+    with Topology(tmp_path, "output_jobs:registry", settings={"LEASE": "4s"}) as topology:
+        with topology.client() as client:
+            files = {"started": str(started), "go": str(go)}
+            task = client.run_algorithm(
+                "waiting", {"a": [1]}, parameters=files, callbacks=[(signer.presign_put("old.json"), {"run": 7})]
+            )
+            wait_until(started.exists)
+            (delivery,) = client.get_deliveries(task.job_id)
+            client.redeliver(task.job_id, delivery.delivery_id, target=signer.presign_put("new.json"))
+        kill_tree(topology.service)
+        assert "Contents" not in seaweedfs.client().list_objects_v2(Bucket=bucket)
+        topology.start_service()
+        go.touch()
+        with topology.client() as client:
+            settled(client, task)
+            (after,) = client.get_deliveries(task.job_id)
+    assert (after.delivery_id, after.status, after.attempt_count) == (delivery.delivery_id, "delivered", 1)
+    keys = [one["Key"] for one in seaweedfs.client().list_objects_v2(Bucket=bucket)["Contents"]]
+    assert keys == ["new.json"]
+    document = json.loads(seaweedfs.client().get_object(Bucket=bucket, Key="new.json")["Body"].read())
+    assert (document["job_id"], document["callback_param"]) == (task.job_id, {"run": 7})
 
 
 @pytest.mark.parametrize("wrong", [["results:../x"], ["results:", "results:"], [("results:", {"webhook": True})]])
