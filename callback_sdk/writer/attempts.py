@@ -235,19 +235,27 @@ class DeliveryAttempts:
         send = partial(self.send_file, job_id=job_id)
         return send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
 
-    def send_file(self, upload: OutputUpload, *, job_id: str, may_retry: MayRetry) -> StoredFile:
+    def send_file(
+        self,
+        upload: OutputUpload,
+        *,
+        job_id: str,
+        may_retry: MayRetry,
+        on_refresh: OnRefresh = lambda delivery: None,
+    ) -> StoredFile:
         """Send one output file, and retry transient failures with exponential backoff.
 
         Args:
             upload: The file with its target.
             job_id: Id of the job.
             may_retry: Tells whether a transient failure is retried.
+            on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Raises:
             DeliveryError: The last attempt failed.
             TargetError: The target would reject the file.
         """
-        return upload.send(job_id, send=self.send, may_retry=may_retry)
+        return upload.send(job_id, send=self.send, may_retry=may_retry, on_refresh=on_refresh)
 
     def send(
         self,

@@ -98,13 +98,21 @@ class OutputUpload:
         digest.update(f"\n{self.target.object_url('')}\n{self.output.name}\n{self.output.sha256}".encode())
         return f"file_{digest.hexdigest()[:32]}"
 
-    def send(self, job_id: str, *, send: Send, may_retry: MayRetry) -> StoredFile:
+    def send(
+        self,
+        job_id: str,
+        *,
+        send: Send,
+        may_retry: MayRetry,
+        on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
+    ) -> StoredFile:
         """Send the file, and retry transient failures with exponential backoff.
 
         Args:
             job_id: Id of the job.
             send: Makes one attempt.
             may_retry: Tells whether a transient failure is retried.
+            on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Raises:
             DeliveryError: The last attempt failed.
@@ -113,7 +121,9 @@ class OutputUpload:
         """
         self.output.verify()
         with ExitStack() as stack:
-            receipt, sent = send_with_retries(self._prepared(job_id, stack), send=send, may_retry=may_retry)
+            receipt, sent = send_with_retries(
+                self._prepared(job_id, stack), send=send, may_retry=may_retry, on_refresh=on_refresh
+            )
         return StoredFile(receipt=receipt, entry=self.output.entry(sent.target.object_url("")))
 
     def _prepared(self, job_id: str, stack: ExitStack) -> PreparedDelivery:

@@ -24,7 +24,12 @@ Send = Callable[..., Receipt]
 
 
 def send_with_retries(
-    delivery: PreparedDelivery, *, send: Send, may_retry: MayRetry, nulls_written: int = 0
+    delivery: PreparedDelivery,
+    *,
+    send: Send,
+    may_retry: MayRetry,
+    nulls_written: int = 0,
+    on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
 ) -> tuple[Receipt, PreparedDelivery]:
     """Make attempts at a delivery until one succeeds or fails permanently.
 
@@ -33,6 +38,7 @@ def send_with_retries(
         send: Makes one attempt.
         may_retry: Tells whether a transient failure is retried.
         nulls_written: For the receipt: non-finite numbers in the results.
+        on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
     Returns:
         The receipt, and the delivery as it was sent: an issuer may have replaced its target.
@@ -45,6 +51,7 @@ def send_with_retries(
 
     def keep(fresh: PreparedDelivery) -> None:
         nonlocal delivery
+        on_refresh(fresh)
         delivery = fresh
 
     facts: dict[str, Any] = {"nulls_written": nulls_written, "started": started, "on_refresh": keep}

@@ -202,8 +202,12 @@ class Deliverer:
         """
         callback = self._store.deliveries.open(claim)
         bucket = self._bucket_of(callback)
+
+        def on_refresh(delivery: PreparedDelivery) -> None:
+            self._replace_target(claim, delivery)
+
         if claim.output_name is not None:
-            return self._outputs.send(claim, claim.output_name, callback)
+            return self._outputs.send(claim, claim.output_name, callback, on_refresh=on_refresh)
         with self._results(claim) as results, ExitStack() as stack:
             outputs = files = None
             if claim.result.success and (claim.has_outputs or claim.staged):
@@ -218,7 +222,7 @@ class Deliverer:
                 results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                 task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
                 traceparent=claim.traceparent,
-                on_refresh=lambda delivery: self._replace_target(claim, delivery),
+                on_refresh=on_refresh,
                 outputs=outputs,
             )
         if files is None:

@@ -20,7 +20,7 @@ from callback_sdk.service.store import DeliveryClaim, Store
 from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.writer.attempts import DeliveryAttempts
+from callback_sdk.writer.attempts import DeliveryAttempts, OnRefresh
 from callback_sdk.writer.outputs import FILE_TRIES, DeliveryOutputs, OutputUpload, StoredFile, send_files
 
 _NOT_MADE: dict[str, Any] = dict.fromkeys(("url", "size", "sha256", "media_type"))
@@ -90,8 +90,14 @@ class TaskOutputFiles:
         self._writer = writer
         self._public_url = public_url
 
-    def send(self, claim: DeliveryClaim, name: str, callback: Callback) -> Receipt:
+    def send(self, claim: DeliveryClaim, name: str, callback: Callback, *, on_refresh: OnRefresh) -> Receipt:
         """Send one output file to a target of its own.
+
+        Args:
+            claim: The attempt.
+            name: Name of the file.
+            callback: The target.
+            on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Raises:
             OutputError: The task has no such file.
@@ -106,7 +112,10 @@ class TaskOutputFiles:
         with ExitStack() as stack:
             upload = OutputUpload.of(self._output(file, stack), self._writer.plan(callback))
             stored = self._writer.send_file(
-                upload, job_id=claim.job_id, may_retry=lambda attempts, pause: attempts < FILE_TRIES
+                upload,
+                job_id=claim.job_id,
+                may_retry=lambda attempts, pause: attempts < FILE_TRIES,
+                on_refresh=on_refresh,
             )
         delivered.add(name, stored)
         delivered.flush()

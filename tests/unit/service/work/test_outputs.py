@@ -23,6 +23,8 @@ from callback_sdk.testing import ObjectStore
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.writer import attempts_of
+from tests.issuers import issuing
+from tests.signedurls import v4
 
 NAMES = ("a.bin", "b.bin", "c.bin")
 
@@ -102,4 +104,48 @@ def test_each_upload_to_the_bucket_is_signed_when_it_begins(
             for file in files
         }
 
+    scratch.close()
+
+
+def test_the_new_target_of_a_file_is_stored(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is sent there, so that a later attempt doesn't ask again."""
+    exchange, failing, asked = DeliveryAttempts._exchange, [True], []
+
+    def exchanged(self: DeliveryAttempts, upload: Any) -> Any:
+        (delivery,) = store.deliveries.of("1")
+        assert "/bucket/new.bin" in delivery["url"]
+        if failing:
+            raise DeliveryError("The store is away.", retryable=True, transient=False)
+        return exchange(self, upload)
+
+    def issue(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["output"])
+        return {"url": f"{objects.endpoint_url}/bucket/new.bin?{v4(date='20900101T000000Z', expires=3600)}"}
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchanged)
+    scratch = Scratch(tmp_path / "scratch")
+    with ObjectStore() as objects, issuing(issue) as issuer, ResultsWriter() as writer:
+        deliverer = Deliverer(
+            store=store,
+            blobs=DirectoryStorage(tmp_path / "blobs"),
+            scratch=scratch,
+            heartbeat=Heartbeat(store, "w"),
+            writer=attempts_of(writer),
+            delays=[timedelta(0)] * 3,
+        )
+        old = (f"{objects.endpoint_url}/bucket/old.bin?{v4(expires=60)}", {"refresh": {"url": issuer.url}})
+        task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+        targets = parse_callbacks([old])
+        store.tasks.submit([Submission(task=task, targets=targets, output_names=["a.bin"], features=b"[]")])
+        attempt = store.tasks.claim("1", "w").attempt
+        digest = hashlib.sha256(b"x").hexdigest()
+        new = NewFile(name="a.bin", size=1, sha256=digest, media_type="a/b", data=b"x")
+        store.output_files.insert("1", attempt, [new])
+        store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}", output_attempt=attempt))
+        ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
+        assert deliverer.attempt_now(delivery_id, host)
+        failing.clear()
+        assert deliverer.attempt_now(delivery_id, host)
+        assert objects.objects["bucket/new.bin"].body == b"x"
+    assert ([one["status"] for one in store.deliveries.of("1")], asked) == (["delivered"], ["a.bin"])
     scratch.close()
