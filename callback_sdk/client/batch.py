@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 from attrs import define, evolve, field, fields
 
+from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepared
 from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encoded, joined, task_item
@@ -24,7 +25,7 @@ from callback_sdk.features.containers import is_table
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, SecretFields, wrap_secret
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.types import Callbacks, Evaluate, FeaturesInput
+from callback_sdk.types import Callbacks, Evaluate, FeaturesInput, OutputTargets
 
 MAX_TASKS = 1000
 """Maximum tasks of a request, the limit of the service."""
@@ -33,8 +34,16 @@ MAX_BYTES = 32 * 1024 * 1024
 """Maximum bytes of the features and tasks of a request, unless a single task has more."""
 
 
+_NamedFile = tuple[str, FormFile]
+"""Features as a file of the form, with a name that is unique for their content."""
+
+
 def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
     return wrap_secret(callbacks)
+
+
+def _hidden_outputs(outputs: OutputTargets | Secret[Any] | None) -> Secret[Any]:
+    return wrap_secret(outputs)
 
 
 @define(frozen=True)
@@ -42,18 +51,21 @@ class BatchItem:
     """One task of a batch. Attributes that are None have the value of the argument of `Client.run_algorithm_batch`.
 
     Attributes:
-        features: The features, in the forms that `Client.run_algorithm` accepts.
+        features: The features, in the forms that `Client.run_algorithm` accepts; None if the algorithm takes only
+            parameters.
         parameters: The algorithm's parameters.
         callbacks: A list of the targets of the result; an empty list for none.
+        outputs: Targets of single output files, by name; see `Client.run_algorithm`.
         version: The algorithm's version.
         evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
         priority: 0 to 9; higher runs first.
         expires: Time in which the task must be started, a `timedelta` or seconds.
     """
 
-    features: FeaturesInput = field(repr=False)
+    features: FeaturesInput | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
     callbacks: Secret[Any] = field(default=None, kw_only=True, converter=_hidden)
+    outputs: Secret[Any] = field(default=None, kw_only=True, converter=_hidden_outputs)
     version: str | None = field(default=None, kw_only=True)
     evaluate: Evaluate | None = field(default=None, kw_only=True)
     priority: int | None = field(default=None, kw_only=True)
@@ -67,13 +79,14 @@ class BatchItem:
         return evolve(self, **{name: deepcopy(getattr(self, name), memo) for name in names})
 
     def __reduce__(self) -> tuple[object, ...]:
-        if self.callbacks.reveal():
-            raise TypeError(
-                "This batch item can't be pickled, because its callbacks are credentials. Pickle the item without "
-                "callbacks, and add them in the process that submits it: attrs.evolve(item, callbacks=[...])."
-            )
+        for name in ("callbacks", "outputs"):
+            if getattr(self, name).reveal():
+                raise TypeError(
+                    f"This batch item can't be pickled, because its {name} are credentials. Pickle the item without "
+                    f"{name}, and add them in the process that submits it: attrs.evolve(item, {name}=...)."
+                )
         values = {field.name: getattr(self, field.name) for field in fields(BatchItem)}
-        return _batch_item, ({**values, "callbacks": self.callbacks.reveal()},)
+        return _batch_item, ({**values, "callbacks": self.callbacks.reveal(), "outputs": self.outputs.reveal()},)
 
 
 def _batch_item(values: dict[str, Any]) -> BatchItem:
@@ -108,13 +121,16 @@ class _Chunk:
         self._indexes: dict[str, int] = {}
         self._size = 0
 
-    def is_full(self, name: str, file: FormFile) -> bool:
+    def is_full(self, features: _NamedFile | None) -> bool:
         """Return whether a task with these features has to go into the next request."""
-        more = 0 if name in self._indexes else file.body.size
+        more = 0 if features is None or features[0] in self._indexes else features[1].body.size
         return bool(self.tasks) and (len(self.tasks) == MAX_TASKS or self._size + more > MAX_BYTES)
 
-    def index(self, name: str, file: FormFile) -> int:
+    def index(self, features: _NamedFile | None) -> int | None:
         """Return the index of the file with these features; features with the same name are sent once."""
+        if features is None:
+            return None
+        name, file = features
         if name not in self._indexes:
             self._indexes[name] = len(self._files)
             self._files.append(file)
@@ -143,8 +159,7 @@ class Batch:
         options: Defaults for attributes that an item doesn't set.
         compression: Parquet codec.
         key: Idempotency key of the batch; a new one if None.
-        targets_of: Validates and returns the targets of an item.
-        warn: Logs a warning of the service.
+        callbacks: Validates the targets of items, and logs warnings of the service.
 
     Attributes:
         accepted_job_ids: Ids of the tasks that the service has accepted, in order.
@@ -161,8 +176,7 @@ class Batch:
         *,
         compression: str | None,
         key: str | None,
-        targets_of: Callable[[BatchItem], tuple[Callback, ...]],
-        warn: Callable[[str], None],
+        callbacks: CallbackResolver,
     ) -> None:
         if isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or not isinstance(items, Iterable):
             raise FeaturesError(
@@ -174,8 +188,7 @@ class Batch:
         self._compression = compression
         # The key of each request is this key followed by the number of the request.
         self._key = checked_key(key, max_length=MAX_KEY_LENGTH - 10)
-        self._targets_of = targets_of
-        self._warn = warn
+        self._callbacks = callbacks
         if isinstance(items, Sequence):
             for number, item in enumerate(items):
                 with _naming(number):
@@ -240,27 +253,28 @@ class Batch:
             raise
         self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)
         for text in answer.data.get("warnings") or ():
-            self._warn(str(text))
+            self._callbacks.warn(str(text))
 
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)
         for number, given in enumerate(self._items):
-            item = _item(given)
             with _naming(number):
-                name, file = _file(item.features, self._compression)
-            if chunk.is_full(name, file):
+                item = _item(given)
+                features = _file(item.features, self._compression)
+            if chunk.is_full(features):
                 yield chunk
                 chunk = _Chunk(number)
             with _naming(number):
-                self._add(chunk, item, chunk.index(name, file))
+                self._add(chunk, item, chunk.index(features))
         if chunk.tasks:
             yield chunk
 
-    def _add(self, chunk: _Chunk, item: BatchItem, index: int) -> None:
-        targets, options = self._targets(item), self._options
+    def _add(self, chunk: _Chunk, item: BatchItem, index: int | None) -> None:
+        (targets, outputs), options = self._targets(item), self._options
         task = task_item(
             index,
             targets,
+            outputs=outputs,
             parameters=options.parameters if item.parameters is None else item.parameters,
             version=options.version if item.version is None else item.version,
             evaluate=options.evaluate if item.evaluate is None else item.evaluate,
@@ -268,10 +282,13 @@ class Batch:
             priority=options.priority if item.priority is None else item.priority,
             expires=options.expires if item.expires is None else item.expires,
         )
-        chunk.add(encoded("item", task), credentials(targets))
+        chunk.add(encoded("item", task), credentials((*targets, *outputs.values())))
 
-    def _targets(self, item: BatchItem) -> tuple[Callback, ...]:
-        return self._options.targets if item.callbacks.reveal() is None else self._targets_of(item)
+    def _targets(self, item: BatchItem) -> tuple[tuple[Callback, ...], dict[str, Callback]]:
+        """Validate and return the targets of the document, and those of single output files by name."""
+        is_default = item.callbacks.reveal() is None
+        targets = self._options.targets if is_default else self._callbacks.resolve_list(item.callbacks)
+        return targets, self._callbacks.resolve_outputs(item.outputs)
 
 
 def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:
@@ -285,11 +302,14 @@ def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:
 
 
 def _item(given: Any) -> BatchItem:
+    if given is None:
+        raise FeaturesError("The item is None.", hint="Give BatchItem(parameters={...}) for a task without features.")
     return given if isinstance(given, BatchItem) else BatchItem(given)
 
 
-def _file(features: Any, compression: str | None) -> tuple[str, FormFile]:
-    """Return features as a file of the form, with a name that is unique for their content."""
+def _file(features: Any, compression: str | None) -> _NamedFile | None:
+    if features is None:
+        return None
     with prepared(features, compression=compression) as file:
         if isinstance(features, (str, os.PathLike)):
             return f"path:{os.fsdecode(features)}", file

@@ -73,9 +73,10 @@ def joined(body: Body) -> Body:
 
 
 def task_item(
-    index: int,
+    index: int | None,
     targets: Sequence[Callback],
     *,
+    outputs: Mapping[str, Callback],
     parameters: Mapping[str, Any] | None,
     version: str | None,
     evaluate: bool | Mapping[str, Any],
@@ -86,8 +87,9 @@ def task_item(
     """Return the JSON object of one task of a batch.
 
     Args:
-        index: Index of the file with its features.
+        index: Index of the file with its features; None for none.
         targets: The targets of its result.
+        outputs: The targets of single output files, by name.
         parameters: The algorithm's parameters.
         version: The algorithm's version.
         evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
@@ -103,7 +105,6 @@ def task_item(
     # The values are validated like those of a form.
     form_fields((), version=version, evaluate=evaluate, monitor=monitor, priority=priority)
     members = {
-        "features": index,
         "parameters": None if parameters is None else dict(parameters),
         "version": version,
         "evaluate": dict(evaluate) if isinstance(evaluate, Mapping) else evaluate,
@@ -112,7 +113,9 @@ def task_item(
         "expires": None if expires is None else expiry_seconds(expires),
     }
     given = {name: value for name, value in members.items() if value is not None}
-    return Secret(given | ({"callbacks": [target.plain() for target in targets]} if targets else {}))
+    callbacks = _plain(targets, outputs)
+    # The service takes the file at the task's own position if the member is absent.
+    return Secret({"features": index, **given, **({"callbacks": callbacks.reveal()} if callbacks.reveal() else {})})
 
 
 def _joined(parts: Sequence[Part]) -> Iterator[Part]:
@@ -171,13 +174,10 @@ def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
 
 
 def _callback_fields(targets: Sequence[Callback], outputs: Mapping[str, Callback]) -> SecretFields:
-    if outputs:
-        own = [{**outputs[name].plain(), "output": name} for name in outputs]
-        return SecretFields({"callbacks": _json("callbacks", Secret([*(one.plain() for one in targets), *own]))})
+    if outputs or any(_SEPARATOR in target.url.reveal() for target in targets):
+        return SecretFields({"callbacks": _json("callbacks", _plain(targets, outputs))})
     if not targets:
         return SecretFields({})
-    if any(_SEPARATOR in target.url.reveal() for target in targets):
-        return SecretFields({"callbacks": _json("callbacks", Secret([target.plain() for target in targets]))})
     params = Secret([target.plain()["param"] for target in targets])
     return SecretFields(
         {
@@ -185,6 +185,11 @@ def _callback_fields(targets: Sequence[Callback], outputs: Mapping[str, Callback
             "callback_param": _json("callback_param", params if len(targets) > 1 else Secret(params.reveal()[0])),
         }
     )
+
+
+def _plain(targets: Sequence[Callback], outputs: Mapping[str, Callback]) -> Secret[list[dict[str, Any]]]:
+    own = [{**callback.plain(), "output": name} for name, callback in outputs.items()]
+    return Secret([*(target.plain() for target in targets), *own])
 
 
 def _json(name: str, value: Secret[Any]) -> str:

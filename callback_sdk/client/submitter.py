@@ -228,8 +228,7 @@ class TaskSubmitter(SharedByCopies):
             ),
             compression=compression,
             key=idempotency_key,
-            targets_of=lambda item: self._callbacks.resolve_list(item.callbacks),
-            warn=self._callbacks.warn,
+            callbacks=self._callbacks,
         )
         path = f"/algorithms/{quote_segment(algorithm_id)}/predict/batch"
         with (

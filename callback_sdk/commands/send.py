@@ -13,7 +13,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
-from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_output
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_outputs
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -59,13 +59,10 @@ def send(
 
     from callback_sdk.aistore.sources import token_sources
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.redaction import Secret
     from callback_sdk.writer import ResultsWriter
 
-    items = [split_output(item) for item in read_targets(target, webhook=webhook)]
+    targets, own = split_outputs(read_targets(target, webhook=webhook))
     result = evolve(_result(document, job_id), outputs=_outputs(output))
-    targets = Secret([item.reveal() for name, item in items if name is None])
-    own = Secret({name: item.reveal() for name, item in items if name is not None})
     failure = None
     with (
         _attempts_text(),

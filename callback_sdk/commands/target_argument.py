@@ -36,6 +36,8 @@ AsWebhook = Annotated[
 ]
 
 
+_OUTPUT_HINT = 'Give each output file one target: {"url": ..., "param": ..., "output": "model.bin"}.'
+
 NEW_TARGET_HELP = "A file with a new target, as callback-sdk check takes it; - reads standard input."
 
 
@@ -93,6 +95,32 @@ def split_output(item: Secret[Any]) -> tuple[str | None, Secret[Any]]:
         return None, item
     rest = Secret({name: value for name, value in item.reveal().items() if name != "output"})
     return item.reveal()["output"], rest
+
+
+def split_outputs(items: list[Secret[Any]]) -> tuple[Secret[list[Any]], Secret[dict[str, Any]]]:
+    """Return the targets of the document, and those of single output files by name.
+
+    Args:
+        items: Targets from `read_targets`.
+
+    Raises:
+        CallbackParamError: A name is not a string, or is given twice.
+    """
+    from callback_sdk.errors import CallbackParamError, shown
+    from callback_sdk.redaction import Secret
+
+    documents: list[Any] = []
+    outputs: dict[str, Any] = {}
+    for name, item in map(split_output, items):
+        if name is None:
+            documents.append(item.reveal())
+        elif not isinstance(name, str):
+            raise CallbackParamError(f"output of a target is of type {type(name).__name__}.", hint=_OUTPUT_HINT)
+        elif name in outputs:
+            raise CallbackParamError(f"The output file {shown(name)} has more than one target.", hint=_OUTPUT_HINT)
+        else:
+            outputs[name] = item.reveal()
+    return Secret(documents), Secret(outputs)
 
 
 def _as_webhook(item: Secret[Any]) -> Secret[Any]:

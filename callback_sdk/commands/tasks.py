@@ -22,7 +22,7 @@ from callback_sdk.commands.printing import (
     print_text,
     proof,
 )
-from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target, read_targets
+from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target, read_targets, split_outputs
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
@@ -78,7 +78,8 @@ def submit(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="File with targets in a form that `callback-sdk check` takes, or - for standard input.",
+            help="File with targets in a form that `callback-sdk check` takes, or - for standard input. A target with "
+            'the name of an output file as "output" gets this file.',
             show_default=False,
         ),
     ] = None,
@@ -132,8 +133,10 @@ def submit(
         raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
     max_wait = duration(timeout, "--timeout").total_seconds()
     deadline = time.monotonic() + max_wait if wait else math.inf
+    outputs: Secret[dict[str, Any]] = Secret({})
     if callbacks_file is not None:
-        targets = Secret([*targets.reveal(), *(item.reveal() for item in read_targets(callbacks_file))])
+        documents, outputs = split_outputs(read_targets(callbacks_file))
+        targets = Secret([*targets.reveal(), *documents.reveal()])
     given = read_parameters(parameters)
     with open_client(url, token_file) as client, requests_end_by(deadline):
         task = client.run_algorithm(
@@ -143,6 +146,7 @@ def submit(
             evaluate=not no_evaluate,
             parameters=given,
             callbacks=targets.reveal() or None,
+            outputs=outputs.reveal() or None,
             priority=priority,
             expires=None if expires is None else duration(expires, "--expires"),
             idempotency_key=idempotency_key,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import Client, S3Signer, Task
+from callback_sdk import BatchItem, Client, S3Signer, Task
 from callback_sdk.errors import InvalidTargetError, OutputError
 from callback_sdk.testing import Faults, ObjectStore, SeaweedFS, WebhookReceiver
 from tests.topology import Topology, kill_tree, wait_until
@@ -117,6 +117,27 @@ def test_many_tasks_survive_faults(seaweedfs: SeaweedFS, bucket: str, faulty: Ob
     for number, task in enumerate(tasks):
         delivered(task)
         assert len(check_files(seaweedfs, bucket, f"many/{number}/", task)) == FILES
+
+
+def test_tasks_of_a_batch_have_targets_of_their_own(
+    seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client
+) -> None:
+    """With features, or without."""
+    signer = signer_of(seaweedfs, bucket, store)
+    items = [
+        BatchItem(
+            features,
+            callbacks=[signer.presign_put(f"batch/{number}.json")],
+            outputs={"parts/00001.txt": signer.presign_put(f"batch/{number}.txt")},
+        )
+        for number, features in enumerate([TABLE, None])
+    ]
+    tasks = client.run_algorithm_batch("many", items, parameters={"count": 2}, progress=False)
+    for number, task in enumerate(tasks):
+        assert [one.status for one in delivered(task).deliveries] == ["delivered"] * 2
+        assert read(seaweedfs, bucket, f"batch/{number}.txt") == f"{task.job_id} 1".encode()
+        listed = json.loads(read(seaweedfs, bucket, f"batch/{number}.json"))["results"]["outputs"]
+        assert listed["parts/00001.txt"]["url"].endswith(f"/{bucket}/batch/{number}.txt")
 
 
 def test_files_go_to_targets_of_their_own(

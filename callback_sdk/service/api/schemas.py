@@ -246,10 +246,10 @@ FIT_FORM = form(
 )
 
 BATCH_FORM = form(
-    ("tasks", "features"),
+    ("tasks",),
     tasks={
         **_FILE,
-        "description": "A JSON list of objects. The member features of an object is the index of its file.",
+        "description": "A JSON list of objects. The member features of an object is the index of its file, or null.",
     },
     features={"type": "array", "items": _FILE, "description": "Parquet or JSON, in the order of the tasks."},
 )

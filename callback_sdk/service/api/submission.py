@@ -159,10 +159,12 @@ def read_batch(
     received: dict[int, tuple[Path | bytes, str]] = {}
 
     def features_of(index: Any) -> tuple[Path | bytes, str]:
+        if index is None:
+            return b"", features.NONE
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(uploads):
             raise FeaturesError(
                 f"The features {index!r:.20} don't exist; the request has {len(uploads)} files 'features'.",
-                hint="The member 'features' of a task is the index of a file 'features', from 0.",
+                hint="The member 'features' of a task is the index of a file 'features', from 0, or null for none.",
             )
         if index not in received:
             received[index] = _receive(uploads[index], scratch, stack)

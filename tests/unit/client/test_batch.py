@@ -23,6 +23,7 @@ from callback_sdk.errors import (
     InvalidTargetError,
     MissingS3FieldsError,
     NotFoundError,
+    OutputError,
     ServiceConnectionError,
     ServiceError,
 )
@@ -120,6 +121,63 @@ def test_items_override_options(client: Client, service: Any) -> None:
         },
         {"features": 2, **common},
     ]
+
+
+def test_items_have_targets_of_output_files(client: Client, service: Any) -> None:
+    """Each its own, besides the call's targets of the document."""
+    accept(service, 3)
+    items = [
+        BatchItem(table(0), outputs={"model.bin": SIGNED}),
+        BatchItem(table(1), callbacks=[], outputs={"plots/fit.png": (BUCKET, {"s3_fields": s3_fields()})}),
+        BatchItem(table(2)),
+    ]
+    client.run_algorithm_batch("an-algorithm", items, callback_url=HOOK)
+    hook = {"url": HOOK, "param": {}}
+    assert [task.get("callbacks") for task in tasks(service.requests[0])] == [
+        [hook, {"url": SIGNED, "param": {}, "output": "model.bin"}],
+        [{"url": BUCKET, "param": {"s3_fields": s3_fields()}, "output": "plots/fit.png"}],
+        [hook],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "error", "problem"),
+    [
+        ({"model.bin": HOOK}, InvalidTargetError, "a webhook, which takes documents only"),
+        ({"../model.bin": SIGNED}, OutputError, "segment"),
+        ([SIGNED], OutputError, "of type list"),
+    ],
+)
+def test_invalid_targets_of_output_files_are_not_sent(
+    client: Client, service: Any, outputs: Any, error: type[CallbackSDKError], problem: str
+) -> None:
+    """The error names the item, and no credential."""
+    with pytest.raises(error, match=problem) as caught:
+        client.run_algorithm_batch("an-algorithm", [table(0), BatchItem(table(1), outputs=outputs)])
+    assert str(caught.value).startswith("items[1]: ")
+    assert SIGNATURE not in shown(caught.value)
+    assert service.requests == []
+
+
+def test_credentials_of_output_files_are_removed_from_responses(client: Client, service: Any) -> None:
+    """A service may quote what it was sent."""
+    service.on("POST", BATCH, service.Say(422, {"detail": f"not accepted: {SIGNED}"}))
+    with pytest.raises(InvalidRequestError) as caught:
+        client.run_algorithm_batch("an-algorithm", [BatchItem(table(0), outputs={"model.bin": SIGNED})])
+    assert SIGNATURE not in shown(caught.value)
+
+
+def test_items_without_features_have_no_file(client: Client, service: Any) -> None:
+    """An algorithm may take only parameters. A table that is missing is still an error."""
+    accept(service, 3)
+    items = [BatchItem(parameters={"n": 1}), table(7), BatchItem(parameters={"n": 2})]
+    client.run_algorithm_batch("an-algorithm", items)
+    (seen,) = service.requests
+    assert [task["features"] for task in tasks(seen)] == [None, 0, None]
+    assert features(seen) == [table(7)]
+    missing: Any = [table(0), None]
+    with pytest.raises(FeaturesError, match=r"items\[1\]: The item is None"):
+        client.run_algorithm_batch("an-algorithm", missing)
 
 
 def test_the_same_features_are_sent_once(client: Client, service: Any, tmp_path: Path) -> None:
@@ -238,7 +296,7 @@ def test_no_target_of_a_list_may_be_wrong(
     ("item", "error", "message"),
     [
         ({"a": []}, FeaturesError, "row"),
-        (BatchItem(None), FeaturesError, "NoneType"),
+        (None, FeaturesError, "The item is None"),
         (BatchItem(table(1), callbacks=[BUCKET]), MissingS3FieldsError, "s3_fields"),
         (BatchItem(table(1), priority=10), InvalidRequestError, "priority"),
         (BatchItem(table(1), parameters={"x": object()}), EncodingError, "x"),

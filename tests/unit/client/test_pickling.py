@@ -135,6 +135,16 @@ def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None
     assert copy.deepcopy(item).features is not item.features
 
 
+def test_a_batch_item_with_targets_of_output_files_says_how_to_send_it() -> None:
+    """They are credentials, too."""
+    item = BatchItem(DATA, outputs={"model.bin": SIGNED})
+    assert SIGNED not in repr(item)
+    with pytest.raises(TypeError, match=r"its outputs are credentials.*attrs\.evolve\(item, outputs=") as caught:
+        pickle.dumps(item)
+    assert SIGNED not in str(caught.value)
+    assert copy.deepcopy(item).outputs.reveal() == {"model.bin": SIGNED}
+
+
 def test_values_of_the_client_are_pickled(client: Client, service: Any) -> None:
     """Pickling and deep copying preserve every other public value of the client."""
     state = TaskSnapshot.from_dict(STATE)

@@ -324,6 +324,9 @@ def test_an_extra_argument_is_not_printed(capsys: pytest.CaptureFixture[str]) ->
         ("[]", "no target"),
         (f'[{{"url": "{SIGNED}", "s3_fields": {{}}}}]', "callback URL is a string"),
         (f'["{BUCKET}"]', "s3_fields"),
+        (f'[{{"url": "{SIGNED}", "output": ["x"]}}]', "output of a target is of type list"),
+        (f'[{{"url": "{SIGNED}", "output": "x"}}, {{"url": "{SIGNED}", "output": "x"}}]', "more than one target"),
+        (f'[{{"url": "{HOOK}", "output": "x"}}]', "a webhook, which takes documents only"),
     ],
 )
 def test_invalid_callbacks_are_not_sent(
@@ -335,6 +338,18 @@ def test_invalid_callbacks_are_not_sent(
     code, _, err = run("submit", "a", features, "--callbacks-file", path)
     assert (code, service.requests) == (1, [])
     assert said in err
+
+
+def test_targets_of_output_files_are_submitted(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
+    """A target with "output" is that of a file, besides those of the document."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    path = tmp_path / "callbacks.json"
+    path.write_text(json.dumps([{"url": HOOK}, {"url": SIGNED, "output": "model.bin"}]))
+    assert run("submit", "an-algorithm", features, "--callbacks-file", path)[0] == 0
+    assert json.loads(service.requests[0].form["callbacks"]) == [
+        {"url": HOOK, "param": {}},
+        {"url": SIGNED, "param": {}, "output": "model.bin"},
+    ]
 
 
 def test_a_file_that_is_not_there_is_an_error(run: Run, service: FakeService, tmp_path: Path) -> None:
