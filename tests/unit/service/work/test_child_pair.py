@@ -23,6 +23,8 @@ Pairs = Callable[..., ChildPair]
 @pytest.fixture
 def pairs(folder: Path) -> Iterator[Pairs]:
     """Return a function that creates a pair, which is closed at the end."""
+    # Servers that other tests share.
+    before = psutil.Process().children()
     created = []
 
     def create(*, has_room: bool = True, **options: Any) -> ChildPair:
@@ -33,7 +35,8 @@ def pairs(folder: Path) -> Iterator[Pairs]:
     yield create
     for pair in created:
         pair.close()
-    assert not [child for child in psutil.Process().children() if "callback_sdk" in " ".join(child.cmdline())]
+    new = [child for child in psutil.Process().children() if child not in before]
+    assert not [child for child in new if "callback_sdk" in " ".join(child.cmdline())]
 
 
 def setups(folder: Path) -> int:
