@@ -20,8 +20,8 @@ from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
-from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
-from callback_sdk.features.containers import is_table
+from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError, type_name
+from callback_sdk.features.containers import is_lazy_table, is_table
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, SecretFields, wrap_secret
 from callback_sdk.targets.callbacks import Callback
@@ -178,9 +178,10 @@ class Batch:
         key: str | None,
         callbacks: CallbackResolver,
     ) -> None:
-        if isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or not isinstance(items, Iterable):
+        one_table = isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or is_lazy_table(items)
+        if one_table or not isinstance(items, Iterable):
             raise FeaturesError(
-                f"The items of a batch are of type {type(items).__name__}.", hint="Give a list with one table per task."
+                f"The items of a batch are of type {type_name(items)}.", hint="Give a list with one table per task."
             )
         self.accepted_job_ids: list[str] = []
         self._items = items

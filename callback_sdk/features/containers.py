@@ -60,6 +60,11 @@ def is_table(features: Any) -> bool:
     return _is_frame(features) or (not one_column and _streams_arrow(features))
 
 
+def is_lazy_table(features: Any) -> bool:
+    """Return whether something has columns and is converted to a table in memory first, such as Dask's DataFrame."""
+    return hasattr(type(features), "columns") and bool(_conversion(features))
+
+
 def empty(message: str) -> FeaturesError:
     """Return the error for a table without columns or rows."""
     return FeaturesError(message, hint="Give at least one column and one row.")

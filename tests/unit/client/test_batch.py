@@ -392,6 +392,31 @@ def test_one_table_is_not_a_batch(client: Client, service: Any, items: Any) -> N
     assert service.requests == []
 
 
+class DistributedTable:
+    """A table such as Dask's, which iterates over the names of its columns."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names."""
+        return ["a"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def compute(self) -> pd.DataFrame:
+        """Return the table in memory."""
+        return pd.DataFrame({"a": [1]})
+
+
+def test_a_distributed_table_is_not_a_batch(client: Client, service: Any) -> None:
+    """Its columns are not read as paths of files, and the error names its library."""
+    with pytest.raises(
+        FeaturesError, match=r"items of a batch are of type .*test_batch\.DistributedTable\. Give a list"
+    ):
+        client.run_algorithm_batch("an-algorithm", DistributedTable())
+    assert service.requests == []
+
+
 def test_credentials_are_not_repeated(client: Client, service: Any) -> None:
     """A service that quotes a target shows it in no error."""
     service.on("POST", BATCH, service.Say(422, {"error": f"tasks[0]: {SIGNED} and {SIGNATURE} are no good."}))
