@@ -273,7 +273,7 @@ class PresignedPost:
 
 @define(kw_only=True, repr=False, unsafe_hash=True)
 class PresignedMultipart:
-    """A presigned multipart upload: URLs of its parts, of its completion and of its abortion."""
+    """A presigned multipart upload: URLs that send its parts, complete it and abort it."""
 
     _url: Secret[str]
     _parts: Secret[dict[str, Any]]

@@ -103,7 +103,7 @@ class TaskOutput(HTMLRepr):
         """
         if self.size > positive_int("max_bytes", max_bytes):
             raise ResponseTooLargeError(
-                f"The output {shown(self.name)} has {self.size} bytes, and the limit is {max_bytes}.",
+                f"The output file {shown(self.name)} has {self.size} bytes, and the limit is {max_bytes}.",
                 hint="Give max_bytes=, or use open() or download(path), which need no memory for it.",
             )
         chunks: list[bytes] = []
@@ -180,7 +180,7 @@ class TaskOutput(HTMLRepr):
                 time.sleep(backoff(failures).total_seconds())
         if position != self.size or digest.hexdigest() != self.sha256:
             raise ServiceError(
-                f"The content of the output {shown(self.name)} has another SHA-256 than the service has announced.",
+                f"The content of the output file {shown(self.name)} has another SHA-256 than the service announced.",
                 hint="A proxy may have changed it: download it again, or reach the service directly.",
             )
 

@@ -126,7 +126,7 @@ def _result(path: Path, job_id: str | None) -> JobResult:
 
 @contextmanager
 def _attempts_text() -> Iterator[None]:
-    """Print the tries that fail, as somebody waits; the last one is an error by itself."""
+    """Print each failed attempt that is retried. The error of the last attempt is raised."""
     log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
     handler.addFilter(lambda record: record.levelno == logging.WARNING)
     log.addHandler(handler)

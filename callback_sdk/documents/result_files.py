@@ -100,7 +100,7 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
     except OSError as error:
         raise EncodingError(
             f"No temporary file can be used to {purpose}: {reason(error)}.",
-            hint=f"{storage_hint(error, 'the folder of temporary files')} Or name another one in the environment "
+            hint=f"{storage_hint(error, 'the temporary directory')} Or name another one in the environment "
             "variable TMPDIR.",
         ) from error
 

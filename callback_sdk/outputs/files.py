@@ -102,7 +102,7 @@ def _writer(name: str, value: Any) -> Callable[[Path], Any]:
     if extension == ".json" and not isinstance(value, str):
         return _json_writer(name, value)
     raise OutputError(
-        f"The output {shown(name)} is of type {type_name(value)}.",
+        f"The value of the output file {shown(name)} is of type {type_name(value)}.",
         # A string may be a path or a text. Taking one for the other would deliver a wrong file.
         hint="Give pathlib.Path(...) if it is the path of a file, or text.encode() if it is the content."
         if isinstance(value, str)
@@ -138,7 +138,7 @@ def _write_figure(name: str, figure: Any, method: str, new: Path) -> None:
     getattr(figure, method)(str(new))
     if not new.is_file() or not new.stat().st_size:
         raise OutputError(
-            f"{type_name(figure)}.{method} has written no file for the output {shown(name)}.",
+            f"{type_name(figure)}.{method} has written no file for the output file {shown(name)}.",
             hint="Write the file in your own code, and give its pathlib.Path.",
             name=name,
         )
@@ -155,7 +155,7 @@ def _storing(name: str, new: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"The output {shown(name)} can't be written to {new.parent}: {reason(error)}.",
+            f"The output file {shown(name)} can't be written to {new.parent}: {reason(error)}.",
             hint=storage_hint(error, "this directory"),
             name=name,
         ) from error
@@ -189,14 +189,15 @@ def _position(file: Any) -> int:
 
 
 def _unreadable(name: str, problem: str, hint: str) -> OutputError:
-    return OutputError(f"The file object of the output {shown(name)} {problem}.", hint=hint, name=name)
+    return OutputError(f"The file object of the output file {shown(name)} {problem}.", hint=hint, name=name)
 
 
 def _unwritable(name: str, value: Any, error: Exception) -> OutputError:
     text = " ".join(str(error).split())
     return OutputError(
-        f"The output {shown(name)} of type {type_name(value)} can't be written: {type(error).__name__}: {text:.300}.",
-        hint=storage_hint(error, "the folder of temporary files")
+        f"The output file {shown(name)} can't be written from a value of type {type_name(value)}: "
+        f"{type(error).__name__}: {text:.300}.",
+        hint=storage_hint(error, "the temporary directory")
         if isinstance(error, OSError)
         else "Write the file in your own code, and give its pathlib.Path. See the error's cause.",
         name=name,

@@ -116,4 +116,4 @@ def _writer(file: BinaryIO, schema: pyarrow.Schema, extension: str) -> Any:
 
 
 def _misfit(name: str, problem: str, hint: str) -> OutputError:
-    return OutputError(f"The table of the output {shown(name)} {problem}.", hint=hint, name=name)
+    return OutputError(f"The table of the output file {shown(name)} {problem}.", hint=hint, name=name)

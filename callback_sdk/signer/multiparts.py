@@ -1,4 +1,4 @@
-"""Presigned multipart uploads: URLs of the parts, of the completion, of the abortion and of the object.
+"""Presigned multipart uploads: URLs of the parts, the completion, the abort and the object.
 
 Sources: "Amazon S3 multipart upload limits" in the S3 user guide; UploadPart, CompleteMultipartUpload,
 AbortMultipartUpload and HeadObject in its API reference.
@@ -139,7 +139,7 @@ def multipart_urls(
         sizes: Size and number of the parts.
         headers: Headers of every request, by lower-case names.
         context: Timestamp, credentials and validity of parts and completion.
-        lasting: The same of the abortion, which outlives them, and of the object.
+        lasting: The same for the requests that abort the upload and that query the object, valid for longer.
         write_once: Whether the completion fails if the object exists.
     """
     own = Secret(f"uploadId={quote(upload_id.reveal(), safe='-_.~')}")

@@ -321,8 +321,8 @@ class S3Signer:
             key: The object's key.
             max_bytes: Maximum size of the object. A smaller one takes as many parts as it needs.
             part_size: Bytes of each part but the last one, 5 MiB to 5 GiB; 10,000 parts at most.
-            expires: Lifetime of the URLs, a `timedelta` or seconds: 1 second to 7 days. That of the abortion is a day
-                longer.
+            expires: Lifetime of the URLs, a `timedelta` or seconds: 1 second to 7 days. The URL that aborts the
+                upload expires a day later.
             content_type: The object's media type.
             acl: A canned ACL, such as `"bucket-owner-full-control"`.
             metadata: The object's metadata, without the prefix `x-amz-meta-`.

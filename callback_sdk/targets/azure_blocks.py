@@ -1,6 +1,6 @@
 """Azure block blobs that are uploaded in blocks, with the shared access signature (SAS) of a single upload.
 
-Blocks are no part of the blob before the block list is committed, so that no partial blob ever exists. Those of an
+Blocks are not part of the blob before the block list is committed, so that no partial blob ever exists. Those of an
 upload that was given up are discarded after a week, or when another list of the same blob is committed.
 
 Sources: "Put Block", "Put Block List" and "Scalability and performance targets for Blob storage" in Azure's reference.

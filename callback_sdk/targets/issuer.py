@@ -1,4 +1,4 @@
-"""The issuer of a target: who is asked for a new one when it has expired, by `callback_param["refresh"]`; pure."""
+"""The issuer in `callback_param["refresh"]`: the server that is asked for a new target when one has expired; pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _HEADERS = Member(
 )  # fmt: skip
 
 _OWN = frozenset({"accept", "content-encoding", "content-type"})
-"""Headers that describe the request's JSON and its answer."""
+"""Headers that describe the JSON of the request and of the response."""
 
 _SIGNATURE_PREFIX = "webhook-"
 
 
 @define(frozen=True, kw_only=True)
 class Issuer:
-    """Who issues a target, and is asked for a new one when it has expired.
+    """The server that issues a target, and is asked for a new one when the target has expired.
 
     Attributes:
         url: URL that the request is sent to.

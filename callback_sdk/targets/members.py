@@ -1,6 +1,6 @@
 """The members of `callback_param` that say how to deliver.
 
-These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They are no part of the document: all
+These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They are not part of the document: all
 but `webhook` hold credentials.
 """
 

@@ -1,4 +1,4 @@
-"""S3 multipart uploads through presigned URLs: of each part, of the completion, and of the abortion.
+"""S3 multipart uploads through presigned URLs: for each part, the completion and the abort.
 
 Sources: "Uploading and copying objects using multipart upload in Amazon S3" and "Amazon S3 multipart upload limits" in
 the S3 user guide; UploadPart, CompleteMultipartUpload and AbortMultipartUpload in its API reference.

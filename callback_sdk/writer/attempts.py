@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts, attempt_seconds, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
+from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 
 if TYPE_CHECKING:
@@ -206,12 +207,12 @@ class DeliveryAttempts:
             results_url: Returns the URL of the results, for a webhook that is too small for them.
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
-            outputs: What the document has of each output file, by name.
+            outputs: The entries of the output files in the document, by name.
 
         Raises:
             TargetError: The target can't be used.
         """
-        for text in target.warnings(_now()):
+        for text in target.warnings(utc_now()):
             logger.warning("%s: %s", target.callback.url, text)
         facts: dict[str, Any] = {"results_url": results_url, "task_url": task_url, "traceparent": traceparent}
         facts["outputs"] = outputs
@@ -317,7 +318,7 @@ class DeliveryAttempts:
             new = request_target(expired, keys=self._settings.webhook_keys, send=self._sender.send)
         try:
             target = self.plan(new)
-            target.check_expiry(_now())
+            target.check_expiry(utc_now())
             fresh = delivery.rebuild(target)
         except TargetError as error:
             problem, hint = f"a target that can't be used: {error.message}", error.hint
@@ -330,7 +331,7 @@ class DeliveryAttempts:
     def _send(
         self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int, started: datetime | None
     ) -> Receipt:
-        now = _now()
+        now = utc_now()
         facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
         url = str(delivery.target.callback.url)
         receipt: Receipt | None = None
@@ -461,7 +462,7 @@ def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) 
         version_id=response.scrub(response.headers.get("x-amz-version-id", ""), upload) or None,
         size=upload.document.size,
         sha256=digest.hex(),
-        finished_at=_now(),
+        finished_at=utc_now(),
         **members,
     )
 
@@ -469,7 +470,3 @@ def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) 
 def _public_etag(upload: Upload, response: Response) -> str:
     # Most are the digest of the document, which is faster to tell than that a text has no credentials.
     return _etag(response) if _has_md5_as_etag(upload, response) else response.scrub(_etag(response), upload)
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

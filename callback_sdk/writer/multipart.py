@@ -1,7 +1,7 @@
 """One attempt at a document that takes several requests: its parts in parallel, then the completion, once.
 
-Parts are ranges of the document's file or memory, and are never copied. Each is retried alone, so that an attempt at
-hundreds of parts makes progress where every fifth request fails.
+Parts are ranges of the document's file or memory, and are never copied. Each part is retried on its own, so that an
+attempt at hundreds of parts succeeds even if every fifth request fails.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import Any
 
 from attrs import evolve
@@ -22,16 +21,17 @@ from callback_sdk.targets.multipart import MultipartTarget, PartRange, SessionTa
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
+from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.sessions import SessionRequests
 
 logger = logging.getLogger(__name__)
 
-MAX_TRIES = 8
-"""Tries of one request. With every fifth failing, one in 400,000 requests fails eight times in a row."""
+MAX_REQUEST_ATTEMPTS = 8
+"""Attempts at one request. If every fifth fails, one in 400,000 requests fails eight times in a row."""
 
 MAX_PAUSE = 30.0
-"""Seconds between two tries. After a longer `Retry-After` the attempt ends, and its retry is scheduled."""
+"""Maximum seconds between two attempts at a request. After a longer `Retry-After` the delivery's attempt ends."""
 
 Exchanged = tuple[Upload, Response]
 """A request, and the response to it."""
@@ -126,7 +126,7 @@ class _MultipartAttempt:
             DeliveryError: The attempt failed.
         """
         try:
-            self._target.check_limits(now=_now(), size=self._document.size)
+            self._target.check_limits(now=utc_now(), size=self._document.size)
             if isinstance(self._target, SessionTarget):
                 return self._send_in_session(self._started(self._target))
             parts = self._target.ranges(self._document.size)
@@ -147,7 +147,7 @@ class _MultipartAttempt:
 
     def _started(self, target: SessionTarget) -> SessionTarget:
         """Return the target with its session, which is started unless it was given."""
-        if (start := target.start(self._document, now=_now())) is None:
+        if (start := target.start(self._document, now=utc_now())) is None:
             return target
         _, response = self._exchange(lambda: start)
         self._target = started = target.started(response)
@@ -168,7 +168,7 @@ class _MultipartAttempt:
         if self._failure is not None:
             raise self._failure
         try:
-            _, response = self._exchange(lambda: self._target.part(part, self._document, now=_now()))
+            _, response = self._exchange(lambda: self._target.part(part, self._document, now=utc_now()))
             self._stored[part.number] = self._target.stored(part, response)
         except BaseException as error:
             # The attempt has failed: no further part is sent.
@@ -176,20 +176,20 @@ class _MultipartAttempt:
             raise
 
     def _complete(self, stored: list[str]) -> Exchanged:
-        completion = self._target.completion(self._document, stored, now=_now())
+        completion = self._target.completion(self._document, stored, now=utc_now())
         self._is_completing = True
         upload, response = self._exchange(lambda: completion, self._check_completion)
         return upload, evolve(response, headers={**response.headers, "etag": self._target.etag(response)})
 
     def _verify(self) -> Exchanged | None:
-        """Return the exchange that shows that the object is there although no completion was confirmed; else None.
+        """Return the exchange that shows that the object exists although no completion was confirmed; otherwise None.
 
         Raises:
-            DeliveryError: Nothing can be told now, and a later attempt may tell.
+            DeliveryError: The request failed, and a later attempt may succeed.
         """
         self._failure = None
         try:
-            verification = self._target.verification(now=_now())
+            verification = self._target.verification(now=utc_now())
             if verification is None:
                 return None
             upload, response = self._exchange(lambda: verification)
@@ -208,29 +208,29 @@ class _MultipartAttempt:
         # Whatever happens here must not hide why the delivery failed.
         with suppress(Exception):
             self._failure = None
-            if (abort := self._target.abort(now=_now())) is not None:
+            if (abort := self._target.abort(now=utc_now())) is not None:
                 self._exchange(lambda: abort)
                 logger.info("aborted the upload to %s", abort.url)
 
     def _exchange(
         self, request: Callable[[], Upload], take: Callable[[Upload, Response], None] | None = None
     ) -> Exchanged:
-        """Make a request until it succeeds, fails for good, or the attempt is over.
+        """Make a request until it succeeds or fails permanently, or the attempt has ended.
 
         Args:
             request: Returns the request.
             take: Takes the response, and raises an error if the request failed.
         """
-        tries = 0
+        attempts = 0
         while True:
-            tries += 1
+            attempts += 1
             try:
                 upload = request()
                 response = self._send(upload)
                 (take or self._check)(upload, response)
             except DeliveryError as error:
-                pause = max(backoff(tries).total_seconds(), error.retry_after or 0.0)
-                if tries == MAX_TRIES or not self._may_retry(error, pause):
+                pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
+                if attempts == MAX_REQUEST_ATTEMPTS or not self._may_retry(error, pause):
                     raise
                 logger.warning("a request failed, retrying in %.1f s: %s", pause, error)
                 time.sleep(pause)
@@ -263,7 +263,3 @@ class _MultipartAttempt:
             status=response.status,
             retryable=True,
         )
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -1,4 +1,4 @@
-"""The plan of a result's output files: which target each of them goes to."""
+"""The plan of a result's output files: the target of each."""
 
 from __future__ import annotations
 
@@ -66,13 +66,14 @@ class OutputPlan:
                 name=str(unknown[0]),
             )
         shared = next((one for one in targets if isinstance(one, Target) and one.takes_outputs()), None)
-        homeless = [output.name for output in files if output.name not in own]
-        if shared is None and homeless:
+        unassigned = [output.name for output in files if output.name not in own]
+        if shared is None and unassigned:
             # The invalid target was probably meant for the files.
             raise next((one for one in targets if isinstance(one, CallbackSDKError)), None) or OutputError(
-                f"No target takes the output file{'s' * (len(homeless) > 1)} {_listed(homeless)}; nothing was sent.",
+                f"No target takes the output file{'s' * (len(unassigned) > 1)} {_listed(unassigned)}; "
+                "nothing was sent.",
                 hint=TARGETS_HINT,
-                name=homeless[0],
+                name=unassigned[0],
             )
         _check_places(files, own, [one for one in targets if isinstance(one, Target)])
         return cls(files=files, own=own, shared=shared)
@@ -145,7 +146,7 @@ def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
     except OSError as error:
         raise OutputError(
             f"No temporary directory for output files can be created: {reason(error)}.",
-            hint=storage_hint(error, "the folder of temporary files"),
+            hint=storage_hint(error, "the temporary directory"),
         ) from error
     return output_files(result.outputs, folder)
 

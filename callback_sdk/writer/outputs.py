@@ -1,4 +1,4 @@
-"""Uploads of output files, which precede the document's."""
+"""Uploads of output files, which precede the upload of the document."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from typing import Any
 
 from attrs import define, evolve, field
@@ -20,6 +19,7 @@ from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.retrying import MayRetry, Send, send_with_retries
 
@@ -28,7 +28,7 @@ TARGETS_HINT = (
     "S3Signer(bucket).presign_prefix('runs/42/')."
 )
 
-FILE_TRIES = 5
+MAX_FILE_ATTEMPTS = 5
 """Attempts at each file within one attempt at a delivery. With 20 % faults 1 file in 3,000 needs more."""
 
 SendFile = Callable[["OutputUpload"], "StoredFile"]
@@ -80,7 +80,7 @@ class OutputUpload:
         return cls(output=output, target=own)
 
     def entry(self) -> dict[str, Any]:
-        """Return what the document has of the file, unless an issuer replaces the target."""
+        """Return the entry of the file in the document, unless an issuer replaces the target."""
         return self.output.entry(self.target.object_url(""))
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class OutputUpload:
         Raises:
             TargetError: It wouldn't.
         """
-        self.target.check(now=_now(), size=self.output.size)
+        self.target.check(now=utc_now(), size=self.output.size)
 
     @property
     def id(self) -> str:
@@ -149,7 +149,7 @@ class StoredFile:
 
     Attributes:
         receipt: The receipt.
-        entry: What the document has of the file.
+        entry: The entry of the file in the document.
     """
 
     receipt: Receipt
@@ -173,7 +173,7 @@ class DeliveryOutputs:
         files: Each file with the target that it goes to: one of its own, or one for all files.
         stored: Files that were stored by earlier attempts, by name. They aren't sent again.
         on_stored: Called with name and file when a file was stored, in any thread.
-        entries: What the document has of further files, by name, which other deliveries send.
+        entries: Entries in the document for further files, by name, which other deliveries send.
     """
 
     files: Sequence[tuple[Output, Callback]] = ()
@@ -204,7 +204,7 @@ class DeliveryOutputs:
         return [OutputUpload.of(output, targets[id(callback)]) for output, callback in self.files]
 
     def listed(self, files: Mapping[str, StoredFile]) -> dict[str, Mapping[str, Any]]:
-        """Return what the document has of all files, by name.
+        """Return the entries of all files in the document, by name.
 
         Args:
             files: The files that this delivery sends.
@@ -267,7 +267,7 @@ def send_stored(
     """
 
     def send_and_store(upload: OutputUpload) -> StoredFile:
-        file = send(upload, may_retry=lambda attempts, pause: attempts < FILE_TRIES)
+        file = send(upload, may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS)
         outputs.on_stored(upload.output.name, file)
         return file
 
@@ -279,8 +279,8 @@ def send_stored(
 def send_files(uploads: Collection[OutputUpload], send: SendFile, parallel: Parallel) -> dict[str, StoredFile]:
     """Send files in parallel, and return them by name.
 
-    After an error that a retry doesn't mend no further upload is started. After another one the rest is sent, so that a
-    later attempt has less to do.
+    After a permanent error no further upload is started. After a transient error the other files are sent, so that a
+    later attempt has less to send.
 
     Args:
         uploads: The uploads.
@@ -321,7 +321,3 @@ def _outcome(upload: OutputUpload, send: SendFile) -> StoredFile | CallbackSDKEr
         return send(upload)
     except CallbackSDKError as error:
         return error
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

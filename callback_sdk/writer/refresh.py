@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from attrs import define
@@ -19,6 +18,7 @@ from callback_sdk.targets.issuer import Issuer
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
+from callback_sdk.writer.clock import utc_now
 
 _ACCEPTS = frozenset({200, 201})
 
@@ -27,7 +27,7 @@ _ANSWER_HINT = 'The issuer has to answer with JSON of at most 64 KiB: {"url": "h
 
 @define(frozen=True, kw_only=True)
 class ExpiredDelivery:
-    """What the issuer is told of a delivery whose target has expired.
+    """The members of the request for a new target, for a delivery whose target has expired.
 
     Attributes:
         callback: The target.
@@ -87,7 +87,7 @@ def request_target(
 def unusable_answer(issuer: SecretURL, problem: str, *, hint: str = _ANSWER_HINT) -> RefreshError:
     """Return the error for an answer with which nothing can be delivered.
 
-    Whoever runs the issuer has to mend it, which takes longer than `ResultsWriter.write` retries.
+    The issuer's operator has to fix it, which takes longer than `ResultsWriter.write` retries.
 
     Args:
         issuer: URL of the issuer.
@@ -106,7 +106,7 @@ def unusable_answer(issuer: SecretURL, problem: str, *, hint: str = _ANSWER_HINT
 def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[Secret[bytes]]) -> Upload:
     members = {"job_id": expired.job_id, "delivery_id": expired.delivery_id, "output": expired.output}
     body = Body(json.dumps(members).encode())
-    signed = webhooks.sign(keys, f"refresh_{secrets.token_hex(16)}", datetime.now(timezone.utc), body)
+    signed = webhooks.sign(keys, f"refresh_{secrets.token_hex(16)}", utc_now(), body)
     own = {"content-type": "application/json", "accept": "application/json"}
     return Upload(
         kind="refresh",

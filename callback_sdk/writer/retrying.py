@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any
 
 from callback_sdk.errors import DeliveryError
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import backoff
+from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def send_with_retries(
         DeliveryError: The last attempt failed.
         TargetError: The target would reject it.
     """
-    started, attempts = datetime.now(timezone.utc), 0
+    started, attempts = utc_now(), 0
 
     def keep(fresh: PreparedDelivery) -> None:
         nonlocal delivery

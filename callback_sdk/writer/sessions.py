@@ -6,13 +6,13 @@ After a failure it is not known how much is stored: the store is asked, and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import DeliveryError
 from callback_sdk.targets.multipart import SessionTarget
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.response import Response
+from callback_sdk.writer.clock import utc_now
 
 
 class SessionRequests:
@@ -44,21 +44,21 @@ class SessionRequests:
         self.is_complete = False
 
     def next(self) -> Upload:
-        """Return the next request: the document from where it is stored, which the store is asked for if necessary.
+        """Return the next request, which continues after the last stored byte. The store is asked for it if necessary.
 
         Raises:
-            DeliveryError: It can't be told.
+            DeliveryError: The store doesn't tell how much it has.
         """
         if self._stored is None:
-            query = self._target.query(self._document, now=_now())
+            query = self._target.query(self._document, now=utc_now())
             response = self._send(query)
             if response.status in query.accepts:
-                # The session is complete, and the response was lost. It says so as often as it is asked.
+                # The session is complete, and its response was lost. The store repeats it for each query.
                 return query
             self._stored = self._progress(query, response)
         start, self._stored = self._stored, None
         self._start = start
-        return self._target.send_from(start, self._document, now=_now())
+        return self._target.send_from(start, self._document, now=utc_now())
 
     def take(self, upload: Upload, response: Response) -> None:
         """Take the response to a request.
@@ -90,7 +90,3 @@ class SessionRequests:
             # The next attempt starts another session.
             error.retryable = error.transient = True
         raise error
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

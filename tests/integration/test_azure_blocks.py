@@ -248,7 +248,7 @@ def test_outbox_delivers_in_blocks(
     azure: Azurite, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was stored after a failure is sent whole by a later attempt."""
-    monkeypatch.setattr(multipart, "MAX_TRIES", 1)
+    monkeypatch.setattr(multipart, "MAX_REQUEST_ATTEMPTS", 1)
     proxy.choose = lambda method, path, number: Failure.ERROR
     url = through(azure, proxy).sign("outbox.json")
     with ResultsWriter(timeout=0) as writer, Outbox(tmp_path / "outbox.sqlite3", writer=writer) as outbox:

@@ -134,7 +134,7 @@ def test_given_session_is_continued_where_an_earlier_attempt_ended(store: gcs.GC
     proxy.choose = lambda method, path, number: Failure.LOST if number >= 4 else None
     with ResultsWriter(timeout=0) as writer:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(multipart, "MAX_TRIES", 1)
+            patch.setattr(multipart, "MAX_REQUEST_ATTEMPTS", 1)
             with pytest.raises(DeliveryError):
                 writer.write(whole, url)
         proxy.choose = lambda *_: None
@@ -164,7 +164,7 @@ def test_everything_arrives_with_every_fifth_request_failing(
 def test_upload_that_fails_for_good_is_canceled(store: gcs.GCS, proxy: FaultyProxy) -> None:
     """No session stays open that no attempt continues."""
     with ResultsWriter(timeout=0) as writer, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multipart, "MAX_TRIES", 2)
+        patch.setattr(multipart, "MAX_REQUEST_ATTEMPTS", 2)
         proxy.choose = lambda method, path, number: Failure.ERROR if method == "PUT" else None
         with pytest.raises(DeliveryError, match="503"):
             writer.write(result(), sign(store, "canceled.json"))
@@ -268,7 +268,7 @@ def test_session_appears_in_no_error_and_no_log(
     caplog.set_level(logging.DEBUG)
     chance, said = random.Random(1), []
     with ResultsWriter(timeout=0) as writer, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multipart, "MAX_TRIES", 2)
+        patch.setattr(multipart, "MAX_REQUEST_ATTEMPTS", 2)
         for number in range(12):
             proxy.choose = lambda method, path, number: chance.choice([*Failure, None]) if method == "PUT" else None
             try:

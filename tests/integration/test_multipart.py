@@ -258,7 +258,7 @@ def test_an_upload_that_was_completed_before_it_expired_is_delivered(store: Obje
         (receipt,) = writer.write(THREE_PARTS, target)
     later = datetime.now(timezone.utc) + timedelta(hours=2)
     with pytest.MonkeyPatch.context() as patch, ResultsWriter() as writer:
-        patch.setattr("callback_sdk.writer.multipart._now", lambda: later)
+        patch.setattr("callback_sdk.writer.multipart.utc_now", lambda: later)
         (again,) = writer.write(THREE_PARTS, target)
         other = JobResult(job_id="43", success=True, results=1)
         with pytest.raises(TargetExpiredError):

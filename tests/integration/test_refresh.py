@@ -65,7 +65,7 @@ def issuer(signer: S3Signer) -> Iterator[RunningIssuer]:
 @pytest.fixture
 def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the clock that targets are checked with back by an hour."""
-    monkeypatch.setattr(attempts, "_now", lambda: datetime.now(timezone.utc) - timedelta(hours=1))
+    monkeypatch.setattr(attempts, "utc_now", lambda: datetime.now(timezone.utc) - timedelta(hours=1))
 
 
 def expired_put(signer: S3Signer) -> str:

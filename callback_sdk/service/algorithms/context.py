@@ -127,7 +127,7 @@ class JobContext:
             OutputError: The name is invalid, the value can't be saved in such a file, or a limit is exceeded.
         """
         if self._outputs is None:
-            raise AlgorithmError("This run has no place for output files.", hint="Run it in a service.")
+            raise AlgorithmError("This run can't store output files.", hint="Run it in a service.")
         self._outputs.add(name, value)
 
     def report_progress(self, fraction: float | None, message: str = "") -> None:

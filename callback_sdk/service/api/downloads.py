@@ -56,7 +56,9 @@ class StoredContent:
             return
         data = self.store.output_files.data(file)
         if data is None:
-            raise BlobMissingError(f"The output {file.name!r} was purged.", hint="Its task ended too long ago.")
+            raise BlobMissingError(
+                f"The output file {file.name!r} was purged.", hint="Its task ended longer ago than --retention."
+            )
         yield data[start:stop]
 
 

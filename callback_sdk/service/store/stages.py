@@ -13,9 +13,9 @@ from callback_sdk.service.store.tables import deliveries, outputs, tasks
 STAGED = "staged"
 """The option of tasks whose deliveries have several stages or single output files."""
 
-_FAILED = "The task has ended without results, and before it made this output file."
+_FAILED = "The task ended without results, before it saved this output file."
 _MISSING = (
-    "The algorithm has made no output file of this name. `callback-sdk tasks JOB_ID --outputs` lists those of the task."
+    "The algorithm saved no output file of this name. `callback-sdk tasks JOB_ID --outputs` lists those of the task."
 )
 
 # These statements are built once: building one takes longer than running it.

@@ -1,4 +1,4 @@
-"""The output files that a delivery sends, and what its document has of all of them."""
+"""The output files that a delivery sends, and the entries of all of them in its document."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.writer.attempts import DeliveryAttempts, OnRefresh
-from callback_sdk.writer.outputs import FILE_TRIES, DeliveryOutputs, OutputUpload, StoredFile, send_files
+from callback_sdk.writer.outputs import MAX_FILE_ATTEMPTS, DeliveryOutputs, OutputUpload, StoredFile, send_files
 
 _NOT_MADE: dict[str, Any] = dict.fromkeys(("url", "size", "sha256", "media_type"))
-"""What documents have of a file that has a target, but that the algorithm didn't make."""
+"""The entry in documents of a file that has a target, but that the algorithm didn't save."""
 
 _FLUSH = 1.0
 """Seconds between two records of the files that an attempt has stored."""
 
 _MAX_RETRY = LIFETIME.total_seconds() / 2
-"""Seconds after the signature of a file's URL until which it is tried again."""
+"""Seconds after the signature of a file's URL in which the upload is retried."""
 
 
 class DeliveredFiles:
@@ -114,7 +114,7 @@ class TaskOutputFiles:
             stored = self._writer.send_file(
                 upload,
                 job_id=claim.job_id,
-                may_retry=lambda attempts, pause: attempts < FILE_TRIES,
+                may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS,
                 on_refresh=on_refresh,
             )
         delivered.add(name, stored)
@@ -150,7 +150,7 @@ class TaskOutputFiles:
             file = bucket.attempts.send_file(
                 signed(upload.output),
                 job_id=claim.job_id,
-                may_retry=lambda attempts, pause: attempts < FILE_TRIES and time.monotonic() + pause < last,
+                may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS and time.monotonic() + pause < last,
             )
             delivered.add(upload.output.name, file)
             return file
@@ -194,7 +194,7 @@ class TaskOutputFiles:
     def _own_entries(
         self, files: Sequence[TaskFile], others: Sequence[Mapping[str, Any]]
     ) -> dict[str, Mapping[str, Any]]:  # fmt: skip
-        """Return what documents have of the files with targets of their own: their URLs, or the errors."""
+        """Return the entries in documents of the files with targets of their own, with their URLs or the errors."""
         known = {file.name: file for file in files}
         entries: dict[str, Mapping[str, Any]] = {}
         for one in others:
@@ -219,7 +219,7 @@ class TaskOutputFiles:
         return next(filter(None, found), {})
 
     def _service_entry(self, file: TaskFile) -> dict[str, Any]:
-        """Return what documents have of a file that only the service has."""
+        """Return the entry in documents of a file that only the service has."""
         path = f"/api/v2/algorithms/tasks/{file.job_id}/outputs/{quote(file.name)}"
         return _entry(file, f"{self._public_url}{path}" if self._public_url else None)
 
@@ -231,7 +231,11 @@ class TaskOutputFiles:
             return Output.stored(path=path, **facts)
         data = self._store.output_files.data(file)
         if data is None:
-            raise OutputError(f"The output file {shown(file.name)} was purged.", name=file.name)
+            raise OutputError(
+                f"The output file {shown(file.name)} was purged.",
+                hint="Its task ended longer ago than --retention.",
+                name=file.name,
+            )
         # Not kept in memory: a task may have thousands of files.
         path = self._scratch.new("output")
         stack.callback(remove, path)
