@@ -8,9 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from azure.storage.blob import (
     AccountSasPermissions,
     BlobSasPermissions,
@@ -80,7 +81,8 @@ def unchecked(url: str, param: Any = None, settings: TargetSettings | None = Non
     (callback,) = parse_callbacks(url, param)
     target = plan(callback, settings)
     headers, body = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc))
-    return raw(target.method, url, headers.reveal(), body)
+    # That of the document, if the callback is for all objects below a prefix.
+    return raw(target.method, target.callback.url.reveal(), headers.reveal(), body)
 
 
 def raw(method: str, url: str, headers: Mapping[str, str], body: Body = BODY) -> Upload:
@@ -110,6 +112,8 @@ class Place(ABC):
 
     kind: str
     endpoint: str
+    constants: Mapping[str, int] = MappingProxyType({})
+    """Constants of the package that have other values in the tests of this kind, by dotted name."""
 
     def __init__(self) -> None:
         self.key = f"runs/{secrets.token_hex(6)} ü.json"
@@ -285,6 +289,26 @@ class S3PostV2(S3, Post):
         return dict(form["fields"])
 
 
+class S3Prefix(S3, Post):
+    """Forms for any key below a prefix."""
+
+    kind = "s3-post"
+
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        return self.signer(expires).presign_prefix("runs/ü 42/", expires=abs(expires), max_bytes=largest).fields
+
+    def form(self, fields: Mapping[str, str], error: type[CallbackSDKError] = DeliveryError) -> Case:
+        param = {"s3_fields": dict(fields), "s3_prefix": {}}
+        return Case(url=self.url, param=param, error=error, upload=unchecked(self.url, param))
+
+    def wrong_field(self) -> Case:
+        """The key is below another prefix."""
+        fields = self.sign()
+        param = {"s3_fields": {**fields, "key": "others/${filename}"}, "s3_prefix": {}}
+        upload = raw_form(self.url, {**fields, "key": "others/result.json"})
+        return Case(url=self.url, param=param, error=CallbackParamError, upload=upload)
+
+
 class S3Multipart(S3):
     """Uploads in parts, whose first request is UploadPart."""
 
@@ -376,6 +400,70 @@ class AzureContainer(AzureBlob):
             self.server.account, CONTAINER, account_key=self.server.key, expiry=end, permission=permission
         )
         return f"{self.server.url(self.key)}?{query}"
+
+
+class AzurePrefix(AzureBlob):
+    """The URL of a container with its signature, for any blob below a prefix."""
+
+    def __init__(self, server: Azurite) -> None:
+        super().__init__(server)
+        prefix = f"runs/{secrets.token_hex(6)} ü/"
+        self.key, self.param = f"{prefix}result.json", {"azure_prefix": {"prefix": prefix}}
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        end = datetime.now(timezone.utc) + expires
+        permission = ContainerSasPermissions(create=True, write=True)
+        query = generate_container_sas(
+            self.server.account, CONTAINER, account_key=self.server.key, expiry=end, permission=permission
+        )
+        return f"{self.endpoint}/{CONTAINER}?{query}"
+
+    def valid(self) -> Case:
+        return Case(url=self.sign(), param=self.param)
+
+    def tampered(self) -> Case:
+        """With a permission that was not signed."""
+        return Case(url=self.sign().replace("sp=cw", "sp=rcw"), param=self.param)
+
+    def expired(self) -> Case:
+        url = self.sign(expires=-HOUR)
+        return Case(url=url, param=self.param, error=TargetExpiredError, upload=unchecked(url, self.param))
+
+    def wrong_header(self) -> Case:
+        """The kind of blob can't be created by a single PUT."""
+        url, headers = self.sign(), {"x-ms-blob-type": "AppendBlob"}
+        upload = raw("PUT", f"{self.server.url(self.key)}?{url.partition('?')[2]}", headers)
+        return Case(url=url, param={**self.param, "s3_headers": headers}, error=WrongOperationError, upload=upload)
+
+    def too_big(self) -> Case:
+        return evolve(super().too_big(), param=self.param)
+
+    def no_fields(self) -> Case:
+        """The query is missing."""
+        upload = raw("PUT", self.server.url(self.key), {"x-ms-blob-type": "BlockBlob"})
+        bare = self.sign().partition("?")[0]
+        return Case(url=bare, param=self.param, error=MissingS3FieldsError, upload=upload)
+
+
+class AzureBlocks(AzureBlob):
+    """Documents in blocks, whose first request is Put Block."""
+
+    constants = MappingProxyType(
+        {"callback_sdk.targets.azure.SINGLE_BLOB": 0, "callback_sdk.targets.azure_blocks.BLOCK_SIZE": 32}
+    )
+
+    @staticmethod
+    def block(url: str) -> Upload:
+        return raw("PUT", f"{url}{'&' if '?' in url else '?'}comp=block&blockid=AAAA", {})
+
+    def expired(self) -> Case:
+        case = super().expired()
+        return evolve(case, upload=self.block(case.url or ""))
+
+    def no_fields(self) -> Case:
+        """The query is missing."""
+        case = super().no_fields()
+        return evolve(case, upload=self.block(case.url or ""))
 
 
 class Google(Place):

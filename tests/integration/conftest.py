@@ -57,7 +57,7 @@ def openstack() -> Iterator[swift.Swift]:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest) -> Callable[[type[Place]], Place]:
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Place]], Place]:
     """Make a place at its server."""
     servers = {"s3": "seaweedfs", "azure": "azure", "gcs": "google", "webhook": "receiver"} | {
         "oss": "alibaba",
@@ -67,6 +67,8 @@ def place(request: pytest.FixtureRequest) -> Callable[[type[Place]], Place]:
     }
 
     def make(kind: type[Place]) -> Place:
+        for name, value in kind.constants.items():
+            monkeypatch.setattr(name, value)
         return kind(request.getfixturevalue(servers[kind.kind.partition("-")[0]]))  # type: ignore[call-arg]
 
     return make
