@@ -274,8 +274,8 @@ def _unmet(url: SecretURL, operator: str, name: str, *, has_placeholder: bool) -
         return PolicyError(
             f"The policy of {url} demands {FILENAME} itself in the field {name!r}, where the store puts the file's "
             "name in its place before it checks the policy.",
-            hint=f"Presign with a starts-with condition, such as ['starts-with', '${name}', 'runs/'], or without "
-            f"{FILENAME}.",
+            hint=f"Presign with the condition ['starts-with', '${name}', prefix], where prefix is the text before "
+            f"{FILENAME}, or without {FILENAME}.",
             url=str(url),
         )
     return PolicyError(

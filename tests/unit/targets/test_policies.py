@@ -193,11 +193,16 @@ def test_file_name_is_put_in_before_the_policy_is_held(key: str, condition: Any,
 
 
 @pytest.mark.parametrize("filename", [None, "msg_1.json"])
-def test_a_placeholder_in_an_exact_condition_is_explained(filename: str | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("key", "runs/${filename}.json"), ("success_action_redirect", "https://example.org/${filename}")],
+)
+def test_a_placeholder_in_an_exact_condition_is_explained(name: str, value: str, filename: str | None) -> None:
     """The fields are as Amazon's SDK for JavaScript returned them; the condition is wrong."""
+    fields = {"key": "k", name: value}
     with pytest.raises(PolicyError, match="puts the file's name in its place") as caught:
-        check([{"key": "runs/${filename}.json"}], {"key": "runs/${filename}.json"}, filename=filename)
-    assert "['starts-with', '$key', 'runs/']" in caught.value.hint
+        check([{field: given} for field, given in fields.items()], fields, filename=filename)
+    assert f"['starts-with', '${name}', prefix], where prefix is the text before ${{filename}}" in caught.value.hint
     assert "unchanged" not in caught.value.hint
 
 
