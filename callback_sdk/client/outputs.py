@@ -1,4 +1,4 @@
-"""Output files of a task: downloaded in pieces, continued after a broken connection, and verified."""
+"""Output files of a task: downloaded in pieces, continued after a lost connection, and verified."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class TaskOutput(HTMLRepr):
     def download(self, path: str | os.PathLike[str], *, progress: bool = True) -> Path:
         """Download the file, and return its path.
 
-        It gets its name once it is complete and its SHA-256 is verified. A broken connection is continued where it
-        broke.
+        The file gets its name once it is complete and its SHA-256 is verified. After a lost connection, the download
+        continues with the first missing byte.
 
         Args:
             path: The new file, which replaces an existing one; or a directory, in which the file gets its own name.

@@ -151,7 +151,7 @@ class PendingSend:
         job: The job's outcome, without its results.
         stored: Location of the results.
         nulls_written: Number of NaN, infinite and NaT values in the results that were written as null.
-        object_url: URL of the results without a signature, for webhooks too small for the results.
+        object_url: URL of the results without a signature, for webhooks with a size limit below the results.
         callback: The target.
         result: Number of the result.
         output_callbacks: Targets of the output files, in their order.

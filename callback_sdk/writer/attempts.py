@@ -143,7 +143,7 @@ class DeliveryAttempts:
             result: The job's outcome.
             callback: The target.
             delivery_id: The same in every attempt of one delivery; a webhook's id.
-            results_url: Returns the URL of the results, for a webhook that is too small for them.
+            results_url: Returns the URL of the results, for a webhook whose size limit is below them.
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
             on_refresh: Stores the new target, if the issuer of an expired one gave it.
@@ -204,7 +204,7 @@ class DeliveryAttempts:
             target: From `plan`.
             stack: Keeps temporary files open until the delivery was sent.
             delivery_id: Derived from the target and the document when None.
-            results_url: Returns the URL of the results, for a webhook that is too small for them.
+            results_url: Returns the URL of the results, for a webhook whose size limit is below them.
             task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
             outputs: The entries of the output files in the document, by name.

@@ -151,8 +151,8 @@ class ResultsWriter:
     ) -> list[Receipt]:
         """Upload a result to all targets concurrently, and retry transient failures.
 
-        A webhook that is too small for the results gets the URL of the object instead, if another target is an object.
-        It may get it a moment before the object exists.
+        A webhook whose size limit is below the results gets the URL of the object instead, if another target is an
+        object. It may get the URL a moment before the object exists.
 
         Args:
             result: The job's outcome.
