@@ -16,7 +16,14 @@ from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError, TargetExpiredError
+from callback_sdk.errors import (
+    CallbackParamError,
+    CallbackSDKError,
+    DeliveryError,
+    RefreshError,
+    TargetError,
+    TargetExpiredError,
+)
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import SecretURL, clearing_locals, strip_traceback
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import TokenSource
     from callback_sdk.writer.clusters import Clusters
+    from callback_sdk.writer.issued import IssuedTargets
     from callback_sdk.writer.outputs import DeliveryOutputs, OutputUpload, StoredFile
     from callback_sdk.writer.retrying import MayRetry
 
@@ -161,7 +169,10 @@ class DeliveryAttempts:
             with ExitStack() as stack:
                 results, nulls_written = encoded_results(result, stack)
                 target = self.plan(callback)
-                files = {} if outputs is None else self._send_outputs(outputs, callback, result.job_id)
+                issued: IssuedTargets | None = None
+                files: dict[str, StoredFile] = {}
+                if outputs is not None:
+                    issued, files = self._send_outputs(outputs, callback, result.job_id, delivery_id, on_refresh)
                 delivery = self.prepare(
                     result,
                     results,
@@ -173,7 +184,7 @@ class DeliveryAttempts:
                     traceparent=traceparent,
                     outputs={} if outputs is None else outputs.listed(files),
                 )
-                receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh)
+                receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
                 return (
                     evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
                 )
@@ -228,13 +239,17 @@ class DeliveryAttempts:
 
         return evolve(delivery, rebuild=rebuild)
 
-    def _send_outputs(self, outputs: DeliveryOutputs, callback: Callback, job_id: str) -> dict[str, StoredFile]:
-        """Send the output files that aren't stored yet, and return all of them by name."""
+    def _send_outputs(
+        self, outputs: DeliveryOutputs, callback: Callback, job_id: str, delivery_id: str, on_refresh: OnRefresh
+    ) -> tuple[IssuedTargets, dict[str, StoredFile]]:
+        """Send the output files that aren't stored yet. Return new targets, and all files by name."""
         with no_fork:
+            from callback_sdk.writer.issued import IssuedTargets
             from callback_sdk.writer.outputs import send_stored
 
-        send = partial(self.send_file, job_id=job_id)
-        return send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
+        issued = IssuedTargets([callback], delivery_id=delivery_id, on_refresh=on_refresh)
+        send = partial(self.send_file, job_id=job_id, issued=issued)
+        return issued, send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
 
     def send_file(
         self,
@@ -243,6 +258,7 @@ class DeliveryAttempts:
         job_id: str,
         may_retry: MayRetry,
         on_refresh: OnRefresh = lambda delivery: None,
+        issued: IssuedTargets | None = None,
     ) -> StoredFile:
         """Send one output file, and retry transient failures with exponential backoff.
 
@@ -251,12 +267,14 @@ class DeliveryAttempts:
             job_id: Id of the job.
             may_retry: Tells whether a transient failure is retried.
             on_refresh: Stores the new target, if the issuer of an expired one gave it.
+            issued: New targets that the files below a prefix share; None if the file is alone.
 
         Raises:
             DeliveryError: The last attempt failed.
             TargetError: The target would reject the file.
         """
-        return upload.send(job_id, send=self.send, may_retry=may_retry, on_refresh=on_refresh)
+        send = partial(self.send, issued=issued)
+        return upload.send(job_id, send=send, may_retry=may_retry, on_refresh=on_refresh)
 
     def send(
         self,
@@ -266,6 +284,7 @@ class DeliveryAttempts:
         attempts: int = 1,
         started: datetime | None = None,
         on_refresh: OnRefresh = lambda delivery: None,
+        issued: IssuedTargets | None = None,
     ) -> Receipt:
         """Make one attempt at a delivery that was prepared. An expired target is replaced by its issuer's.
 
@@ -275,6 +294,7 @@ class DeliveryAttempts:
             attempts: For the receipt: number of this attempt, from 1.
             started: For the receipt: time of the first attempt; this one's when None.
             on_refresh: Keeps the new target, if the issuer of an expired one gave it.
+            issued: New targets that a document shares with the files below its prefix; None without files.
 
         Raises:
             DeliveryError: The attempt failed; a `RefreshError` if the target has expired and there is no new one.
@@ -287,7 +307,7 @@ class DeliveryAttempts:
             if not _may_refresh(delivery, error):
                 raise
             logger.warning("a new target is requested: %s", error)
-        fresh = self._refreshed(delivery)
+        fresh = self._refreshed(delivery, issued)
         on_refresh(fresh)
         try:
             return self._send(fresh, **facts)
@@ -298,7 +318,7 @@ class DeliveryAttempts:
             error.retryable = error.retryable or error.expired
             raise
 
-    def _refreshed(self, delivery: PreparedDelivery) -> PreparedDelivery:
+    def _refreshed(self, delivery: PreparedDelivery, issued: IssuedTargets | None) -> PreparedDelivery:
         """Return a delivery whose target was replaced by its issuer.
 
         Raises:
@@ -307,22 +327,29 @@ class DeliveryAttempts:
         """
         # Few targets have an issuer.
         with no_fork:
-            from callback_sdk.writer.refresh import ExpiredDelivery, request_target, unusable_answer
+            from callback_sdk.writer.refresh import new_target, unusable_answer
 
         old = delivery.target.callback
-        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id}
         if old.issuer is None or delivery.rebuild is None:
             raise TypeError("the delivery has no issuer")
-        with tracing.span("refresh", "client", parent=delivery.traceparent, url=str(old.issuer.url), **facts):
-            expired = ExpiredDelivery(callback=old, output=delivery.output, **facts)
-            new = request_target(expired, keys=self._settings.webhook_keys, send=self._sender.send)
+        # The callback as it was given is the same one for a document and the files below its prefix.
+        shared = issued if issued is not None and issued.covers(old.given) else None
+        new = new_target(delivery, shared, keys=self._settings.webhook_keys, send=self._sender.send)
         try:
             target = self.plan(new)
             target.check_expiry(utc_now())
+            if shared is not None and not target.takes_outputs():
+                raise CallbackParamError(
+                    f"{target.callback.url} takes the document alone, without its output files.",
+                    hint="The issuer has to answer with a target that takes any number of objects.",
+                    url=str(target.callback.url),
+                )
             fresh = delivery.rebuild(target)
         except TargetError as error:
             problem, hint = f"a target that can't be used: {error.message}", error.hint
         else:
+            if shared is not None:
+                shared.store(new, evolve(fresh, target=target))
             logger.info("%s replaces %s", target.callback.url, old.url)
             # The issuer may have signed the same multipart upload again.
             return evolve(fresh, refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts)

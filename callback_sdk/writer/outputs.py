@@ -21,6 +21,7 @@ from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.issued import IssuedTargets
 from callback_sdk.writer.retrying import MayRetry, Send, send_with_retries
 
 TARGETS_HINT = (
@@ -220,9 +221,11 @@ class SharedUploads:
 
     Args:
         send: Sends one file, with its retries.
+        issued: New targets of documents and files.
     """
 
-    def __init__(self, send: SendFile) -> None:
+    def __init__(self, send: SendFile, issued: IssuedTargets) -> None:
+        self.issued = issued
         self._send = send
         self._lock = RLock()
         self._locks: dict[str, Any] = {}

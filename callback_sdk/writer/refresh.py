@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk import webhooks
+from callback_sdk import tracing, webhooks
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
@@ -19,6 +19,8 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.clock import utc_now
+from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.issued import IssuedTargets
 
 _ACCEPTS = frozenset({200, 201})
 
@@ -40,6 +42,43 @@ class ExpiredDelivery:
     job_id: str
     delivery_id: str
     output: str | None = None
+
+
+def new_target(
+    delivery: PreparedDelivery,
+    shared: IssuedTargets | None,
+    *,
+    keys: Sequence[Secret[bytes]],
+    send: Callable[[Upload], Response],
+) -> Callback:
+    """Return the target that replaces the expired one of a delivery.
+
+    Args:
+        delivery: The delivery.
+        shared: New targets of a document and the files below its prefix, whose issuer is asked once for all of them, as
+            for the document; None if the delivery is alone.
+        keys: Signing keys of webhooks, newest first.
+        send: Makes one attempt at a request.
+
+    Raises:
+        RefreshError: The issuer gave no target, or one that doesn't fit.
+        TargetError: The address guard rejects the issuer's host.
+    """
+    old = delivery.target.callback
+    expired = ExpiredDelivery(
+        callback=old,
+        job_id=delivery.job_id,
+        delivery_id=(shared and shared.delivery_id) or delivery.delivery_id,
+        output=delivery.output if shared is None else None,
+    )
+    url = None if old.issuer is None else str(old.issuer.url)
+    facts = {"job_id": expired.job_id, "delivery_id": expired.delivery_id, "url": url}
+
+    def ask() -> Callback:
+        with tracing.span("refresh", "client", parent=delivery.traceparent, **facts):
+            return request_target(expired, keys=keys, send=send)
+
+    return ask() if shared is None or old.given is None else shared.replace(old.given, ask)
 
 
 @clearing_locals

@@ -229,8 +229,12 @@ class ResultsWriter:
                     traceparent=job.traceparent,
                     outputs={name: file.entry for name, file in files.items()},
                 )
+                issued = None if job.outputs is None else job.outputs[1].issued
                 receipt, _ = send_with_retries(
-                    delivery, send=self._attempts.send, may_retry=_until(deadline), nulls_written=job.nulls_written
+                    delivery,
+                    send=partial(self._attempts.send, issued=issued),
+                    may_retry=_until(deadline),
+                    nulls_written=job.nulls_written,
                 )
                 return (
                     evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
@@ -265,12 +269,15 @@ class ResultsWriter:
         if not result.outputs and not own.reveal():
             return None
         with no_fork:
+            from callback_sdk.writer.issued import IssuedTargets
             from callback_sdk.writer.output_plan import plan_outputs
             from callback_sdk.writer.outputs import SharedUploads
 
         plan = plan_outputs(result, results, own, targets, stack, plan=self._attempts.plan)
-        send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline))
-        return None if plan is None else (plan, SharedUploads(send))
+        callbacks = [target.callback for target in targets if isinstance(target, Target)]
+        issued = IssuedTargets(one.given for one in callbacks if one.given is not None)
+        send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline), issued=issued)
+        return None if plan is None else (plan, SharedUploads(send, issued))
 
 
 def _until(deadline: float) -> MayRetry:

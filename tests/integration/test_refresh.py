@@ -171,6 +171,52 @@ def test_the_outbox_keeps_the_new_target(
     assert MARKER.encode() not in everything
 
 
+def test_the_outbox_keeps_the_new_prefix(
+    tmp_path: Path, signer: S3Signer, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its issuer is asked once for the document and all files, and a later attempt uses the answer."""
+    failures, sends = iter([True]), DeliveryAttempts._exchange
+
+    def exchange(self: DeliveryAttempts, upload: Any) -> Any:
+        if next(failures, False):
+            raise DeliveryError("The store is away.", retryable=True, transient=False)
+        return sends(self, upload)
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchange)
+    new = signer.presign_prefix("new/")
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        old = signer.presign_prefix("old/", expires=timedelta(minutes=30))
+    result = evolve(RESULT, outputs={"a.txt": b"a", "b.txt": b"b"})
+    with (
+        issuing(lambda _: {"url": new.url, "param": new.callback_param}) as issuer,
+        Outbox(tmp_path / "outbox.sqlite3") as outbox,
+    ):
+        (entry,) = outbox.write(result, old.url, {**old.callback_param, **refresh(issuer)}).pending
+        assert "The store is away" in str(entry.error)
+        outbox.redeliver()
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+    assert entry.status == "delivered"
+    assert [(asked["delivery_id"], asked["output"]) for asked in issuer.requests] == [(entry.delivery_id, None)]
+    assert keys() == ["new/a.txt", "new/b.txt", "new/result.json"]
+
+
+def test_a_prefix_of_a_single_file_is_not_the_document_s(tmp_path: Path, signer: S3Signer, keys: Any) -> None:
+    """Its issuer is asked for the file, and its new target replaces that of the file alone."""
+    new = signer.presign_prefix("own/")
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        old = signer.presign_prefix("old/", expires=timedelta(minutes=30))
+    result = evolve(RESULT, outputs={"a.txt": b"a"})
+    with (
+        issuing(lambda _: {"url": new.url, "param": new.callback_param}) as issuer,
+        Outbox(tmp_path / "outbox.sqlite3") as outbox,
+    ):
+        own = {"a.txt": (old.url, {**old.callback_param, **refresh(issuer)})}
+        outbox.write(result, signer.presign_prefix("document/"), outputs=own)
+    assert [asked["output"] for asked in issuer.requests] == ["a.txt"]
+    assert keys() == ["document/result.json", "own/a.txt"]
+
+
 def _dying(path: Path, step: str) -> None:
     """Run the outbox, and die at one of its steps."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 import pytest
+from attrs import evolve
 
-from callback_sdk import JobResult, ResultsWriter
+from callback_sdk import JobResult, PresignedPrefix, ResultsWriter, S3Signer
 from callback_sdk.errors import (
     AddressNotAllowedError,
     DeliveryError,
@@ -20,6 +21,7 @@ from callback_sdk.errors import (
 from callback_sdk.testing import Fault, ObjectStore
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.writer import attempts
+from tests.clocks import clock
 from tests.issuers import SECRET, RunningIssuer, issuing
 from tests.rawserver import RawServer, answer, read_request
 from tests.signedurls import v4
@@ -222,3 +224,47 @@ def test_targets_are_replaced_independently(store: ObjectStore, writer: ResultsW
     ):
         writer.write(RESULT, [(expired(store.endpoint_url), refresh(issuer)) for issuer in (good, bad)])
     assert [receipt.url for receipt in caught.value.receipts] == [f"{store.endpoint_url}/bucket/new.json?***"]
+
+
+def expired_prefix(store: ObjectStore) -> PresignedPrefix:
+    """Sign a prefix that expired half an hour ago."""
+    signer = S3Signer("bucket", client=store.client())
+    with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+        return signer.presign_prefix("old/", expires=timedelta(minutes=30))
+
+
+def test_the_issuer_of_a_prefix_is_asked_once_for_all_files(store: ObjectStore, writer: ResultsWriter) -> None:
+    """For the document, and its answer is used for all files."""
+    new = S3Signer("bucket", client=store.client()).presign_prefix("new/")
+    result = evolve(RESULT, outputs={f"{number:02}.txt": b"x" for number in range(50)})
+    old = expired_prefix(store)
+    with issuing(lambda _: {"url": new.url, "param": new.callback_param}) as issuer:
+        (receipt,) = writer.write(result, old.url, {**old.callback_param, **refresh(issuer)})
+    (asked,) = issuer.requests
+    assert (asked["job_id"], asked["output"]) == ("42", None)
+    assert len(receipt.outputs) == 50
+    names = {*(f"{number:02}.txt" for number in range(50)), "result.json"}
+    assert {*store.objects} == {f"bucket/new/{name}" for name in names}
+    listed = store.objects["bucket/new/result.json"].document["results"]["outputs"]
+    assert {entry["url"] for entry in listed.values()} == {
+        f"{store.endpoint_url}/bucket/new/{number:02}.txt" for number in range(50)
+    }
+
+
+@pytest.mark.parametrize(
+    ("issue", "problem"),
+    [
+        (lambda _: (404, b""), "404"),
+        (lambda _: {"url": f"https://bucket.s3.amazonaws.com/new?{NEW}"}, "takes the document alone"),
+    ],
+)
+def test_files_are_not_sent_without_a_new_prefix(
+    store: ObjectStore, writer: ResultsWriter, issue: Any, problem: str
+) -> None:
+    """A failure of the issuer is not asked for again by each file, nor a target that takes one object used for many."""
+    old = expired_prefix(store)
+    result = evolve(RESULT, outputs={f"{number}.txt": b"x" for number in range(20)})
+    with issuing(issue) as issuer, pytest.raises(RefreshError, match=problem):
+        writer.write(result, old.url, {**old.callback_param, **refresh(issuer)})
+    assert [asked["output"] for asked in issuer.requests] == [None]
+    assert store.objects == {}

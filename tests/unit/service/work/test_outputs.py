@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from callback_sdk import S3Signer
 from callback_sdk.errors import DeliveryError
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
@@ -23,6 +24,7 @@ from callback_sdk.testing import ObjectStore
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.writer import attempts_of
+from tests.clocks import clock
 from tests.issuers import issuing
 from tests.signedurls import v4
 
@@ -148,4 +150,52 @@ def test_the_new_target_of_a_file_is_stored(store: Store, tmp_path: Path, monkey
         assert deliverer.attempt_now(delivery_id, host)
         assert objects.objects["bucket/new.bin"].body == b"x"
     assert ([one["status"] for one in store.deliveries.of("1")], asked) == (["delivered"], ["a.bin"])
+    scratch.close()
+
+
+def test_the_issuer_of_a_prefix_is_asked_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For all files and the document. Its answer is stored before anything is sent there, for the next attempts."""
+    exchange, failing, asked = DeliveryAttempts._exchange, [True], []
+
+    def exchanged(self: DeliveryAttempts, upload: Any) -> Any:
+        if failing:
+            raise DeliveryError("The store is away.", retryable=True, transient=False)
+        return exchange(self, upload)
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchanged)
+    scratch = Scratch(tmp_path / "scratch")
+    with ObjectStore() as objects, ResultsWriter() as writer:
+        signer = S3Signer("bucket", client=objects.client())
+        new = signer.presign_prefix("new/")
+        with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
+            old = signer.presign_prefix("old/", expires=timedelta(minutes=30))
+
+        def issue(request: dict[str, Any]) -> dict[str, Any]:
+            asked.append((request["delivery_id"], request["output"]))
+            return {"url": new.url, "param": new.callback_param}
+
+        with issuing(issue) as issuer:
+            deliverer = Deliverer(
+                store=store,
+                blobs=DirectoryStorage(tmp_path / "blobs"),
+                scratch=scratch,
+                heartbeat=Heartbeat(store, "w"),
+                writer=attempts_of(writer),
+                delays=[timedelta(0)] * 3,
+            )
+            targets = parse_callbacks([(old.url, {**old.callback_param, "refresh": {"url": issuer.url}})])
+            task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+            store.tasks.submit([Submission(task=task, targets=targets, features=b"[]")])
+            attempt = store.tasks.claim("1", "w").attempt
+            digest = hashlib.sha256(b"x").hexdigest()
+            files = [NewFile(name=name, size=1, sha256=digest, media_type="a/b", data=b"x") for name in NAMES]
+            store.output_files.insert("1", attempt, files)
+            store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}", output_attempt=attempt))
+            ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
+            assert deliverer.attempt_now(delivery_id, host)
+            assert objects.objects == {}
+            failing.clear()
+            assert deliverer.attempt_now(delivery_id, host)
+            assert {*objects.objects} == {f"bucket/new/{name}" for name in (*NAMES, "result.json")}
+    assert ([one["status"] for one in store.deliveries.of("1")], asked) == (["delivered"], [(delivery_id, None)])
     scratch.close()

@@ -1,0 +1,83 @@
+"""New targets that the issuer of a document's target gave, for the document and all its output files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from callback_sdk.concurrency.forking import RLock
+from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.writer.delivery import PreparedDelivery
+
+
+class IssuedTargets:
+    """New targets for a document and the files below its prefix: an issuer is asked once, not by each upload.
+
+    An error that a retry doesn't mend is kept, too.
+
+    Args:
+        documents: The callbacks of documents, as they were given.
+        delivery_id: Id of the document's delivery; None for that of the upload that asks.
+        on_refresh: Stores a new target of the document, before anything is sent there.
+    """
+
+    def __init__(
+        self,
+        documents: Iterable[Callback],
+        *,
+        delivery_id: str | None = None,
+        on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
+    ) -> None:
+        self.delivery_id = delivery_id
+        self._on_refresh = on_refresh
+        self._lock = RLock()
+        # By identity, as a callback has no hash.
+        self._documents = {id(callback): callback for callback in documents}
+        self._new: dict[int, Callback | CallbackSDKError] = {}
+        self._stored: set[int] = set()
+
+    def covers(self, callback: Callback | None) -> bool:
+        """Return whether a callback is that of a document. A file may have a prefix of its own."""
+        return id(callback) in self._documents
+
+    def replace(self, old: Callback, ask: Callable[[], Callback]) -> Callback:
+        """Return the newest target that replaces an expired one.
+
+        Args:
+            old: The callback of a document as it was given.
+            ask: Asks the issuer.
+
+        Raises:
+            CallbackSDKError: The issuer gave none.
+        """
+        with self._lock:
+            if id(old) not in self._new:
+                new = self._new[id(old)] = self._outcome(ask)
+                if isinstance(new, Callback):
+                    self._documents[id(new)] = new
+            found: Callback | CallbackSDKError = old
+            while id(found) in self._new:
+                found = self._new[id(found)]
+        if isinstance(found, CallbackSDKError):
+            raise found
+        return found
+
+    def store(self, new: Callback, delivery: PreparedDelivery) -> None:
+        """Store a new target, unless that was done.
+
+        Args:
+            new: What `replace` returned.
+            delivery: A delivery to the document's target.
+        """
+        with self._lock:
+            if id(new) not in self._stored:
+                self._on_refresh(delivery)
+                self._stored.add(id(new))
+
+    def _outcome(self, ask: Callable[[], Callback]) -> Callback | CallbackSDKError:
+        try:
+            return ask()
+        except CallbackSDKError as error:
+            if isinstance(error, DeliveryError) and error.transient:
+                raise
+            return error
