@@ -105,7 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.forward_half(self.command, self.path, headers, body)
             self.close_connection = True
             return
-        status, given, answer = self.proxy.forward(self.command, self.path, headers, body)
+        try:
+            status, given, answer = self.proxy.forward(self.command, self.path, headers, body)
+        except (OSError, http.client.HTTPException):
+            # The server was killed.
+            self.close_connection = True
+            return
         self.proxy.after(number)
         if failure is Failure.LOST:
             self.close_connection = True

@@ -7,11 +7,10 @@ import http.client
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -36,11 +35,17 @@ class Azurite:
         endpoint: URL of the account.
         account: Name of the account.
         key: Key of the account, generated for this server.
+        data: Directory of its data.
+        kill: Kills the server with SIGKILL. Its data is kept, except what it has not saved within the last seconds.
+        restart: Starts it again with its data, and waits until it responds.
     """
 
     endpoint: str
     account: str
     key: str
+    data: Path
+    kill: Callable[[], None]
+    restart: Callable[[], None]
 
     def client(self) -> BlobServiceClient:
         """Return a client of Azure's library for the account."""
@@ -101,15 +106,20 @@ def running(command: Path, *, timeout: timedelta = timedelta(seconds=60)) -> Ite
     """
     account, key = "results", base64.b64encode(secrets.token_bytes(32)).decode()
     folder = Path(tempfile.gettempdir()) / f"callback-sdk-azurite-{secrets.token_hex(6)}"
-    port = _free_port()
+    (port,) = supervisor.free_ports(1)
     arguments = [f"--blobPort={port}", "--blobHost=127.0.0.1", f"--location={folder}", "--disableTelemetry"]
     process = supervisor.SupervisedProcess(
         [str(command), *arguments, "--skipApiVersionCheck", "--silent"],
         env={"HOME": str(folder), "PATH": os.environ["PATH"], "AZURITE_ACCOUNTS": f"{account}:{key}"},
         folder=folder,
     )
+
+    def restart() -> None:
+        process.restart()
+        _wait(port, process, time.monotonic() + timeout.total_seconds())
+
     try:
-        server = Azurite(f"http://127.0.0.1:{port}/{account}", account, key)
+        server = Azurite(f"http://127.0.0.1:{port}/{account}", account, key, folder, process.kill, restart)
         _wait(port, process, time.monotonic() + timeout.total_seconds())
         with server.client() as client:
             client.create_container(CONTAINER)
@@ -127,9 +137,3 @@ def _wait(port: int, process: supervisor.SupervisedProcess, end: float) -> None:
         time.sleep(0.05)
     process.stop()
     raise RuntimeError(f"Azurite did not start: {process.tail}")
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

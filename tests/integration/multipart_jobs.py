@@ -1,8 +1,10 @@
-"""An algorithm with large results, for the tests of multipart uploads; imported by the service itself."""
+"""Algorithms with large results and with output files, for the tests of uploads in several requests."""
 
 from __future__ import annotations
 
-from callback_sdk.service import Registry
+from typing import Any
+
+from callback_sdk.service import JobContext, Registry
 
 registry = Registry()
 
@@ -11,3 +13,11 @@ registry = Registry()
 def large(size: int) -> str:
     """Return a text of a given size."""
     return "x" * size
+
+
+@registry.algorithm("files")
+def files(features: Any, parameters: dict[str, Any], context: JobContext) -> int:
+    """Make small output files."""
+    for number in range(parameters["count"]):
+        context.output(f"{number}.txt", f"file {number}".encode())
+    return parameters["count"]
