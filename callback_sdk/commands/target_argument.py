@@ -124,9 +124,11 @@ def split_outputs(items: list[Secret[Any]]) -> tuple[Secret[list[Any]], Secret[d
 
 
 def _as_webhook(item: Secret[Any]) -> Secret[Any]:
-    """Return a target with `webhook` in its parameter."""
+    """Return a target of the document with `webhook` in its parameter. A webhook takes no output files."""
     from callback_sdk.redaction import Secret
 
+    if split_output(item)[0] is not None:
+        return item
     pair = item if isinstance(item.reveal(), list) and len(item.reveal()) == 2 else Secret([item.reveal(), None])
     own = Secret({} if pair.reveal()[1] is None else pair.reveal()[1])
     # A parameter of another type is an error of its own.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import S3Signer
+from callback_sdk.commands.target_argument import read_targets, split_outputs
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 
 Run = Callable[..., tuple[int, str, str]]
@@ -84,3 +85,13 @@ def test_files_that_can_not_be_sent(run: Run, tmp_path: Path, output: str, probl
         assert code in (1, 2)
         assert problem in " ".join(err.split())
         assert not receiver.requests
+
+
+def test_the_option_webhook_is_for_documents_only(tmp_path: Path) -> None:
+    """The target of an output file stays as it is, with the file's name."""
+    file = tmp_path / "targets.json"
+    given = [{"url": "https://example.org/done"}, {"url": "https://example.org/model.bin", "output": "model.bin"}]
+    file.write_text(json.dumps(given))
+    documents, outputs = split_outputs(read_targets(str(file), webhook=True))
+    assert documents.reveal() == [(given[0], {"webhook": True})]
+    assert outputs.reveal() == {"model.bin": {"url": "https://example.org/model.bin"}}
