@@ -39,8 +39,8 @@ lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling 
 	$(RUN) codespell_lib
 	$(RUN) tests.checkers.regexes
 
-crash: $(VENV)/dev.stamp ## kill all processes repeatedly for about 15 minutes
-	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
+crash: $(VENV)/dev.stamp ## kill all processes and stores repeatedly for about 20 minutes
+	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py tests/integration/test_crashes.py
 
 outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, and those of 300 tasks, with faults and kills
 	OUTPUT_FILES=1000 $(RUN) pytest tests/integration/test_outputs_outbox.py
