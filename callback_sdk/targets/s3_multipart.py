@@ -36,7 +36,7 @@ MAX_PART_SIZE = 5 * GIB
 """Maximum bytes of a part."""
 
 _RESULT = re.compile(rb"<(?:[A-Za-z0-9]{1,20}:)?CompleteMultipartUploadResult[\s>]")
-_ETAG = re.compile(rb"<(?:[A-Za-z0-9]{1,20}:)?ETag>\s*([^<]{1,1024}?)\s*</")
+_ETAG = re.compile(rb"<(?:[A-Za-z0-9]{1,20}:)?ETag>([^<]{1,1024})</")
 _MD5 = re.compile("[0-9a-f]{32}")
 
 _MAX_ETAG = 1024
@@ -198,7 +198,7 @@ class S3Multipart(MultipartTarget):
     def etag(self, response: StoreResponse) -> str:
         """See `MultipartTarget.etag`."""
         match = _ETAG.search(response.body)
-        return html.unescape(match[1].decode("utf-8", "replace")) if match else response.headers.get("etag", "")
+        return html.unescape(match[1].decode("utf-8", "replace").strip()) if match else response.headers.get("etag", "")
 
     def verification(self, *, now: datetime) -> Upload | None:
         """See `MultipartTarget.verification`."""

@@ -78,6 +78,7 @@ def test_there_are_notebooks() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
         "aistore",
         "batch",
+        "output_files",
         "own_algorithm",
         "presigned_urls",
         "several_callbacks",

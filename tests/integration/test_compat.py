@@ -182,7 +182,7 @@ def test_a_task_has_the_members_of_the_platforms_sdk(client: compat.PlatformClie
     assert client.get_task_results(task.job_id).get_current_status() == "Finished"
     with pytest.raises(ConflictError, match="has already ended"):
         client.cancel_task(task_id=task.job_id)
-    with pytest.raises(TypeError, match="one id"):
+    with pytest.raises(callback_sdk.errors.InvalidRequestError, match="one id"):
         client.get_task_results()
 
 
