@@ -175,7 +175,8 @@ def test_a_task_with_unavailable_features_is_requeued(
     assert (task["status"], task["crash_count"]) == ("Pending", 0)
     blobs.gives = True
     work.runner.run("1", child, StopSignal())
-    assert store.tasks.get("1")["success"] is True
+    task = store.tasks.get("1")
+    assert (task["status"], task["success"], task["error"]) == ("Finished", True, None)
 
 
 def test_a_task_is_requeued_after_an_outage_of_the_database(
