@@ -289,7 +289,7 @@ class Batch:
         """Validate and return the targets of the document, and those of single output files by name."""
         is_default = item.callbacks.reveal() is None
         targets = self._options.targets if is_default else self._callbacks.resolve_list(item.callbacks)
-        return targets, self._callbacks.resolve_outputs(item.outputs)
+        return targets, self._callbacks.resolve_outputs(item.outputs, targets)
 
 
 def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:

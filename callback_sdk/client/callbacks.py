@@ -12,6 +12,7 @@ from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.places import Places
 from callback_sdk.text.escaping import escaped
 
 logger = logging.getLogger(__name__)
@@ -60,11 +61,15 @@ class CallbackResolver:
         """
         return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
 
-    def resolve_outputs(self, outputs: Secret[Any]) -> dict[str, Callback]:
+    def resolve_outputs(self, outputs: Secret[Any], documents: Iterable[Callback]) -> dict[str, Callback]:
         """Return the targets of single output files, by name.
 
+        Args:
+            outputs: A target for each name, or None.
+            documents: The resolved targets of the document, whose objects no file may replace.
+
         Raises:
-            OutputError: It is not a dict, or a name is not valid.
+            OutputError: It is not a dict, a name is not valid, or two targets are the same object.
             TargetError: A file can't be delivered to one of the targets.
         """
         if outputs.reveal() is None:
@@ -74,16 +79,20 @@ class CallbackResolver:
                 f"outputs is of type {type(outputs.reveal()).__name__}.",
                 hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
             )
+        # The service knows the objects of its own bucket.
+        places = Places(check_callback(one, self._settings) for one in documents if not one.is_results)
         found: dict[str, Callback] = {}
         for name in outputs.reveal():
             callback = found[checked_name(name)] = self.resolve_one(Secret(outputs.reveal()[name]))
-            if callback.is_results or not check_callback(callback, self._settings).takes_files:
+            target = None if callback.is_results else check_callback(callback, self._settings)
+            if target is None or not target.takes_files:
                 kind = "results:" if callback.is_results else "a webhook"
                 raise InvalidTargetError(
                     f"The target of the output file {shown(name)} is {kind}, which takes documents only.",
                     hint="Give a presigned URL. Without a target, the service stores the file.",
                     url=str(callback.url),
                 )
+            places.add(checked_name(name), target)
         return found
 
     def resolve_one(self, target: Secret[Any]) -> Callback:

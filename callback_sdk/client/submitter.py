@@ -252,13 +252,14 @@ class TaskSubmitter(SharedByCopies):
         options: dict[str, Any],
         idempotency_key: str | None,
     ) -> Task:
+        targets = self._callbacks.resolve(Secret(given.reveal()[:3]))
         submission = TaskSubmission(
             algorithm_id=algorithm_id,
             action=action,
             features=features,
             parameters=parameters,
-            targets=self._callbacks.resolve(Secret(given.reveal()[:3])),
-            outputs=self._callbacks.resolve_outputs(Secret(given.reveal()[3])),
+            targets=targets,
+            outputs=self._callbacks.resolve_outputs(Secret(given.reveal()[3]), targets),
             options=options,
             idempotency_key=idempotency_key,
         )

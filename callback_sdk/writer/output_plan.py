@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.places import Places
 from callback_sdk.writer.outputs import TARGETS_HINT, OutputUpload
 
 _MAX_SHOWN = 3
@@ -98,35 +98,18 @@ class OutputPlan:
         return [OutputUpload.of(output, self.target(output, document)) for output in self.files]
 
 
-def _check_places(files: Iterable[Output], own: Mapping[str, Target], targets: Iterable[Target]) -> None:
+def _check_places(files: Iterable[Output], own: Mapping[str, Target], targets: Sequence[Target]) -> None:
     """Check that no file has the place of another one or of a document, which the later upload would replace.
 
     Raises:
-        OutputError: Two have one place.
+        OutputError: Two have one place, or a target takes no files.
     """
-    taken = {_place(target) for target in targets}
+    places = Places(targets)
     for output in files:
         given = [own[output.name]] if output.name in own else [one for one in targets if one.takes_outputs()]
         for target in given:
-            place = _place(OutputUpload.of(output, target).target)
-            if place in taken:
-                raise OutputError(
-                    f"The output file {output.name} has the same place at {target.callback.url} as another file or a "
-                    "document; one would replace the other.",
-                    hint="Presign an object of its own for each.",
-                    name=output.name,
-                )
-            taken.add(place)
-
-
-def _place(target: Target) -> str:
-    """Return what identifies the object of a target: its URL, or a digest of one that is secret."""
-    url = target.object_url("")
-    return (
-        url
-        if url is not None
-        else hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass")).hexdigest()
-    )
+            OutputUpload.of(output, target)
+            places.add(output.name, target)
 
 
 def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:

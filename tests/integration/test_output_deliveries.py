@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from callback_sdk import BatchItem, Client, S3Signer, Task
-from callback_sdk.errors import InvalidTargetError, OutputError
+from callback_sdk.errors import InvalidRequestError, InvalidTargetError, OutputError
+from callback_sdk.targets.places import Places
 from callback_sdk.testing import Faults, ObjectStore, SeaweedFS, WebhookReceiver
 from tests.topology import Topology, kill_tree, wait_until
 
@@ -287,6 +288,32 @@ def test_a_webhook_takes_no_file(client: Client) -> None:
     """An error before the submission."""
     with pytest.raises(InvalidTargetError, match="webhook"):
         client.run_algorithm("stepwise", TABLE, outputs={"step-0.txt": "https://example.org/hook"})
+
+
+@pytest.mark.parametrize("at_service", [False, True])
+def test_no_two_targets_are_one_object(
+    seaweedfs: SeaweedFS,
+    bucket: str,
+    store: ObjectStore,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    at_service: bool,
+) -> None:
+    """The client rejects them, and so does the service. The later upload would replace the earlier one."""
+    signer = signer_of(seaweedfs, bucket, store)
+    if at_service:
+        monkeypatch.setattr(Places, "add", lambda *given: None)
+    for document, outputs in (
+        (signer.presign_put("one"), {"step-0.txt": signer.presign_put("one")}),
+        (
+            signer.presign_put("two"),
+            {"step-0.txt": signer.presign_put("one"), "step-1.txt": signer.presign_post("one")},
+        ),
+        (signer.presign_prefix("runs/"), {"step-0.txt": signer.presign_put("runs/result.json")}),
+        (signer.presign_put("runs/step-0.txt"), {"step-0.txt": signer.presign_prefix("runs/")}),
+    ):
+        with pytest.raises(InvalidRequestError if at_service else OutputError, match="same place"):
+            client.run_algorithm("stepwise", TABLE, callbacks=[document], outputs=outputs)
 
 
 def test_an_attempt_after_a_crash_skips_what_is_stored(

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from attrs import define, evolve, field
 
-from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError, OutputError
 from callback_sdk.filesystem.files import remove
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.algorithms import features
@@ -29,6 +29,7 @@ from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.places import Places
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -281,6 +282,7 @@ def _submission(
     targets = [checked_target(one.callback, rules, task.job_id) for one in requested.targets]
     _check_distinct(targets)
     _check_takes_files(targets, requested.targets)
+    _check_places(targets, requested.targets)
     version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
     duration = TaskDuration(
         expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
@@ -316,6 +318,20 @@ def _check_takes_files(targets: Sequence[Target], requested: Sequence[RequestedT
                 hint="Give a presigned URL. Without a target, the service stores the file.",
                 url=str(target.callback.url),
             )
+
+
+def _check_places(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> None:
+    """Reject the target of an output file that is the object of another file or of a document."""
+    pairs = list(zip(targets, requested, strict=True))
+    if all(one.output is None for _, one in pairs):
+        return
+    places = Places(target for target, one in pairs if one.output is None and not one.callback.is_results)
+    for target, one in pairs:
+        if one.output is not None:
+            try:
+                places.add(one.output, target)
+            except OutputError as error:
+                raise InvalidTargetError(error.message, hint=error.hint, url=str(target.callback.url)) from None
 
 
 def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:

@@ -146,6 +146,7 @@ def test_items_have_targets_of_output_files(client: Client, service: Any) -> Non
         ({"model.bin": HOOK}, InvalidTargetError, "a webhook, which takes documents only"),
         ({"../model.bin": SIGNED}, OutputError, "segment"),
         ([SIGNED], OutputError, "of type list"),
+        ({"model.bin": SIGNED, "copy.bin": SIGNED}, OutputError, "'copy.bin' has the same place"),
     ],
 )
 def test_invalid_targets_of_output_files_are_not_sent(
