@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackSDKError
 from callback_sdk.outputs.media_types import media_type
 
 MAX_PREVIEW = 16 * 1024 * 1024
@@ -146,20 +145,20 @@ def _csv_table(text: str, extension: str, *, complete: bool) -> TableHead | None
 
 
 def _parquet_table(data: bytes) -> TableHead | None:
-    """Return the first rows of a Parquet file; None if it can't be read, or pyarrow is not installed."""
+    """Return the first rows of a Parquet file; None if it can't be shown, or pyarrow is not installed."""
     # Imported by name, so that the client doesn't depend statically on the table libraries.
     parquet = importlib.import_module("callback_sdk.features.parquet")
     try:
         parquet.check(data, _MAX_UNPACKED)
         # A row and a column more tell whether there are more.
         table = parquet.read_head(data, rows=MAX_ROWS + 1, columns=MAX_COLUMNS + 1)
-    except CallbackSDKError:
+        return TableHead(
+            columns=_cells(table.column_names),
+            rows=[_cells(row.values()) for row in table.slice(0, MAX_ROWS).to_pylist()],
+            complete=table.num_rows <= MAX_ROWS and table.num_columns <= MAX_COLUMNS,
+        )
+    except Exception:  # noqa: BLE001 - pyarrow and pytz raise any exception for values without a Python object
         return None
-    return TableHead(
-        columns=_cells(table.column_names),
-        rows=[_cells(row.values()) for row in table.slice(0, MAX_ROWS).to_pylist()],
-        complete=table.num_rows <= MAX_ROWS and table.num_columns <= MAX_COLUMNS,
-    )
 
 
 def _cells(values: Iterable[Any]) -> list[str]:

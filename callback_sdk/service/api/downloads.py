@@ -75,9 +75,9 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
         UnsatisfiableRangeError: No byte of the file is in the range.
     """
     match = _RANGE.fullmatch(header or "")
-    if match is None or match[0].strip().endswith("=-"):
+    first, last = match.groups() if match else ("", "")
+    if not first and not last:
         return None
-    first, last = match[1], match[2]
     if not first:
         start, stop = max(0, size - int(last)), size
     else:

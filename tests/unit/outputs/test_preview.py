@@ -77,6 +77,24 @@ def test_a_damaged_table_has_no_preview(data: bytes) -> None:
     assert html_preview("t.parquet", data) == ""
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([2**62], pa.timestamp("ms")),
+        pa.array([0], pa.timestamp("us", tz="Nowhere/X")),
+        pa.array([0], pa.timestamp("us", tz="+99:99")),
+        pa.array([2**62], pa.duration("s")),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_table_with_values_that_python_does_not_have_has_no_preview(values: pa.Array) -> None:
+    """The file is valid, and its dates, times and time zones are what an algorithm wrote."""
+    data = parquet(pa.table({"a": values}))
+    assert preview("t.parquet", data).table is None
+    assert html_preview("t.parquet", data) == ""
+
+
 def test_texts_are_shown_up_to_a_limit() -> None:
     """Binary files, and those of other types, are not."""
     assert preview("a.txt", b"line\n").text == "line\n"

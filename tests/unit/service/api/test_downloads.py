@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from callback_sdk.service.api.downloads import UnsatisfiableRangeError, attachment, parse_range
 
@@ -22,6 +24,8 @@ from callback_sdk.service.api.downloads import UnsatisfiableRangeError, attachme
         (None, None),
         ("", None),
         ("bytes=-", None),
+        ("bytes= -", None),
+        ("bytes=\t- ", None),
         ("bytes=5-3", None),
         ("bytes=0-1,3-4", None),
         ("lines=0-1", None),
@@ -41,6 +45,20 @@ def test_a_range_without_a_byte_of_the_file_is_an_error(header: str, size: int) 
     """Which is answered with 416."""
     with pytest.raises(UnsatisfiableRangeError):
         parse_range(header, size)
+
+
+@given(
+    header=st.text() | st.from_regex(r"\A(?i:bytes)=[ \t]*[0-9]{0,20}[ \t]*-[ \t]*[0-9]{0,20}[ \t]*\Z"),
+    size=st.integers(0, 2**63),
+)
+@example(header="bytes= -", size=1)
+def test_any_header_is_a_range_of_the_file_or_ignored(header: str, size: int) -> None:
+    """Or it is a range without a byte of the file, and never any other error."""
+    try:
+        span = parse_range(header, size)
+    except UnsatisfiableRangeError:
+        return
+    assert span is None or 0 <= span[0] < span[1] <= size
 
 
 def test_a_download_has_the_last_part_of_the_name() -> None:
