@@ -6,6 +6,7 @@ the S3 user guide; UploadPart, CompleteMultipartUpload and AbortMultipartUpload 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import html
 import re
@@ -193,7 +194,11 @@ class S3Multipart(MultipartTarget):
 
     def confirms(self, response: StoreResponse) -> bool:
         """See `MultipartTarget.confirms`: S3 sends the status before it knows, and the result or an error after it."""
-        return _RESULT.search(response.body) is not None
+        body = response.body.removeprefix(codecs.BOM_UTF8).lstrip()
+        if body.startswith(b"<?xml"):
+            body = body.partition(b"?>")[2].lstrip()
+        # The root element: an error may quote anything.
+        return _RESULT.match(body) is not None
 
     def etag(self, response: StoreResponse) -> str:
         """See `MultipartTarget.etag`."""

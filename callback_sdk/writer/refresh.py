@@ -14,8 +14,10 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.header_rules import LOGIN
 from callback_sdk.targets.issuer import Issuer
 from callback_sdk.targets.upload import Upload
+from callback_sdk.text.spellings import without_secrets
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.clock import utc_now
@@ -108,7 +110,7 @@ def request_target(
         failure = error
     else:
         if response.status in _ACCEPTS:
-            return _answered(issuer, response, expired.callback)
+            return _answered(issuer, upload, response, expired.callback)
         failure = delivery_error(upload, response)
     raise RefreshError(
         f"The target has expired, and no new one could be requested: {failure.message}",
@@ -161,18 +163,27 @@ def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[Secret[byt
 
 
 @clearing_locals
-def _answered(issuer: Issuer, response: Response, old: Callback) -> Callback:
+def _answered(issuer: Issuer, upload: Upload, response: Response, old: Callback) -> Callback:
     answer = _json(response)
     if not isinstance(answer.reveal(), dict) or not isinstance(answer.reveal().get("url"), str):
         raise unusable_answer(issuer.url, "something other than a JSON object with a url.")
     try:
         (new,) = parse_callbacks(Secret([answer.reveal()]))
+        if _quotes_login(issuer, new.url):
+            raise unusable_answer(issuer.url, "a URL that quotes a credential of the request.")
         return old.replaced_by(new)
     except TargetError as error:
         failure: CallbackSDKError = error
-    raise unusable_answer(
-        issuer.url, f"a target that can't be used: {failure.message}", hint=f"{failure.hint} {_ANSWER_HINT}"
-    )
+    # The response is the issuer's, and may quote what it was sent.
+    problem, hint = upload.scrub(failure.message), upload.scrub(f"{failure.hint} {_ANSWER_HINT}")
+    raise unusable_answer(issuer.url, f"a target that can't be used: {problem}", hint=hint)
+
+
+def _quotes_login(issuer: Issuer, url: SecretURL) -> bool:
+    """Return whether the part of a URL that is shown quotes a credential which the issuer was sent."""
+    named = issuer.headers.reveal().items()
+    credentials = (*issuer.url.secrets().reveal(), *(value for name, value in named if name in LOGIN))
+    return without_secrets(str(url), credentials) != str(url)
 
 
 def _json(response: Response) -> Secret[Any]:

@@ -68,10 +68,10 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "utc_now", lambda: datetime.now(timezone.utc) - timedelta(hours=1))
 
 
-def expired_put(signer: S3Signer) -> str:
+def expired_put(signer: S3Signer, key: str = "old.json") -> str:
     """Return a URL that expired half an hour ago."""
     with clock(signer, datetime.now(timezone.utc) - timedelta(hours=1)):
-        return signer.presign_put("old.json", expires=timedelta(minutes=30)).url
+        return signer.presign_put(key, expires=timedelta(minutes=30)).url
 
 
 def refresh(issuer: RunningIssuer) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _unavailable(*_: Any, **__: Any) -> Any:
 def test_the_issuer_of_the_documentation_gives_targets(
     signer: S3Signer, bucket: str, keys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers signed requests for its own jobs, and no others."""
+    """It answers signed requests for its own jobs, and no others; each output file has an object of its own."""
     page = (Path(__file__).parents[2] / "docs" / "expiry.md").read_text()
     (text,) = (block for block in re.findall("```python\n(.*?)```", page, re.DOTALL) if "def issuer" in block)
     names: dict[str, Any] = {"secret": SECRET}
@@ -291,7 +291,8 @@ def test_the_issuer_of_the_documentation_gives_targets(
     param = {"refresh": {"url": f"http://127.0.0.1:{server.server_port}/"}}
     try:
         with ResultsWriter(timeout=0, webhook_secrets=[SECRET]) as writer:
-            writer.write(RESULT, expired_put(signer), param)
+            files = evolve(RESULT, outputs={"model.bin": b"model"})
+            writer.write(files, expired_put(signer), param, outputs={"model.bin": (expired_put(signer, "m"), param)})
             with pytest.raises(RefreshError, match="404"):
                 writer.write(evolve(RESULT, job_id="43"), expired_put(signer), param)
         with ResultsWriter(timeout=0) as unsigned, pytest.raises(RefreshError, match="401"):
@@ -299,7 +300,7 @@ def test_the_issuer_of_the_documentation_gives_targets(
     finally:
         server.shutdown()
         server.server_close()
-    assert keys() == ["runs/42.json"]
+    assert keys() == ["runs/42/outputs/model.bin", "runs/42/result.json"]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -252,7 +252,17 @@ def test_only_a_result_confirms_the_completion() -> None:
     done = Answer(body=result + b"<ETag>&quot;abc-2&quot;</ETag></CompleteMultipartUploadResult>")
     assert target.confirms(done)
     assert target.etag(done) == '"abc-2"'
-    for body in (b"", b"   \n  ", b"<Error><Code>InternalError</Code></Error>", b"<html>"):
+    assert target.confirms(Answer(body=b"\xef\xbb\xbf<s3:CompleteMultipartUploadResult/>".replace(b"/", b" /")))
+    quoted = b"<CompleteMultipartUploadResult> </CompleteMultipartUploadResult>"
+    for body in (
+        b"",
+        b"   \n  ",
+        b"<Error><Code>InternalError</Code></Error>",
+        b"<html>",
+        b'<?xml version="1.0"?> <Error><Code>AccessDenied</Code><Message><![CDATA[' + quoted + b"]]></Message></Error>",
+        b"<!-- " + quoted + b" --><Error><Code>AccessDenied</Code></Error>",
+        b"<Error><Code>AccessDenied</Code></Error>" + quoted,
+    ):
         assert not target.confirms(Answer(body=body))
 
 

@@ -125,6 +125,19 @@ def test_an_answer_without_a_usable_target_is_an_error(
     assert len(issuer.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "url", [f"ftp://x.example/{MARKER}", f"https://x.example/{MARKER}/k", f"https://{MARKER}.example"]
+)
+def test_an_answer_that_quotes_a_credential_is_an_error_without_it(writer: ResultsWriter, url: str) -> None:
+    """The path of a target is shown in receipts, logs and pages."""
+    with issuing(lambda _: {"url": url}) as issuer:
+        param = refresh(issuer, Authorization=f"Bearer {MARKER}")
+        with pytest.raises(RefreshError) as caught:
+            writer.write(RESULT, expired("https://bucket.s3.amazonaws.com"), param)
+    assert MARKER.lower() not in str(caught.value).lower()
+    assert caught.value.retryable
+
+
 def test_an_attempt_asks_once(writer: ResultsWriter) -> None:
     """A new target that is rejected as expired, too, is left to the next attempt."""
 
