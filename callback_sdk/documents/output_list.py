@@ -12,14 +12,15 @@ from callback_sdk.documents.body import Body
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import OutputError
 
-_MEMBER = "outputs"
+MEMBER = "outputs"
+"""Name of the member."""
 
 _SPELLING = re.compile(
     rb"(?:o|\\u006f)(?:u|\\u0075)(?:t|\\u0074)(?:p|\\u0070)(?:u|\\u0075)(?:t|\\u0074)(?:s|\\u0073)", re.IGNORECASE
 )
 """The member's name as JSON may spell it. A match may be anywhere, so only a parser tells whether it is the member."""
 
-_OVERLAP = len(r"\u0000") * len(_MEMBER)
+_OVERLAP = len(r"\u0000") * len(MEMBER)
 """Maximum bytes of a spelling."""
 
 _VISIBLE = re.compile(rb"[^ \t\n\r]")
@@ -46,12 +47,16 @@ def opened(results: Body) -> Body:
             hint="Return a dict, such as {'predictions': ...}, or None if there are only files.",
         )
     if may_have_member and _has_member(results):
-        raise OutputError(
-            f"The results have a member {_MEMBER!r}, where the output files are listed.",
-            hint="Rename the member.",
-        )
+        raise member_taken()
     separator = b"" if first == b"{}" else b","
     return Body(*results.cut(0, end - 1).parts, separator)
+
+
+def member_taken() -> OutputError:
+    """Return the error of results that have the member of the list."""
+    return OutputError(
+        f"The results have a member {MEMBER!r}, where the output files are listed.", hint="Rename the member."
+    )
 
 
 def listed(results: Body, entries: Mapping[str, Mapping[str, Any]]) -> Body:
@@ -61,7 +66,7 @@ def listed(results: Body, entries: Mapping[str, Mapping[str, Any]]) -> Body:
         results: From `opened`.
         entries: What is known of each file, by its name.
     """
-    return Body(*results.parts, b'"%b":%b}' % (_MEMBER.encode(), encode(entries, path=_MEMBER).data))
+    return Body(*results.parts, b'"%b":%b}' % (MEMBER.encode(), encode(entries, path=MEMBER).data))
 
 
 def _survey(results: Body) -> tuple[bytes, int, bool]:
@@ -89,7 +94,7 @@ def _has_member(results: Body) -> bool:
     for chunk in results.chunks():
         parser.send(chunk)
         for event, value in events:
-            if event == "map_key" and depth == 1 and value == _MEMBER:
+            if event == "map_key" and depth == 1 and value == MEMBER:
                 return True
             depth += event in ("start_map", "start_array")
             depth -= event in ("end_map", "end_array")

@@ -24,15 +24,16 @@ import orjson
 from attrs import define, evolve, field
 
 from callback_sdk.concurrency import reaper
+from callback_sdk.documents import output_list
 from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values.keys import key_text
 from callback_sdk.documents.values.paths import member
-from callback_sdk.errors import EncodingError
+from callback_sdk.errors import EncodingError, OutputError
 from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputFolder, OutputLimits
+from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputFolder, OutputLimits, read_files
 from callback_sdk.service.files import is_full
 from callback_sdk.service.work import (
     interrupts,
@@ -196,11 +197,19 @@ def _temporary_directory(path: Path) -> Iterator[None]:
 
 def _run(spec: RunSpec) -> RunResult:
     try:
-        spans, nulls_written = _write_results(spec, _call_in_this_process(spec))
-    except EncodingError as error:
-        return RunResult(error=clean(f"The algorithm returned a result that can't be encoded: {error}"))
+        return _returned(spec, _call_in_this_process(spec))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
         return RunResult(error=describe(error), trace=clean(user_traceback(error), max_length=None))
+
+
+def _returned(spec: RunSpec, members: dict[Any, Any]) -> RunResult:
+    """Write the results of an algorithm that has returned. Another `EncodingError` is one of the algorithm."""
+    try:
+        spans, nulls_written = _write_results(spec, members)
+    except OutputError as error:
+        return RunResult(error=describe(error))
+    except EncodingError as error:
+        return RunResult(error=clean(f"The algorithm returned a result that can't be encoded: {error}"))
     return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulls_written=nulls_written)
 
 
@@ -264,6 +273,8 @@ def _write_results(spec: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, li
     for key, part in members.items():
         name = _member_name(key, encoded)
         encoded[name] = encode(part, path=member("results", name))
+    if output_list.MEMBER in encoded and read_files(spec.outputs):
+        raise output_list.member_taken()
     spans, parts = _join_members(encoded)
     _write_file(spec, parts)
     return spans, sum(part.nulls_written for part in encoded.values())

@@ -35,6 +35,12 @@ def fail(features, parameters, context):
     raise parameters["error"]
 
 
+@registry.algorithm("save")
+def save(features, parameters, context):
+    context.output(parameters["name"], b"x")
+    return {"predictions": 1, "outputs": 2}
+
+
 @registry.fit("echo")
 def train(features, parameters, context):
     return {"asked": context.export_new_version}
@@ -86,6 +92,26 @@ def test_spans_point_at_the_members(tmp_path: Path, value: Any, evaluate: bool, 
     assert orjson.loads(data) == results
     for name, (start, stop) in answer.spans.items():
         assert orjson.loads(data[start:stop]) == results[name]
+
+
+def test_errors_of_output_files_are_those_of_the_algorithm(tmp_path: Path) -> None:
+    """With the lines of the algorithm, and not errors of the result."""
+    answer = child.run(run_spec(tmp_path, "save", name="../x"))
+    assert answer.error is not None
+    assert answer.error.startswith("OutputError: The name of an output file has a segment")
+    assert 'context.output(parameters["name"], b"x")' in answer.trace
+
+
+def test_results_with_the_member_of_the_list_fail(tmp_path: Path) -> None:
+    """Not when they are delivered, and only beside output files."""
+    answer = child.run(run_spec(tmp_path, "save", name="x"))
+    assert answer.error == (
+        "OutputError: The results have a member 'outputs', where the output files are listed. Rename the member."
+    )
+    assert not (tmp_path / "results").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    assert child.run(run_spec(other, "echo", value={"predictions": 1, "outputs": 2})).error is None
 
 
 def test_a_training_calls_the_fit_function(tmp_path: Path) -> None:
