@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart, file_name, reason
+from callback_sdk.documents.long_strings import LongStrings
 from callback_sdk.errors import EncodingError
 from callback_sdk.filesystem.files import storage_hint
 
@@ -130,13 +131,16 @@ def _check_json(body: Body, name: str) -> None:
     if body.size == 0:
         raise EncodingError(f"{_capital(name)} is empty, which is not a JSON document.", hint=_HINT)
     events = ijson.sendable_list()
+    strings = LongStrings()
     parser = ijson.basic_parse_coro(events)
     # The file is read outside the parser: a read that the parser calls could fail for an error of the parser's own.
     for chunk in chain(body.chunks(), [_LAST]):
         with _parsing(name):
             if any(byte in chunk for byte in _NEVER_VALID):
                 raise ValueError("lexical error: a form feed or a vertical tab")
-            parser.send(chunk)
+            # The parser takes no bytes as the end.
+            if rest := strings.removed(chunk):
+                parser.send(rest)
         events.clear()
     with _parsing(name):
         parser.close()
