@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
-from callback_sdk.errors import OutputError, shown
+from callback_sdk.errors import InvalidTargetError, OutputError, shown
 from callback_sdk.targets.target import Target
 
 
@@ -42,11 +43,42 @@ class Places:
         self._taken.add(place)
 
 
-def _place(target: Target) -> str:
-    """Return what identifies the object of a target: its URL, or a digest of one that is secret."""
-    url = target.object_url("")
-    return (
-        url
-        if url is not None
-        else hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass")).hexdigest()
-    )
+def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -> None:
+    """Check that a new target is not the object of another target of the result.
+
+    Args:
+        new: The new target.
+        name: Name of the output file; None for the document.
+        others: The targets of the other files, and of other documents.
+
+    Raises:
+        InvalidTargetError: It takes no files and is that of one, or one upload would replace the other.
+        OutputError: The key would be too long.
+    """
+    url = str(new.callback.shown_url)
+    if name is not None and (new.callback.is_results or not new.takes_files):
+        kind = "results:" if new.callback.is_results else "a webhook"
+        raise InvalidTargetError(
+            f"The new target of the output file {shown(name)} is {kind}, which takes documents only.",
+            hint="Give a presigned URL.",
+            url=url,
+        )
+    own = new.below(name, new.media_type) if name is not None and new.takes_outputs() else new
+    if own.takes_files and _place(own) in {_place(other) for other in others if other.takes_files}:
+        raise InvalidTargetError(
+            f"The new target {url} is the object of another target of this result; one would replace the other.",
+            hint="Presign an object of its own.",
+            url=url,
+        )
+
+
+def _place(target: Target) -> bytes:
+    """Return what identifies the object of a target: its decoded URL, or a digest of one that is secret.
+
+    Clients encode the same key differently: `%70ct` is `pct` (RFC 3986, section 6.2.2).
+    """
+    shown_url = target.callback.shown
+    url = target.object_url("") if shown_url is None else shown_url.bare
+    if url is None:
+        return hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass")).digest()
+    return unquote_to_bytes(url.encode("utf-8", "surrogatepass"))

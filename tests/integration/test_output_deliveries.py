@@ -316,6 +316,33 @@ def test_no_two_targets_are_one_object(
             client.run_algorithm("stepwise", TABLE, callbacks=[document], outputs=outputs)
 
 
+def test_a_new_target_fits_its_delivery(seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client) -> None:
+    """A file's is neither a webhook nor `results:`, and no object of another delivery. Nothing is changed."""
+    signer = signer_of(seaweedfs, bucket, store)
+    document = signer.presign_prefix("r/", document="doc.json")
+    task = delivered(
+        client.run_algorithm(
+            "stepwise", TABLE, callbacks=[document], outputs={"step-0.txt": signer.presign_put("r/pct")}
+        )
+    )
+    ids = {one.output: one.delivery_id for one in client.get_deliveries(task.job_id)}
+    before, sent = client.get_deliveries(task.job_id), len(store.requests)
+    encoded = signer.presign_put("r/pct")
+    for output, target, match in (
+        ("step-0.txt", "https://example.org/hook", "a webhook, which takes documents only"),
+        ("step-0.txt", signer.presign_put("r/doc.json"), "the object of another target"),
+        (None, encoded, "the object of another target"),
+        (None, signer.presign_post("r/pct"), "the object of another target"),
+        (None, encoded.url.replace("/pct?", "/%70ct?"), "the object of another target"),
+        (None, signer.presign_prefix("r/", document="pct"), "the object of another target"),
+    ):
+        with pytest.raises(InvalidRequestError, match=match):
+            client.redeliver(task.job_id, ids[output], target=target)
+    assert (client.get_deliveries(task.job_id), len(store.requests)) == (before, sent)
+    client.redeliver(task.job_id, ids["step-0.txt"], target=signer.presign_put("r/pct"))
+    client.redeliver(task.job_id, ids[None], target=signer.presign_prefix("r/", document="other.json"))
+
+
 def test_an_attempt_after_a_crash_skips_what_is_stored(
     seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, tmp_path: Path
 ) -> None:

@@ -169,6 +169,21 @@ def test_results_reach_the_bucket(client: Client, seaweedfs: SeaweedFS, bucket: 
     assert stored(f"runs/{done.job_id}/again.json") == stored(f"runs/{done.job_id}/result.json")
 
 
+def test_a_new_target_is_not_another_deliverys_object(client: Client, seaweedfs: SeaweedFS, bucket: str) -> None:
+    """The second document would overwrite the first one. Nothing is changed."""
+    task = settled(
+        client, client.run_algorithm("sum", {"a": [1]}, callbacks=["results:one.json", ("results:two.json", {"q": 2})])
+    )
+    first, second = client.get_deliveries(task.job_id)
+    for same in ("results:one.json", "results:%6fne.json"):
+        with pytest.raises(InvalidRequestError):
+            client.redeliver(task.job_id, second.delivery_id, target=same)
+    assert client.get_deliveries(task.job_id) == [first, second]
+    client.redeliver(task.job_id, second.delivery_id, target="results:two.json")
+    client.redeliver(task.job_id, second.delivery_id, target="results:three.json")
+    client.redeliver(task.job_id, first.delivery_id, target="results:two.json")
+
+
 def test_a_replaced_target_survives_a_kill(seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
     """The service is killed after the replacement and before the first attempt, which goes to the new target only."""
     signer = S3Signer(bucket, client=seaweedfs.client())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, TargetError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.api.fields import SubmissionError, parse_json
 from callback_sdk.service.api.submission import Rules, checked_target
+from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.places import check_replacement
 
 
-def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Callback | None:
+def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Target | None:
     """Return the new target of a redelivery; None if it has none.
 
     Args:
@@ -34,7 +38,7 @@ def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Callback 
     return read_new_target(Secret(given.reveal()["target"]), rules, job_id)
 
 
-def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Callback | None:
+def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Target | None:
     """Return the new target of a form on a page; None if its field is empty.
 
     Args:
@@ -53,7 +57,7 @@ def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Callba
     return read_new_target(given, rules, job_id)
 
 
-def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Callback:
+def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Target:
     """Return a new target.
 
     Args:
@@ -67,4 +71,45 @@ def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Callback:
     found = parse_callbacks(Secret([given.reveal()])) if given.reveal() else ()
     if not found:
         raise CallbackParamError("There is no new target.", hint='Send {"url": "https://...", "param": {}}.')
-    return checked_target(found[0], rules, job_id).callback
+    return checked_target(found[0], rules, job_id)
+
+
+def check_new_target(
+    new: Target, delivery: Mapping[str, Any], stored: Mapping[str, tuple[str | None, Callback]], rules: Rules
+) -> None:
+    """Check that a new target fits its delivery, and is not the object of another delivery of the task.
+
+    Documents that don't differ may go to one object, as at submission.
+
+    Args:
+        new: The new target.
+        delivery: The row of the delivery.
+        stored: Output names and targets of the task's deliveries, by id.
+        rules: The validation rules.
+
+    Raises:
+        TargetError: It doesn't fit, or is the object of another delivery.
+        SigningError: A URL of the service's own bucket can't be signed at the moment.
+    """
+    delivery_id, job_id, output = delivery["delivery_id"], delivery["job_id"], delivery["output_name"]
+    # If no key opens the old target, the document gets the new one's parameters.
+    _, old = stored.get(delivery_id, (output, new.callback))
+
+    def differs(name: str | None, other: Callback) -> bool:
+        return output is not None or name is not None or other.is_results or other.param != old.param
+
+    others = [one for key, one in stored.items() if key != delivery_id and differs(*one)]
+    places = []
+    for _, callback in others:
+        with suppress(TargetError):
+            places.append(_planned(callback, rules, job_id))
+    try:
+        check_replacement(new, output, places)
+    except OutputError as error:
+        raise InvalidTargetError(error.message, hint=error.hint, url=str(new.callback.shown_url)) from None
+
+
+def _planned(callback: Callback, rules: Rules, job_id: str) -> Target:
+    if callback.is_results and rules.bucket is not None:
+        return Target(callback=rules.bucket.shown(callback, job_id))
+    return plan(callback, rules.settings)

@@ -23,13 +23,13 @@ from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import AppState, Owner, StateDep, address_of, owned_task
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.replacement import read_redelivery
+from callback_sdk.service.api.replacement import check_new_target, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
-from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets import Target
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
 _TASK = schemas.answers(401, 404, 422, 503)
@@ -159,23 +159,26 @@ async def redeliver(job_id: str, delivery_id: str, request: Request, state: Stat
 
 
 def redeliver_to(
-    target: Callback | None, state: AppState, user: User, job_id: str, delivery_id: str, *, address: str, via: str
+    target: Target | None, state: AppState, user: User, job_id: str, delivery_id: str, *, address: str, via: str
 ) -> None:
     """Redeliver a result, to a new target if there is one.
 
     Raises:
         HTTPException: 404 for an unknown task or delivery; 409 if the task has not ended, without a target.
-        CallbackParamError: The new target would change the document.
+        TargetError: The new target would change the document, doesn't fit, or is that of another delivery.
     """
     owned_task(state.task_service, job_id, user)
     deliveries = state.task_service.store.deliveries.of(job_id)
-    old = next((one["url"] for one in deliveries if one["delivery_id"] == delivery_id), None)
+    old = next((one for one in deliveries if one["delivery_id"] == delivery_id), None)
     if old is None:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
-    if not state.task_service.redeliver(job_id, delivery_id, target):
+    if target is not None:
+        stored = state.task_service.store.deliveries.targets(job_id)
+        check_new_target(target, old, stored, state.rules)
+    if not state.task_service.redeliver(job_id, delivery_id, None if target is None else target.callback):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
     if target is not None:
-        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old, "new": str(target.shown_url)}
+        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old["url"], "new": str(target.callback.shown_url)}
         audit.record("target-replaced", user.name, address=address, via=via, **facts)
 
 

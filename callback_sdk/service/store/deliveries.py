@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from callback_sdk.errors import TargetError
 from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.store import rows, stages
-from callback_sdk.service.store.cipher import CredentialCipher
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.delivery_claims import CLAIMED_DELIVERY, ENDED_TASK, claim_of
@@ -163,6 +164,16 @@ class DeliveryStore:
             found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
         for row in found:
             row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._cipher)
+        return found
+
+    def targets(self, job_id: str) -> dict[str, tuple[str | None, Callback]]:
+        """Return the deliveries' output names and targets, with credentials, by id, without those no key opens."""
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.output_name, deliveries.c.encrypted_target)
+        found = {}
+        with self._database.read() as connection:
+            for delivery_id, output, encrypted in connection.execute(query.where(deliveries.c.job_id == job_id)):
+                with contextlib.suppress(CredentialCipherError, TargetError):
+                    found[delivery_id] = (output, rows.callback(encrypted, self._cipher))
         return found
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
