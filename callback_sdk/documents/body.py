@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,9 +49,12 @@ class PathPart:
         """
         wanted = self.size - start if size is None else size
         with self._open() as file:
-            with _translated(self._name):
-                file.seek(start)
-            yield from _unchanged(_read(file, wanted, self._name), file, self._identity, self._name)
+
+            def check() -> None:
+                _check_identity(file, self._identity, self._name)
+                _check_end(file, self.size, self._name)
+
+            yield from _unchanged(_read(file, start, wanted, self._name), check)
 
     def _open(self) -> BinaryIO:
         try:
@@ -104,7 +107,12 @@ class FilePart:
             EncodingError: The file can't be read, or was changed since its size was determined.
         """
         end = self.size if size is None else start + size
-        yield from _unchanged(self._chunks(start, end), self._file, self._identity, self._name)
+        yield from _unchanged(self._chunks(start, end), self._check)
+
+    def _check(self) -> None:
+        _check_identity(self._file, self._identity, self._name)
+        with self._lock:
+            _check_end(self._file, self._start + self.size, self._name)
 
     def _chunks(self, done: int, end: int) -> Iterator[bytes]:
         while done < end:
@@ -247,7 +255,9 @@ def reason(error: Exception) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
 
 
-def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+def _read(file: BinaryIO, start: int, size: int, name: str) -> Iterator[bytes]:
+    with _translated(name):
+        file.seek(start)
     left = size
     while left:
         with _translated(name):
@@ -258,8 +268,8 @@ def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
         yield chunk
 
 
-Identity = tuple[int, int, int, int]
-"""Device, inode, size and modification time, to detect changes of a file."""
+Identity = tuple[int, int, int, int, int]
+"""Device, inode, size, modification time and change time, to detect changes of a file."""
 
 
 def _identity(file: BinaryIO) -> Identity:
@@ -267,24 +277,40 @@ def _identity(file: BinaryIO) -> Identity:
     try:
         status = os.fstat(file.fileno())
     except Exception:  # noqa: BLE001 - BytesIO raises io.UnsupportedOperation, other libraries any exception
-        return 0, 0, 0, 0
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return 0, 0, 0, 0, 0
+    # Programs can set the modification time, as rsync and tar do, but not the change time.
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _unchanged(chunks: Iterator[bytes], file: BinaryIO, identity: Identity, name: str) -> Iterator[bytes]:
+def _check_identity(file: BinaryIO, identity: Identity, name: str) -> None:
+    if _identity(file) != identity:
+        raise _changed(name)
+
+
+def _check_end(file: BinaryIO, end: int, name: str) -> None:
+    """Check that a file ends where its size says: those of /proc have the size 0, whatever they contain."""
+    with _translated(name):
+        file.seek(end)
+        more = file.read(1)
+    if more:
+        raise EncodingError(
+            f"{_capital(name)} has more bytes than its size of {end} says.",
+            hint="Copy a file of /proc or of a device to a regular one, and write nothing to that until it is sent.",
+        )
+
+
+def _unchanged(chunks: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
     """Yield the chunks of a file if it is unchanged; the last one only after a second check at the end.
 
     Otherwise a receiver could get a complete body that mixes the contents of two files.
     """
     last = b""
-    if _identity(file) != identity:
-        raise _changed(name)
+    check()
     for chunk in chunks:
         if last:
             yield last
         last = chunk
-    if _identity(file) != identity:
-        raise _changed(name)
+    check()
     if last:
         yield last
 

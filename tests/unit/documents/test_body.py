@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import threading
+from pathlib import Path
 
-from callback_sdk.documents.body import Body, FilePart
+import pytest
+
+from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart
+from callback_sdk.errors import EncodingError
 from tests.forks import in_child
 
 
@@ -43,3 +48,52 @@ def test_body_is_read_in_a_child_that_was_forked_while_another_thread_read_one()
         file.release.set()
         thread.join()
     assert slow.sha256 == hashlib.sha256(b"slow").digest()
+
+
+def test_a_file_that_reports_less_than_it_has_is_not_sent() -> None:
+    """Those of /proc report 0: an empty body would be delivered, with a receipt."""
+    body = Body(PathPart("/proc/self/status"))
+    assert body.size == 0
+    with pytest.raises(EncodingError, match="more bytes than its size"):
+        body.read()
+
+
+def test_a_file_object_that_grows_is_not_sent() -> None:
+    """Not even one in memory, which has no times."""
+    file = io.BytesIO(b"12")
+    body = Body(FilePart(file))
+    file.seek(0, os.SEEK_END)
+    file.write(b"3")
+    with pytest.raises(EncodingError, match="more bytes than its size"):
+        body.read()
+
+
+def test_a_file_object_that_shrinks_is_not_sent() -> None:
+    """Nothing of the missing bytes is made up."""
+    file = io.BytesIO(b"12")
+    body = Body(FilePart(file))
+    file.truncate(1)
+    with pytest.raises(EncodingError, match="was changed"):
+        body.read()
+
+
+@pytest.mark.parametrize("kind", ["path", "file"])
+def test_a_change_is_noticed_though_the_modification_time_is_put_back(kind: str, tmp_path: Path) -> None:
+    """Before the last chunk, so that no receiver has a whole body of two contents."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"1" * 2 * CHUNK_SIZE)
+    with path.open("rb") as file:
+        body = Body(PathPart(path) if kind == "path" else FilePart(file))
+        before = path.stat()
+        chunks = body.chunks()
+        assert next(chunks) == b"1" * CHUNK_SIZE
+        with path.open("r+b") as other:
+            other.seek(CHUNK_SIZE)
+            other.write(b"2")
+        # File systems have coarse clocks.
+        while path.stat().st_ctime_ns == before.st_ctime_ns:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_mtime_ns == before.st_mtime_ns
+        with pytest.raises(EncodingError, match="was changed"):
+            list(chunks)

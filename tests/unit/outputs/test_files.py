@@ -247,6 +247,12 @@ def test_changed_files_are_noticed(tmp_path: Path, folder: Path) -> None:
         output.body.read()
 
 
+def test_a_file_without_a_true_size_is_rejected(folder: Path) -> None:
+    """Those of /proc report 0, and would be delivered empty."""
+    with pytest.raises(OutputError, match=r"output file status\.txt has more bytes than its size"):
+        output_files({"status.txt": Path("/proc/self/status")}, folder)
+
+
 def test_stored_outputs_are_compared_with_their_digest(tmp_path: Path) -> None:
     """A stored file with another content than it had is an error."""
     path = tmp_path / "stored"
