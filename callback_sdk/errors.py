@@ -242,11 +242,13 @@ class OutputError(EncodingError):
 
     Attributes:
         name: Name of the file; None when the error isn't about a single file.
+        retryable: Whether a later attempt may succeed: a stored file could not be read.
     """
 
-    def __init__(self, message: str, *, hint: str = "", name: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", name: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint, path="outputs" if name is None else f"outputs[{shown(name)}]")
         self.name = name
+        self.retryable = retryable
 
 
 class FeaturesError(CallbackSDKError, ValueError):

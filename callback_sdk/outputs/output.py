@@ -76,6 +76,7 @@ class Output:
                 f"The output file {self.name} has changed since it was stored; nothing was sent.",
                 hint="The disk or another program damaged the file. Write the result again.",
                 name=self.name,
+                retryable=True,
             )
 
     def entry(self, url: str | None) -> dict[str, Any]:
@@ -91,11 +92,11 @@ def _body(name: str, path: Path) -> Body:
     try:
         return Body(PathPart(path, f"the output file {name}"))
     except EncodingError as error:
-        raise OutputError(error.message, hint=error.hint, name=name) from error
+        raise OutputError(error.message, hint=error.hint, name=name, retryable=True) from error
 
 
 def _digest(name: str, body: Body) -> str:
     try:
         return body.sha256.hex()
     except EncodingError as error:
-        raise OutputError(error.message, hint=error.hint, name=name) from error
+        raise OutputError(error.message, hint=error.hint, name=name, retryable=True) from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import DeliveryError, TargetError
+from callback_sdk.errors import DeliveryError, OutputError, TargetError
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of transient failures: writer, outbox, service and client retry the same ones.
@@ -117,6 +117,8 @@ def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SE
     delay = service_delay(attempts, delays)
     if delay is None or isinstance(error, TargetError):
         return None
+    if isinstance(error, OutputError):
+        return delay if error.retryable else None
     if not isinstance(error, DeliveryError):
         return delay
     return max(delay, timedelta(seconds=error.retry_after or 0.0)) if error.retryable else None

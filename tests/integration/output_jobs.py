@@ -93,6 +93,15 @@ def strict(features, parameters, context):
     return "accepted"
 
 
+@registry.algorithm("named")
+def named(features, parameters, context):
+    """Make a file of any name, and fail on request."""
+    context.output(parameters["name"], b"x" * parameters.get("size", 1))
+    if parameters.get("fail"):
+        raise AlgorithmError("It failed on request.")
+    return 1
+
+
 @registry.algorithm("waiting")
 def waiting(features, parameters, context):
     """Make a large file, and wait until a file exists."""

@@ -343,6 +343,22 @@ def test_a_new_target_fits_its_delivery(seaweedfs: SeaweedFS, bucket: str, store
     client.redeliver(task.job_id, ids[None], target=signer.presign_prefix("r/", document="other.json"))
 
 
+def test_a_file_with_the_name_of_the_document_is_a_dead_delivery(
+    seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client
+) -> None:
+    """At once, as no later attempt can succeed. Nothing is sent, and a webhook still gets the document."""
+    target = signer_of(seaweedfs, bucket, store).presign_prefix("taken/")
+    with WebhookReceiver() as receiver:
+        task = client.run_algorithm(
+            "named", TABLE, parameters={"name": "result.json"}, callbacks=[target, receiver.url]
+        )
+        dead, webhook = delivered(task).deliveries
+    assert (dead.status, dead.attempt_count, webhook.status) == ("dead", 1, "delivered")
+    assert "has the name of the document" in dead.error
+    assert "presign_prefix(..., document='document.json')" in dead.error
+    assert not store.requests
+
+
 def test_an_attempt_after_a_crash_skips_what_is_stored(
     seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from callback_sdk.errors import DeliveryError, TargetExpiredError
+from callback_sdk.errors import DeliveryError, OutputError, TargetExpiredError
 from callback_sdk.transport.retry import backoff, is_retryable, next_delay, parse_retry_after, service_delay
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -61,8 +61,10 @@ def test_durable_delivery_ends_after_permanent_failures() -> None:
         next_delay(passing, 9)
         is next_delay(DeliveryError("no"), 1)
         is next_delay(TargetExpiredError("late"), 1)
+        is next_delay(OutputError("the document's name"), 1)
         is None
     )
+    assert next_delay(OutputError("unreadable", retryable=True), 1) is not None
 
 
 @pytest.mark.parametrize(
