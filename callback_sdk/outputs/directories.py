@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+
+from attrs import define
 
 from callback_sdk.documents.body import reason
 from callback_sdk.errors import OutputError, shown
+
+MAX_ENTRIES = 20_000
+"""Maximum number of files and directories that are listed for one output, of which 10,000 may be files."""
+
+MAX_DEPTH = 256
+"""Maximum depth of a directory: a name of 512 bytes has no more segments."""
+
+_ARCHIVE_HINT = "Put the directory into an archive, such as a .tar or .zip file, and give that."
 
 _LINK_HINT = "Give the file that the link leads to as an output of its own, or put a copy of it into the directory."
 
@@ -23,14 +34,43 @@ def directory_files(name: str, root: Path) -> Iterator[tuple[str, Path]]:
         root: The directory.
 
     Raises:
-        OutputError: A directory can't be read; or it has a link that isn't followed, a pipe, a socket or a device.
+        OutputError: A directory can't be read, or has more than 20,000 entries or 256 levels, those in linked
+            directories counted again for each link; or it has a link that isn't followed, a pipe, a socket or a device.
     """
     real = _resolved(name, root)
-    yield from _files(name, real, real, (real,))
+    yield from _files(name, real, real, (real,), _Budget(name))
 
 
-def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
-    for entry in _sorted_entries(name, folder):
+@define
+class _Budget:
+    """Entries that may still be listed. A few links in each of a few directories make an exponential number of paths.
+
+    Args:
+        name: The directory's name as an output.
+    """
+
+    name: str
+    left: int = MAX_ENTRIES
+
+    def spend(self, entries: int) -> None:
+        self.left -= entries
+        if self.left < 0:
+            raise OutputError(
+                f"The output directory {shown(self.name)} has more than {MAX_ENTRIES} files and directories, links "
+                "followed.",
+                hint=f"Remove links to directories if there are any. {_ARCHIVE_HINT}",
+                name=self.name,
+            )
+
+
+def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget: _Budget) -> Iterator[tuple[str, Path]]:
+    if len(above) > MAX_DEPTH:
+        raise OutputError(
+            f"The output directory {shown(budget.name)} has more than {MAX_DEPTH} levels, links followed.",
+            hint=_ARCHIVE_HINT,
+            name=budget.name,
+        )
+    for entry in _sorted_entries(name, folder, budget):
         member = f"{name}/{entry.name}"
         path = _followed(member, Path(entry.path), root) if entry.is_symlink() else Path(entry.path)
         if path.is_dir():
@@ -40,7 +80,7 @@ def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...]) -> Iter
                     hint="Remove the link.",
                     name=member,
                 )
-            yield from _files(member, path, root, (*above, path))
+            yield from _files(member, path, root, (*above, path), budget)
         elif path.is_file():
             yield member, path
         else:
@@ -51,16 +91,18 @@ def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...]) -> Iter
             )
 
 
-def _sorted_entries(name: str, folder: Path) -> list[os.DirEntry[str]]:
+def _sorted_entries(name: str, folder: Path, budget: _Budget) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            found = list(islice(entries, budget.left + 1))
     except OSError as error:
         raise OutputError(
             f"The output directory {shown(name)} can't be read: {reason(error)}.",
             hint="Check its permissions, and leave it alone until the result is delivered.",
             name=name,
         ) from error
+    budget.spend(len(found))
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def _followed(name: str, link: Path, root: Path) -> Path:

@@ -142,6 +142,29 @@ def test_other_links_are_rejected(target: str, problem: str, tmp_path: Path, fol
     assert caught.value.name == "run/link"
 
 
+def test_links_that_multiply_are_bounded(tmp_path: Path, folder: Path) -> None:
+    """Three links in each of 14 directories are five million paths, without a cycle and without a file."""
+    for number in range(14):
+        (tmp_path / "run" / f"d{number}").mkdir(parents=True)
+    for number in range(13):
+        for link in "abc":
+            (tmp_path / "run" / f"d{number}" / link).symlink_to(f"../d{number + 1}")
+    with pytest.raises(OutputError, match="more than 20000 files and directories") as caught:
+        output_files({"run": tmp_path / "run"}, folder)
+    assert caught.value.name == "run"
+
+
+def test_links_that_deepen_are_bounded(tmp_path: Path, folder: Path) -> None:
+    """A chain of links would end at the interpreter's recursion limit."""
+    (tmp_path / "run").mkdir()
+    for number in range(1100):
+        (tmp_path / "run" / f"{number}").mkdir()
+        (tmp_path / "run" / f"{number}" / "x").symlink_to(f"../{number + 1}")
+    (tmp_path / "run" / "1100").mkdir()
+    with pytest.raises(OutputError, match="more than 256 levels"):
+        output_files({"run": tmp_path / "run"}, folder)
+
+
 def test_special_files_are_rejected(tmp_path: Path, folder: Path) -> None:
     """A pipe or a socket raises an error and doesn't block, in a directory and by itself."""
     (tmp_path / "run").mkdir()
