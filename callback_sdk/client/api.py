@@ -101,7 +101,8 @@ class ServiceAPI:
 
     def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> Delivery:
         """Make a delivery due at once, to a new target if one is given, and return it."""
-        path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id)}/redeliver"
+        hint = "Give the delivery_id of one of client.get_deliveries(job_id), a string."
+        path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id, hint)}/redeliver"
         sent: dict[str, Any] = {}
         if target is not None:
             body = Body(encoded("target", Secret({"target": target.plain()})).reveal())
@@ -201,7 +202,7 @@ class ServiceAPI:
         return tasks, data.get("next_cursor")
 
 
-def quote_segment(name: str) -> str:
+def quote_segment(name: str, hint: str = "Give the id as a string.") -> str:
     """Quote a name as one segment of a path, so that it can't change the rest of the path.
 
     Raises:
@@ -211,7 +212,7 @@ def quote_segment(name: str) -> str:
         # A lone surrogate, as in a file name that isn't UTF-8, can't be encoded in a URL.
         with contextlib.suppress(UnicodeEncodeError):
             return quote(name, safe="")
-    raise InvalidRequestError(f"{name!r:.100} is not an id.", hint="Give the id as a string.")
+    raise InvalidRequestError(f"{name!r:.100} is not an id.", hint=hint)
 
 
 def _with_query(path: str, parameters: Mapping[str, Any]) -> str:

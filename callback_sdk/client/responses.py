@@ -50,7 +50,7 @@ _HINTS = {
     403: "The token has no permission for this request; ask the service's operator.",
     404: "Check the name or the id, and that the URL points to the right service.",
     413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
-    422: "Fix the cause and submit again; no task was created.",
+    422: "Fix the cause and try again; nothing was changed, and no task was created.",
     429: "Wait, or submit fewer tasks at a time.",
     502: "A proxy can't reach the service: check that `callback-sdk serve` is running.",
     503: "Try again later.",

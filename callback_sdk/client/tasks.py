@@ -242,7 +242,7 @@ class Task(HTMLRepr):
         """Redeliver one delivery, or every dead one, and return these deliveries.
 
         Args:
-            delivery_id: The delivery, from `deliveries`; every dead one if None.
+            delivery_id: The delivery, from `Client.get_deliveries`; every dead one if None.
             target: A new target for it; see `Client.redeliver`. Without an id the task must have a single delivery.
 
         Raises:
@@ -259,7 +259,8 @@ class Task(HTMLRepr):
             if new is not None and len(found) != 1:
                 raise InvalidRequestError(
                     f"The task {self.job_id} has {len(found)} deliveries, and target= is for one of them.",
-                    hint="Give the id of the delivery too: task.redeliver(delivery_id, target=...).",
+                    hint="Give the delivery_id of one of client.get_deliveries(job_id) too: "
+                    "task.redeliver(delivery_id, target=...).",
                 )
             ids = [one.delivery_id for one in found if one.status == "dead" or new is not None]
         else:

@@ -101,7 +101,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
     try:
         facts["output"], item = split_output(item)
         (callback,) = parse_callbacks(Secret([item.reveal()]))
-        facts["url"] = str(callback.url)
+        facts["url"] = "results:…" if callback.is_results else str(callback.url)
         if callback.url.scheme in ("http", "https") and callback.url.host:
             in_cluster = settings.stores.in_cluster(callback.url)
             facts |= {"address": "allowed"} if in_cluster else _address(callback.url, guard, deadline)

@@ -140,13 +140,19 @@ def _read(where: str) -> Secret[str]:
     from callback_sdk.errors import CallbackParamError
     from callback_sdk.redaction import Secret
 
-    if "://" in where or where.startswith("results:"):
+    if "://" in where or _is_results(where):
         return Secret(where.strip())
     is_secret = False
     try:
         text = _content(where)
     except UnicodeDecodeError:
         text = Secret("not UTF-8")
+    except FileNotFoundError as error:
+        if not _may_be_secret(where):
+            raise CallbackParamError(
+                f"{error.strerror}: {where}.", hint="Give a file with a URL or JSON, or a complete URL."
+            ) from None
+        text, is_secret = Secret(""), True
     except (OSError, ValueError):
         if not _may_be_secret(where):
             raise
@@ -196,7 +202,12 @@ def _may_be_secret(where: str) -> bool:
 
 
 def _is_one_url(text: Secret[str]) -> bool:
-    return "://" in text.reveal() and len(text.reveal().split()) == 1
+    return ("://" in text.reveal() or _is_results(text.reveal())) and len(text.reveal().split()) == 1
+
+
+def _is_results(text: str) -> bool:
+    """Return whether it is `results:` or `results:NAME`; a scheme has no case (RFC 3986, section 3.1)."""
+    return text[:8].lower() == "results:"
 
 
 def _parsed(text: Secret[str]) -> Secret[Any]:

@@ -269,15 +269,15 @@ def redeliver(
     """Redeliver a task's result now, to targets whose delivery is dead or has succeeded.
 
     With --target one delivery gets a new target, such as one whose signature has not expired, also if the task has not
-    ended. The document stays the same.
+    ended. The document stays the same. The id of a task's only delivery may be omitted.
     Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage.
     """
-    if bool(ids) == dead:
+    if bool(ids) == dead and (dead or target is None):
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
-    new = None if target is None else read_new_target(target, count=0 if dead else len(ids or ()))
+    new = None if target is None else read_new_target(target, count=0 if dead else len(ids or [""]))
     with open_client(url, token_file) as client:
-        if new is not None and ids:
-            client.redeliver(job_id, ids[0], target=new.reveal())
+        if new is not None:
+            client.redeliver(job_id, ids[0] if ids else _single_delivery(client, job_id), target=new.reveal())
             print_line("The delivery has the new target.")
             return
         if dead:
@@ -286,6 +286,18 @@ def redeliver(
             client.redeliver(job_id, delivery_id)
     count = len(ids or ())
     print_line(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
+
+
+def _single_delivery(client: Client, job_id: str) -> str:
+    from callback_sdk.errors import InvalidRequestError
+
+    found = client.get_deliveries(job_id)
+    if len(found) != 1:
+        raise InvalidRequestError(
+            f"The task {job_id} has {len(found)} deliveries, and --target is for one.",
+            hint="Give the id of one: callback-sdk deliveries JOB_ID lists them.",
+        )
+    return found[0].delivery_id
 
 
 def cancel(
@@ -385,8 +397,10 @@ def _check_options(
         )
     if logs and (job_id is None or as_json):
         raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
-    if outputs and (job_id is None or logs):
-        raise typer.BadParameter("Give a JOB_ID, and omit --logs.", param_hint="--outputs, --download")
+    if outputs and job_id is None:
+        raise typer.BadParameter("Give a JOB_ID.", param_hint="--outputs, --download")
+    if outputs and logs:
+        raise typer.BadParameter("Omit --logs.", param_hint="--outputs, --download")
     if follow and not logs:
         raise typer.BadParameter("Give --logs too.", param_hint="--follow")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import EncodingError, OutputError
+from callback_sdk.errors import EncodingError, OutputError, shown
 from callback_sdk.outputs.media_types import media_type
 
 
@@ -43,7 +44,10 @@ class Output:
         Raises:
             OutputError: The file is not a regular file, can't be read, or was changed meanwhile.
         """
-        body = _body(name, path)
+        try:
+            body = _body(name, path)
+        except OutputError as error:
+            raise OutputError(error.message, hint=f"{error.hint} {_given(path)}", name=name) from error
         return cls(
             name=name, path=path, size=body.size, sha256=_digest(name, body), media_type=media_type(name), body=body
         )
@@ -86,6 +90,16 @@ class Output:
             url: URL of the file without a signature; None if it is not known, or secret.
         """
         return {"url": url, "size": self.size, "sha256": self.sha256, "media_type": self.media_type}
+
+
+def _given(path: Path) -> str:
+    """Say what was given: a relative path may begin elsewhere than its author thinks."""
+    where = ""
+    if not path.is_absolute():
+        # The working directory may have been removed.
+        with suppress(OSError):
+            where = f", and the working directory is {Path.cwd()}"
+    return f"The path given is {shown(str(path))}{where}."
 
 
 def _body(name: str, path: Path) -> Body:

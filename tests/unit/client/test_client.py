@@ -251,6 +251,13 @@ def test_an_id_can_not_change_the_path(client: Client, service: Any, name: Any) 
     assert service.requests == []
 
 
+def test_an_invalid_id_of_a_delivery_is_an_error_that_says_where_ids_are(client: Client, service: Any) -> None:
+    """`task.deliveries` has none."""
+    with pytest.raises(InvalidRequestError, match=r"None is not an id\..*client\.get_deliveries\(job_id\)"):
+        client.redeliver("42", None)  # type: ignore[arg-type]
+    assert service.requests == []
+
+
 def test_an_id_is_quoted(client: Client, service: Any) -> None:
     """A slash in an id is part of it."""
     with pytest.raises(NotFoundError):

@@ -50,7 +50,7 @@ def answering(response: bytes) -> Iterator[str]:
         (404, NotFoundError, "name or the id"),
         (409, ConflictError, ""),
         (413, InvalidRequestError, "fewer rows"),
-        (422, InvalidRequestError, "no task was created"),
+        (422, InvalidRequestError, "nothing was changed"),
         (500, ServiceError, "Try again later"),
     ],
 )

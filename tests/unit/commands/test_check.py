@@ -117,6 +117,13 @@ def test_file_that_is_neither_a_url_nor_json_is_not_shown(run: Run, tmp_path: Pa
     assert "secret-value" not in out + err
 
 
+def test_results_of_a_service_are_named(run: Run) -> None:
+    """Not hidden as a URL whose host is unknown."""
+    code, out, _ = run("check", "results:", "--json")
+    assert code == 1
+    assert json.loads(out)[0]["url"] == "results:…"
+
+
 def test_byte_order_mark_is_not_a_part_of_the_target(run: Run, tmp_path: Path) -> None:
     """PowerShell and Notepad write one."""
     (tmp_path / "targets.json").write_text('["https://example.org/done"]', encoding="utf-8-sig")
@@ -192,7 +199,8 @@ def test_no_target_is_an_error(run: Run, text: str) -> None:
 
 def test_a_file_that_is_not_there_is_an_error(run: Run) -> None:
     """It is named."""
-    assert run("check", "nothing.json") == (1, "", "Error: No such file or directory: nothing.json.\n")
+    said = "No such file or directory: nothing.json. Give a file with a URL or JSON, or a complete URL."
+    assert run("check", "nothing.json") == (1, "", f"Error: {said}\n")
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,8 @@ def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: Fak
         (["tasks", "--limit", "0"], "--limit"),
         (["redeliver", "42"], "DELIVERY_ID"),
         (["redeliver", "42", "d-1", "--dead"], "DELIVERY_ID"),
+        (["tasks", "--outputs"], "Give a JOB_ID."),
+        (["tasks", "42", "--outputs", "--logs"], "Omit --logs."),
         (["redeliver", "42", "--dead", "--target", "new.json"], "--target"),
         (["redeliver", "42", "d-1", "d-2", "--target", "new.json"], "--target"),
         (["cancel"], "JOB_ID"),
@@ -446,6 +448,32 @@ def test_a_delivery_gets_the_target_of_a_file(run: Run, service: FakeService, tm
     assert (code, out) == (1, "")
     assert "2 targets" in err
     assert "MARKER9c2e" not in err
+
+
+def test_the_id_of_a_single_delivery_is_optional(run: Run, service: FakeService) -> None:
+    """With several deliveries it is an error that says where ids are; a missing file is one that says what to give."""
+    service.on("POST", f"{TASK}/deliveries/d-2/redeliver", service.Say(202, {**DEAD, "status": "pending"}))
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD]))
+    assert run("redeliver", 42, "--target", "Results:x.json")[:2] == (0, "The delivery has the new target.\n")
+    assert json.loads(service.requests[-1].body)["target"]["url"].lower() == "results:x.json"
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
+    code, _, err = run("redeliver", 42, "--target", "results:")
+    assert code == 1
+    assert "has 2 deliveries" in err
+    code, _, err = run("redeliver", 42, "--target", "nope.json")
+    assert code == 1
+    assert "No such file or directory: nope.json. Give a file with a URL or JSON, or a complete URL." in err
+
+
+def test_a_callbacks_file_may_hold_results_alone(
+    run: Run, service: FakeService, features: Path, tmp_path: Path
+) -> None:
+    """As it may hold a URL."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    path = tmp_path / "callbacks.txt"
+    path.write_text("results:\n")
+    assert run("submit", "an-algorithm", features, "--callbacks-file", path)[0] == 0
+    assert service.requests[0].form["callback_url"] == b"results:"
 
 
 def test_tasks_are_canceled(run: Run, service: FakeService) -> None:

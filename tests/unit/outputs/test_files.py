@@ -342,3 +342,14 @@ def test_threads_can_use_one_folder_each(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == [b"0", b"1", b"2", b"3"]
+
+
+def test_missing_file_is_an_error_with_the_path_and_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path may begin elsewhere than its author thinks."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"x\.bin can't be read") as caught:
+        output_files({"x.bin": Path("nope.bin")}, tmp_path)
+    assert "nope.bin" in str(caught.value)
+    assert f"the working directory is {tmp_path}." in str(caught.value)
