@@ -160,13 +160,13 @@ class AzureBlob(Target):
             return
         if not self._may_write():
             raise ResultTooLargeError(
-                f"The document has {size} bytes, and {url} takes at most {limits.blob} in one request: its shared "
+                f"{self.subject} has {size} bytes, and {url} takes at most {limits.blob} in one request: its shared "
                 "access signature doesn't permit blocks.",
                 hint="Generate one with BlobSasPermissions(create=True, write=True).",
                 url=str(url),
             )
         raise ResultTooLargeError(
-            f"The document has {size} bytes, and {url} takes at most {in_blocks}.",
+            f"{self.subject} has {size} bytes, and {url} takes at most {in_blocks}.",
             hint="Generate the SAS with a newer version (sv), or store large results from within the job.",
             url=str(url),
         )

@@ -172,7 +172,7 @@ class FormPost(Target):
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks the fields against the policy too."""
         Target.check(self, now=now, size=size)
-        self.policy.check(self.callback.url, self._fields, size)
+        self.policy.check(self.callback.url, self._fields, size, subject=self.subject)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
@@ -216,7 +216,8 @@ class FormPost(Target):
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """See `Target.upload`; the encoding of a form is in a signed field, so `encoding` isn't used."""
-        self.policy.check(self.callback.url, self._fields, document.size, self._filename(delivery_id))
+        filename = self._filename(delivery_id)
+        self.policy.check(self.callback.url, self._fields, document.size, filename, subject=self.subject)
         return Target.upload(self, document, delivery_id=delivery_id, now=now)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:

@@ -79,8 +79,8 @@ class MultipartTarget(Target):
         most = self.max_parts * self.part_size
         if size is not None and size > most:
             raise ResultTooLargeError(
-                f"The document has {size} bytes, and {self.callback.url} takes at most {most}: {self.max_parts} parts "
-                f"of {self.part_size} bytes.",
+                f"{self.subject} has {size} bytes, and {self.callback.url} takes at most {most}: {self.max_parts} "
+                f"parts of {self.part_size} bytes.",
                 hint="Presign more parts, or larger ones: S3Signer(bucket).presign_multipart(key, max_bytes=...).",
                 url=str(self.callback.url),
             )

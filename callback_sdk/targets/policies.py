@@ -90,7 +90,15 @@ class Policy:
     def _conditions_of(self, field: str) -> list[tuple[str, str]]:
         return [(operator, wanted) for operator, name, wanted in self._conditions.reveal() if name == field]
 
-    def check(self, url: SecretURL, fields: SecretFields, size: int | None, filename: str | None = None) -> None:
+    def check(
+        self,
+        url: SecretURL,
+        fields: SecretFields,
+        size: int | None,
+        filename: str | None = None,
+        *,
+        subject: str = "The document",
+    ) -> None:
         """Check a form against every condition.
 
         Args:
@@ -98,6 +106,7 @@ class Policy:
             fields: The form's fields.
             size: Bytes of the file; None before they are known.
             filename: The file's name; None before it is known.
+            subject: What is uploaded, for the error of its size.
 
         Raises:
             InvalidS3FieldsError: The form is invalid under any policy.
@@ -109,7 +118,7 @@ class Policy:
         check_conditions(url, given, self._conditions)
         if self._strict:
             self._check_extra(url, set(given.reveal()))
-        self._check_size(url, size)
+        self._check_size(url, size, subject)
 
     def _check_extra(self, url: SecretURL, names: set[str]) -> None:
         named = {name for _, name, _ in self._conditions.reveal()}
@@ -121,14 +130,15 @@ class Policy:
                 url=str(url),
             )
 
-    def _check_size(self, url: SecretURL, size: int | None) -> None:
+    def _check_size(self, url: SecretURL, size: int | None, subject: str) -> None:
         if self.size_range is None or size is None:
             return
         least, most = self.size_range
         if not least <= size <= most:
             raise PolicyError(
-                f"The document has {size} bytes, and the policy of {url} takes {least} to {most}.",
-                hint="Presign again with a wider content-length-range.",
+                f"{subject} has {size} bytes, and the policy of {url} takes {least} to {most}.",
+                hint="Presign again with a wider content-length-range: presign_prefix(..., max_bytes=...) or "
+                "presign_post(..., max_bytes=...).",
                 url=str(url),
             )
 

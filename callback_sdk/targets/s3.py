@@ -131,7 +131,7 @@ class S3Put(Target):
         Target.check_limits(self, now=now, size=size)
         check_checksums(self.callback.url, self.given, self.checksums)
         check_length(self.callback, self.signed, size)
-        check_length_range(self.callback.url, self.given, size)
+        check_length_range(self.callback.url, self.given, size, self.subject)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""

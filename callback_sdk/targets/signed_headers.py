@@ -109,13 +109,14 @@ def assumed_headers(callback: Callback, signed: frozenset[str], media_type: str)
     return (_ASSUMED.format(media_type),) if "content-type" in signed - given.reveal().keys() else ()
 
 
-def check_length_range(url: SecretURL, given: SecretFields, size: int | None) -> None:
+def check_length_range(url: SecretURL, given: SecretFields, size: int | None, subject: str) -> None:
     """Check a document's size against `x-goog-content-length-range`.
 
     Args:
         url: The URL.
         given: The headers given with it.
         size: Bytes of the document; None when it is not known yet.
+        subject: What is uploaded, for the error.
 
     Raises:
         ResultTooLargeError: It is too large, or too small.
@@ -124,7 +125,7 @@ def check_length_range(url: SecretURL, given: SecretFields, size: int | None) ->
     match = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", length_range)
     if match is not None and size is not None and not int(match[1]) <= size <= int(match[2]):
         raise ResultTooLargeError(
-            f"The document has {size} bytes, and {url} takes {match[1]} to {match[2]}.",
+            f"{subject} has {size} bytes, and {url} takes {match[1]} to {match[2]}.",
             hint="Presign again with a wider x-goog-content-length-range.",
             url=str(url),
         )

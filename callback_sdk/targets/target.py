@@ -51,6 +51,7 @@ class Target:
         max_inline_bytes: Size above which the document has the URL of the results instead of the results.
         provider: The object storage provider of its host; None for an unknown host.
         media_type: Media type of what is uploaded.
+        subject: What is uploaded, as errors of its size begin.
     """
 
     kind: ClassVar[str]
@@ -73,6 +74,7 @@ class Target:
     max_inline_bytes: int | None = None
     provider: Provider | None = None
     media_type: str = JSON
+    subject: str = "The document"
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -107,7 +109,7 @@ class Target:
             self.check_expiry(now)
         if size is not None and self.max_bytes is not None and size > self.max_bytes:
             raise ResultTooLargeError(
-                f"The document has {size} bytes, and {url} takes at most {self.max_bytes} in one request.",
+                f"{self.subject} has {size} bytes, and {url} takes at most {self.max_bytes} in one request.",
                 hint="Store large results from within the job, and return their URLs.",
                 url=str(url),
             )

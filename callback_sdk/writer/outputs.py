@@ -13,7 +13,7 @@ from attrs import define, evolve, field
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.result_files import gzip_body
-from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError, shown
 from callback_sdk.outputs import Output
 from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
@@ -78,7 +78,7 @@ class OutputUpload:
                 )
         else:
             own = evolve(target, media_type=output.media_type)
-        return cls(output=output, target=own)
+        return cls(output=output, target=evolve(own, subject=f"The output file {shown(output.name)}"))
 
     def entry(self) -> dict[str, Any]:
         """Return the entry of the file in the document, unless an issuer replaces the target."""

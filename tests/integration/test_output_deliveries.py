@@ -238,16 +238,18 @@ def test_a_file_whose_target_fails_does_not_hold_documents_back(
 def test_a_failed_task_delivers_the_files_that_it_made(
     seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client
 ) -> None:
-    """To their own targets. Its document is that of any failed task."""
+    """To their own targets only. Its document is that of any failed task, also below a prefix."""
     signer = signer_of(seaweedfs, bucket, store)
     task = client.run_algorithm(
         "all-kinds",
         TABLE,
         parameters={"fail": True},
-        callbacks=[signer.presign_put("failed.json")],
+        callbacks=[signer.presign_put("failed.json"), signer.presign_prefix("failed/")],
         outputs={"note.txt": signer.presign_put("note")},
     )
-    assert [one.status for one in delivered(task).deliveries] == ["delivered", "delivered"]
+    assert [one.status for one in delivered(task).deliveries] == ["delivered"] * 3
+    found = client_of(seaweedfs).list_objects_v2(Bucket=bucket)["Contents"]
+    assert sorted(one["Key"] for one in found) == ["failed.json", "failed/result.json", "note"]
     document = json.loads(read(seaweedfs, bucket, "failed.json"))
     assert (document["results"], document["error"]) == (None, "AlgorithmError: It failed on request.")
 

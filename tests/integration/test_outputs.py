@@ -136,8 +136,9 @@ def test_the_store_holds_the_signature_to_its_prefix(
         response = requests.post(target.url, data=form, files={"file": content}, timeout=10)
         assert response.status_code == status
     assert keys() == ["runs/42/b"]
-    with ResultsWriter() as writer, pytest.raises(PolicyError, match="11 bytes"):
+    with ResultsWriter() as writer, pytest.raises(PolicyError, match="'a' has 11 bytes") as caught:
         writer.write(result({"a": b"x" * 11}), target)
+    assert "presign_prefix(..., max_bytes=...)" in caught.value.hint
     assert keys() == ["runs/42/b"]
 
 
