@@ -29,7 +29,14 @@ from callback_sdk.outbox.entries import (
     PendingSend,
     StoredResults,
 )
-from callback_sdk.outbox.output_columns import callbacks_column, copies_column, files_of, read_callbacks, read_copies
+from callback_sdk.outbox.output_columns import (
+    callbacks_column,
+    copies_column,
+    files_of,
+    other_targets,
+    read_callbacks,
+    read_copies,
+)
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -341,6 +348,15 @@ class OutboxStore:
                 "error = ?, claim = claim + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?",
                 (*_target_columns(replaced).reveal(), time.time(), error, delivery_id),
             )
+
+    def other_targets(self, delivery_id: str) -> tuple[list[tuple[str | None, Callback]], set[str]]:
+        """Return what a new target of a delivery must not be; see `callback_sdk.outbox.output_columns`."""
+        query = (
+            "SELECT deliveries.id, target, url, deliveries.outputs AS outputs, results.outputs AS copies "
+            "FROM deliveries JOIN results ON results.id = result "
+            "WHERE result = (SELECT result FROM deliveries WHERE id = ?)"
+        )
+        return other_targets(self._database.read(query, (delivery_id,)), delivery_id)
 
     def purge(self, before: float) -> int:
         """Delete deliveries that were delivered before a time, in seconds since 1970.

@@ -32,7 +32,7 @@ class Places:
         Raises:
             OutputError: Another file or a document has this object, or the key would be too long.
         """
-        place = _place(target.below(name, target.media_type) if target.takes_outputs() else target)
+        place = _place(object_target(target, name))
         if place in self._taken:
             raise OutputError(
                 f"The output file {shown(name)} has the same place at {target.callback.url} as another file or a "
@@ -41,6 +41,15 @@ class Places:
                 name=name,
             )
         self._taken.add(place)
+
+
+def object_target(target: Target, name: str | None) -> Target:
+    """Return the target of an output file, below a prefix if the target takes any number; or of the document.
+
+    Raises:
+        OutputError: The key would be too long.
+    """
+    return target.below(name, target.media_type) if name is not None and target.takes_outputs() else target
 
 
 def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -> None:
@@ -63,7 +72,7 @@ def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -
             hint="Give a presigned URL.",
             url=url,
         )
-    own = new.below(name, new.media_type) if name is not None and new.takes_outputs() else new
+    own = object_target(new, name)
     if own.takes_files and _place(own) in {_place(other) for other in others if other.takes_files}:
         raise InvalidTargetError(
             f"The new target {url} is the object of another target of this result; one would replace the other.",

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer
-from callback_sdk.errors import DeliveryError, OutboxError, OutputError
+from callback_sdk.errors import DeliveryError, InvalidTargetError, MultipleDeliveryErrors, OutboxError, OutputError
 from callback_sdk.outbox import files
 from callback_sdk.testing import Fault, Faults, ObjectStore, SeaweedFS, WebhookReceiver
 from callback_sdk.writer.attempts import MAX_PARALLEL
@@ -205,6 +205,40 @@ def test_a_new_target_gets_all_files(folder: Path, path: Path) -> None:
         outbox.redeliver(entry.delivery_id, target=signer.presign_prefix("new/"))
         outbox.run(until_empty=True)
         assert store.objects["results/new/a"].body == b"a"
+
+
+def test_a_new_target_replaces_no_other_object(path: Path) -> None:
+    """Neither a file with its own target, nor one below the new prefix, nor another document. Nothing is changed."""
+    with ObjectStore() as store, Outbox(path) as outbox:
+        signer = S3Signer("results", client=store.client())
+        own = {"own": signer.presign_put("r1/own")}
+        documents = [signer.presign_prefix("r1/"), (signer.presign_put("other"), {"run": 2})]
+        store.respond(403, times=9)
+        with pytest.raises(MultipleDeliveryErrors):
+            outbox.write(result({"own": b"o", "a": b"a"}), documents, outputs=own)
+        before = outbox.entries()
+        for target in (
+            signer.presign_prefix("r1/", document="own"),
+            signer.presign_prefix("r2/", document="a"),
+            signer.presign_put("other"),
+            signer.presign_put("r1/own"),
+        ):
+            with pytest.raises((InvalidTargetError, OutputError)):
+                outbox.redeliver(before[0].delivery_id, target=target)
+        assert outbox.entries() == before
+        outbox.redeliver(before[0].delivery_id, target=signer.presign_prefix("r1/"))
+        outbox.redeliver(before[0].delivery_id, target=signer.presign_prefix("r2/"))
+
+
+def test_a_new_target_is_no_delivered_document(path: Path) -> None:
+    """Of which the outbox has only the URL."""
+    with ObjectStore() as store, Outbox(path) as outbox:
+        signer = S3Signer("results", client=store.client())
+        away = signer.presign_put("two").url.replace(store.endpoint_url, "http://127.0.0.1:9")
+        (pending,) = outbox.write(result({}), [signer.presign_put("one"), (away, {"run": 2})]).pending
+        with pytest.raises(InvalidTargetError, match="the object of another target"):
+            outbox.redeliver(pending.delivery_id, target=signer.presign_put("one"))
+        assert outbox.redeliver(pending.delivery_id, target=signer.presign_put("two")) == 1
 
 
 def test_a_new_target_of_one_object_is_rejected(path: Path) -> None:
