@@ -44,7 +44,7 @@ crash: $(VENV)/dev.stamp ## kill all processes and stores repeatedly for about 2
 
 outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, and those of 300 tasks, with faults and kills
 	OUTPUT_FILES=1000 $(RUN) pytest tests/integration/test_outputs_outbox.py
-	OUTPUT_TASKS=300 OUTPUT_FILES=100 $(RUN) pytest tests/integration/test_output_deliveries.py
+	OUTPUT_TASKS=300 OUTPUT_FILES=100 OUTPUT_FILES_OF_ONE=1000 $(RUN) pytest tests/integration/test_output_deliveries.py
 
 keys: $(VENV)/dev.stamp ## store, read, list, copy and delete 500 random keys in the fake AIStore
 	AISTORE_KEYS=500 $(RUN) pytest tests/integration/test_aistore_keys.py

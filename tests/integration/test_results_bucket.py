@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,35 @@ from tests.topology import Topology, kill_tree, wait_until
 JOBS = "tests.integration.service_jobs:registry"
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS, bucket: str) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def bucket(seaweedfs: SeaweedFS) -> str:
+    """Create the bucket of both services, and return its name."""
+    return seaweedfs.create_bucket()
+
+
+@pytest.fixture(scope="module")
+def client(seaweedfs: SeaweedFS, bucket: str) -> Iterator[Client]:
     """Run a service whose callbacks reach the webhooks of the tests only, but not the store."""
-    set_variables(monkeypatch, seaweedfs, seaweedfs.endpoint_url)
-    with (
-        LocalService(JOBS, allow_networks=["127.0.0.2/32:*"], results_bucket=f"s3://{bucket}/runs") as service,
-        Client(service.url, token=service.token) as client,
-    ):
-        yield client
+    with ExitStack() as stack:
+        with variables(seaweedfs, seaweedfs.endpoint_url):
+            service = stack.enter_context(
+                LocalService(JOBS, allow_networks=["127.0.0.2/32:*"], results_bucket=f"s3://{bucket}/runs")
+            )
+        yield stack.enter_context(Client(service.url, token=service.token))
 
 
-def set_variables(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS, endpoint_url: str) -> None:
-    """Set boto3's variables."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
-        "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
-        "AWS_ENDPOINT_URL_S3": endpoint_url,
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
+@contextmanager
+def variables(seaweedfs: SeaweedFS, endpoint_url: str) -> Iterator[None]:
+    """Set boto3's variables while a service starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
+            "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
+            "AWS_ENDPOINT_URL_S3": endpoint_url,
+            "AWS_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        yield
 
 
 def settled(client: Client, task: Task) -> Task:
@@ -51,21 +61,26 @@ def settled(client: Client, task: Task) -> Task:
     return client.get_task(task.job_id)
 
 
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS) -> Iterator[ObjectStore]:
+@pytest.fixture(scope="module")
+def faulty(seaweedfs: SeaweedFS) -> Iterator[ObjectStore]:
     """Fail in every way in front of a store that checks signatures; the service's bucket is there."""
     faults = Faults(rate=0.2, seed=19, delay=timedelta(milliseconds=20))
     with ObjectStore(upstream=seaweedfs.endpoint_url, faults=faults) as store:
-        set_variables(monkeypatch, seaweedfs, store.endpoint_url)
         yield store
 
 
-@pytest.fixture
-def files(faulty: ObjectStore, bucket: str, tmp_path: Path) -> Iterator[Client]:
+@pytest.fixture(scope="module")
+def files(
+    seaweedfs: SeaweedFS, faulty: ObjectStore, bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
     """Run a service whose algorithms make output files, with short delays between attempts."""
     settings = {"RETRY_DELAYS": "0.2s " * 30, "RESULTS_BUCKET": f"s3://{bucket}/runs"}
-    with Topology(tmp_path, "output_jobs:registry", settings=settings) as topology, topology.client() as client:
-        yield client
+    with ExitStack() as stack:
+        with variables(seaweedfs, faulty.endpoint_url):
+            topology = stack.enter_context(
+                Topology(tmp_path_factory.mktemp("files"), "output_jobs:registry", settings=settings)
+            )
+        yield stack.enter_context(topology.client())
 
 
 def test_output_files_are_stored_beside_the_document(
@@ -184,8 +199,9 @@ def test_a_new_target_is_not_another_deliverys_object(client: Client, seaweedfs:
     client.redeliver(task.job_id, first.delivery_id, target="results:two.json")
 
 
-def test_a_replaced_target_survives_a_kill(seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+def test_a_replaced_target_survives_a_kill(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """The service is killed after the replacement and before the first attempt, which goes to the new target only."""
+    bucket = seaweedfs.create_bucket()
     signer = S3Signer(bucket, client=seaweedfs.client())
     started, go = tmp_path / "started", tmp_path / "go"
     with Topology(tmp_path, "output_jobs:registry", settings={"LEASE": "4s"}) as topology:
