@@ -65,13 +65,23 @@ def leaks(text: str) -> bool:
     return MARKER in text or HEX_MARKER in text or encoded in text
 
 
+class PlainTraceback(Traceback):
+    """One that has no colors: four fifths of the time would go to the syntax of whole modules."""
+
+    @classmethod
+    def _guess_lexer(cls, filename: str, code: str) -> str:
+        return "text"
+
+
 def everything_printed(error: BaseException) -> str:
     """Show an error as people do: plain, with the locals of each frame, and by rich."""
     # The test's own frame holds the plain values on purpose, and is not ours to hide.
     error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
     plain = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     console = Console(file=io.StringIO(), width=500)
-    trace = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True, locals_max_string=None)
+    trace = PlainTraceback.from_exception(
+        type(error), error, error.__traceback__, show_locals=True, locals_max_string=None
+    )
     console.print(trace)
     return plain + console.file.getvalue() + repr(error) + str(error) + repr(vars(error))  # type: ignore[attr-defined]
 
