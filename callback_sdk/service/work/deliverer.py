@@ -23,7 +23,7 @@ from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, Stor
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.outputs import TaskOutputFiles
-from callback_sdk.service.work.results_bucket import ResultsBucket
+from callback_sdk.service.work.results_bucket import ResultsBucket, operators_errors
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
@@ -209,6 +209,8 @@ class Deliverer:
         if claim.output_name is not None:
             return self._outputs.send(claim, claim.output_name, callback, on_refresh=on_refresh)
         with self._results(claim) as results, ExitStack() as stack:
+            if bucket is not None:
+                stack.enter_context(operators_errors())
             outputs = files = None
             if claim.result.success and (claim.has_outputs or claim.staged):
                 if bucket is not None:

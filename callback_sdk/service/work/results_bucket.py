@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 
 from attrs import evolve
 
-from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError, SigningError
+from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.errors import CallbackParamError, ConfigurationError, DeliveryError, InvalidTargetError, SigningError
 from callback_sdk.outputs import Output
 from callback_sdk.redaction import SecretURL
 from callback_sdk.signer import S3Signer
+from callback_sdk.signer.buckets import environment_region
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.target import JSON
 from callback_sdk.writer import ResultsWriter
@@ -22,6 +27,13 @@ LIFETIME = timedelta(minutes=10)
 """Lifetime of the URL of one attempt: a store checks it when the upload begins."""
 
 DEFAULT_NAME = "result.json"
+
+_REJECTED = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "NoSuchBucket"})
+"""Error codes of a wrong bucket or key. Without s3:ListBucket the code is AccessDenied, after the signature's check."""
+
+_HINT = "Have the operator check the bucket of --results-bucket and the credentials that boto3 finds in the service."
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -106,20 +118,58 @@ class ResultsBucket:
         return S3Signer(self._bucket)
 
     def check(self) -> None:
-        """Check that URLs can be signed.
+        """Check that URLs can be signed, and that the store knows the bucket and accepts the key.
+
+        A store that can't be reached at the moment, or doesn't permit the check, is logged: uploads may be possible.
 
         Raises:
-            ConfigurationError: There are no credentials, or no region.
+            ConfigurationError: There are no credentials, or no region, or the store rejects the bucket or the key.
         """
         try:
             self.signed(Callback(SecretURL("results:")), "check")
         except SigningError as error:
             failure = error
         else:
+            self._check_store()
             return
         raise ConfigurationError(
             f"Results can't be signed for s3://{self._bucket}: {failure.message}", hint=failure.hint
         )
+
+    def _check_store(self) -> None:
+        """List one object: unlike that of HeadBucket, the response has an error code."""
+        with no_fork:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+
+        config = Config(signature_version="s3v4", connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 1})
+        try:
+            client = boto3.Session().client("s3", region_name=environment_region(), config=config)
+            client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+        except BotoCoreError as error:
+            code = type(error).__name__
+        else:
+            return
+        if code in _REJECTED:
+            raise ConfigurationError(
+                f"The store rejects s3://{self._bucket} of --results-bucket: {code}.",
+                hint="Check the bucket's name, and the credentials, region and endpoint that boto3 finds.",
+            )
+        _log.warning("s3://%s of --results-bucket can't be checked: %.100r.", self._bucket, code)
+
+
+@contextmanager
+def operators_errors() -> Iterator[None]:
+    """Give errors of a wrong bucket or key the hint for the operator: the owner of the task has signed nothing."""
+    try:
+        yield
+    except DeliveryError as error:
+        if error.code in _REJECTED or error.status in (401, 403, 404):
+            error.hint = _HINT
+        raise
 
 
 def _name(callback: Callback) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.errors import CallbackParamError, ConfigurationError, InvalidTargetError
+from callback_sdk.errors import CallbackParamError, ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.outputs import Output
-from callback_sdk.service.work.results_bucket import ResultsBucket
+from callback_sdk.service.work.results_bucket import ResultsBucket, operators_errors
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.testing import SeaweedFS
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,48 @@ def test_a_wrong_location_is_an_error_at_the_start(place: str) -> None:
     """Before the first task."""
     with pytest.raises(ConfigurationError, match="not a location"):
         ResultsBucket(place)
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "SignatureDoesNotMatch"),
+        ("AWS_ACCESS_KEY_ID", "InvalidAccessKeyId"),
+        ("bucket", "NoSuchBucket"),
+        ("", ""),
+    ],
+)
+def test_the_store_is_asked_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS, bucket: str, variable: str, code: str
+) -> None:
+    """A wrong key or bucket is an error before the first task."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweedfs.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", seaweedfs.endpoint_url)
+    place = ResultsBucket(f"s3://{'no-such-bucket' if variable == 'bucket' else bucket}/runs")
+    if variable.startswith("AWS"):
+        monkeypatch.setenv(variable, "wrong")
+    if not code:
+        place.check()
+        return
+    with pytest.raises(ConfigurationError, match=f"--results-bucket: {code}"):
+        place.check()
+
+
+def test_a_store_that_cannot_be_reached_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be back when the first result is sent."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    ResultsBucket("s3://bucket/runs").check()
+    assert "can't be checked: 'EndpointConnectionError'" in caplog.text
+
+
+def test_errors_of_the_services_own_bucket_are_the_operators() -> None:
+    """The owner of the task has no URL to pass unchanged; other errors keep their hints."""
+    for code, status, said in (("SignatureDoesNotMatch", 403, "--results-bucket"), ("SlowDown", 503, "Unchanged.")):
+        with pytest.raises(DeliveryError, match=said), operators_errors():
+            raise DeliveryError("Rejected.", hint="Unchanged.", code=code, status=status)
 
 
 def test_missing_credentials_are_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
