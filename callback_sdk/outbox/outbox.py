@@ -41,7 +41,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, required_callbacks
-from callback_sdk.targets.places import Places, check_replacement, object_target
+from callback_sdk.targets.places import Places, check_documents, check_replacement, object_target
 from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs, OutputTargets
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
@@ -181,6 +181,7 @@ class Outbox:
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [state.planner.planned(callback) for callback in given]
+            check_documents(target for _, target in targets if isinstance(target, Target))
             plan = state.planner.plan_outputs(result, results, own, targets, stack)
             stored = state.files.store(results, plan.files if plan else ())
         try:

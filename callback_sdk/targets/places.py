@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from callback_sdk.errors import InvalidTargetError, OutputError, shown
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, shown
 from callback_sdk.targets.target import Target
 
 
@@ -43,6 +44,24 @@ class Places:
         self._taken.add(place)
 
 
+def check_documents(documents: Iterable[Target]) -> None:
+    """Check that targets of one object get the same document, of which the later upload replaces the earlier one.
+
+    Raises:
+        CallbackParamError: Their `callback_param`, which is part of the document, differs.
+    """
+    params: dict[bytes, dict[str, Any]] = {}
+    for target in documents:
+        if _is_one_object(target) and params.setdefault(_place(target), target.callback.param) != target.callback.param:
+            url = str(target.callback.shown_url)
+            raise CallbackParamError(
+                f"Two targets are the same object, {url}, with different callback_param: one document would replace "
+                "the other.",
+                hint="Presign an object of its own for each document.",
+                url=url,
+            )
+
+
 def object_target(target: Target, name: str | None) -> Target:
     """Return the target of an output file, below a prefix if the target takes any number; or of the document.
 
@@ -73,12 +92,17 @@ def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -
             url=url,
         )
     own = object_target(new, name)
-    if own.takes_files and _place(own) in {_place(other) for other in others if other.takes_files}:
+    if _is_one_object(own) and _place(own) in {_place(other) for other in others if _is_one_object(other)}:
         raise InvalidTargetError(
             f"The new target {url} is the object of another target of this result; one would replace the other.",
             hint="Presign an object of its own.",
             url=url,
         )
+
+
+def _is_one_object(target: Target) -> bool:
+    """Return whether each delivery writes the same object: no webhook, and no form whose key has `${filename}`."""
+    return target.takes_files and target.object_url("a") == target.object_url("b")
 
 
 def _place(target: Target) -> bytes:

@@ -181,6 +181,12 @@ class ResultsWriter:
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
+            if len(targets) > 1:
+                # Imported here, because most results have one target.
+                with no_fork:
+                    from callback_sdk.targets.places import check_documents
+
+                check_documents(target for target in targets if isinstance(target, Target))
             files = self._plan_outputs(result, results, own, targets, stack, deadline)
             job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), files)
             outcomes = self._deliver_all(job, targets, deadline)

@@ -29,7 +29,7 @@ from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.places import Places
+from callback_sdk.targets.places import Places, check_documents
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -283,6 +283,7 @@ def _submission(
     _check_distinct(targets)
     _check_takes_files(targets, requested.targets)
     _check_places(targets, requested.targets)
+    check_documents(target for target, one in zip(targets, requested.targets, strict=True) if one.output is None)
     version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
     duration = TaskDuration(
         expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
