@@ -14,7 +14,7 @@ from attrs import evolve
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, ConfigurationError, DeliveryError, InvalidTargetError, SigningError
 from callback_sdk.outputs import Output
-from callback_sdk.redaction import SecretURL
+from callback_sdk.redaction import SecretURL, without_credentials_in_urls
 from callback_sdk.signer import S3Signer
 from callback_sdk.signer.buckets import environment_region
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -36,6 +36,9 @@ _HINT = "Have the operator check the bucket of --results-bucket and the credenti
 _log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+"""A bucket's name, in the characters and the length that S3 has ever allowed: no user, no password, no port."""
 
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,450}")
 """With a task's id and the longest name of an output file, a key has at most 1,024 bytes."""
@@ -59,9 +62,11 @@ class ResultsBucket:
         self._bucket, _, prefix = rest.partition("/")
         prefix = prefix.strip("/")
         segments = prefix.split("/")
-        if scheme != "s3" or not self._bucket or not _PREFIX.fullmatch(prefix) or {".", ".."}.intersection(segments):
+        is_valid = scheme == "s3" and _BUCKET.fullmatch(self._bucket) and _PREFIX.fullmatch(prefix)
+        if not is_valid or {".", ".."}.intersection(segments):
             raise ConfigurationError(
-                f"{place!r:.100} is not a location for results.", hint="Give s3://BUCKET/PREFIX with --results-bucket."
+                f"{without_credentials_in_urls(place)!r:.100} is not a location for results.",
+                hint="Give s3://BUCKET/PREFIX with --results-bucket.",
             )
         self._prefix = f"{prefix}/" if prefix else ""
 

@@ -92,7 +92,9 @@ def test_members_of_other_targets_are_rejected(param: dict[str, Any]) -> None:
         ResultsBucket("s3://bucket/runs").signed(callback("results:", param), "42")
 
 
-@pytest.mark.parametrize("place", ["bucket", "s3://", "https://bucket/x", "s3://bucket/../x", "s3:///x", "s3://b/a b"])
+@pytest.mark.parametrize(
+    "place", ["bucket", "s3://", "https://bucket/x", "s3://bucket/../x", "s3:///x", "s3://b/a b", "s3://b:1"]
+)
 def test_a_wrong_location_is_an_error_at_the_start(place: str) -> None:
     """Before the first task."""
     with pytest.raises(ConfigurationError, match="not a location"):
@@ -139,6 +141,16 @@ def test_errors_of_the_services_own_bucket_are_the_operators() -> None:
     for code, status, said in (("SignatureDoesNotMatch", 403, "--results-bucket"), ("SlowDown", 503, "Unchanged.")):
         with pytest.raises(DeliveryError, match=said), operators_errors():
             raise DeliveryError("Rejected.", hint="Unchanged.", code=code, status=status)
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://user:hunter2@b", "s3://user:hunter2@b/x", "s3://user:hunter2@b/a b", "user:hunter2@b"]
+)
+def test_a_location_with_a_password_is_an_error_without_it(place: str) -> None:
+    """It is neither shown nor taken for a part of the bucket's name."""
+    with pytest.raises(ConfigurationError, match="not a location") as caught:
+        ResultsBucket(place)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_missing_credentials_are_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
