@@ -27,6 +27,9 @@ _DEVICE = re.compile(
 )
 """Names of devices on Windows, with any extension."""
 
+_STRAY_JOINER = re.compile(r"[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])")
+"""A joiner that joins nothing. Emoji, Persian and Indic scripts need the two joiners before another character."""
+
 _PLACEHOLDER = "${filename}"
 """What S3 replaces in the fields of a form."""
 
@@ -97,7 +100,7 @@ def _problem(name: str) -> str | None:
         return "is empty"
     if len(name) > MAX_NAME or _size(name) > MAX_NAME:
         return f"has more than {MAX_NAME} bytes"
-    if escaped(name) != name:
+    if escaped(name) != name or _STRAY_JOINER.search(name) or any(map(_is_invisible, name)):
         return "has a control character, a lone surrogate or an invisible character"
     if found := _FORBIDDEN.search(name):
         return f"has the character {found[0]}, which file systems or URLs read differently"
@@ -118,6 +121,10 @@ def _segment_problem(segment: str) -> str | None:
     if _DEVICE.fullmatch(segment):
         return "has a segment that is the name of a device on Windows"
     return f"has a segment of more than {MAX_SEGMENT} bytes" if _size(segment) > MAX_SEGMENT else None
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" and character not in "\u200c\u200d"
 
 
 def _size(text: str) -> int:
