@@ -16,6 +16,7 @@ from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import OutputSnapshot
 from callback_sdk.errors import ResponseTooLargeError, ServiceConnectionError, ServiceError, shown
+from callback_sdk.outputs.directories import path_below
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.parsing import path_of, positive_int
 from callback_sdk.redaction import hides_tracebacks
@@ -80,12 +81,13 @@ class TaskOutput(HTMLRepr):
                 installed.
 
         Raises:
+            OutputError: The name, or a link in the directory, would lead out of it.
             ServiceError: The service can't be reached, or the content is not the announced one.
             OSError: The file can't be written.
         """
         target = path_of("path", path)
         if target.is_dir():
-            target = _member(target, self.name)
+            target = path_below(target, self.name)
         with ProgressBar(self.name, wanted=progress and self.size >= _LARGE) as bar:
             self._download(target, lambda done: bar.show(done / max(1, self.size), ""))
         return target
@@ -225,15 +227,15 @@ class TaskOutputs(Mapping[str, TaskOutput]):
             progress: Whether to show a progress bar, in a terminal and in a notebook, if tqdm is installed.
 
         Raises:
-            OutputError: A name would lead out of the directory, or two files would have the same name there; nothing
-                was downloaded.
+            OutputError: A name, or a link in the directory, would lead out of it, or two files would have the same
+                name there; nothing was downloaded.
             ServiceError: The service can't be reached, or a content is not the announced one.
             OSError: A file can't be written.
         """
         root = path_of("directory", directory)
         # The service has checked them too, but a wrong one must not write outside the directory.
         check_distinct([checked_name(name) for name in self._files])
-        targets = {name: _member(root, name) for name in self._files}
+        targets = {name: path_below(root, name) for name in self._files}
         root.mkdir(parents=True, exist_ok=True)
         total, before = max(1, sum(file.size for file in self._files.values())), 0
         with ProgressBar(f"Outputs of {self._job_id}", wanted=progress) as bar:
@@ -245,15 +247,6 @@ class TaskOutputs(Mapping[str, TaskOutput]):
 
 def _show(bar: ProgressBar, name: str, before: int, total: int, done: int) -> None:
     bar.show((before + done) / total, name)
-
-
-def _member(root: Path, name: str) -> Path:
-    """Return the path of an output below a directory.
-
-    Raises:
-        OutputError: The name would lead out of the directory.
-    """
-    return root.joinpath(*checked_name(name).split("/"))
 
 
 def _is_transient(error: ServiceError) -> bool:

@@ -161,11 +161,16 @@ def run(
 
 def _show_outputs(files: Sequence[RunFile], directory: Path | None) -> None:
     """List output files on standard error, and move them to a directory."""
-    for file in files:
+    from callback_sdk.outputs.directories import path_below
+
+    targets = [path_below(directory, file.name) if directory is not None else None for file in files]
+    for file, target in zip(files, targets, strict=True):
         place = file.name
-        if directory is not None:
-            target = directory / file.name
+        if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
+            # A move to another file system, or onto a link to a directory, would follow it.
+            if target.is_symlink():
+                target.unlink()
             shutil.move(file.path, target)
             place = str(target)
         print_line(f"{place}: {file.size} bytes, {file.media_type}, SHA-256 {file.sha256}", err=True)

@@ -11,6 +11,7 @@ from attrs import define
 
 from callback_sdk.documents.body import reason
 from callback_sdk.errors import OutputError, shown
+from callback_sdk.outputs.names import checked_name
 
 MAX_ENTRIES = 20_000
 """Maximum number of files and directories that are listed for one output, of which 10,000 may be files."""
@@ -61,6 +62,32 @@ class _Budget:
                 hint=f"Remove links to directories if there are any. {_ARCHIVE_HINT}",
                 name=self.name,
             )
+
+
+def path_below(root: Path, name: str) -> Path:
+    """Return where to write an output file below a directory.
+
+    Args:
+        root: The directory, which may be missing.
+        name: The file's name.
+
+    Raises:
+        OutputError: The name, or a link that is in the directory already, leads out of it.
+    """
+    path = root.joinpath(*checked_name(name).split("/"))
+    try:
+        # Not the file itself: a link in its place is replaced, and not followed.
+        is_below = path.parent.resolve().is_relative_to(root.resolve())
+    # Links in a circle.
+    except (OSError, RuntimeError):
+        is_below = False
+    if not is_below:
+        raise OutputError(
+            f"A link in the directory {shown(str(root))} leads out of it, on the path of the file {shown(name)}.",
+            hint="Remove the link, or give another directory.",
+            name=name,
+        )
+    return path
 
 
 def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget: _Budget) -> Iterator[tuple[str, Path]]:

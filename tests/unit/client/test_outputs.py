@@ -127,6 +127,39 @@ def test_a_name_can_not_lead_out_of_the_directory(
     assert len(service.requests) == 1
 
 
+@pytest.mark.parametrize("target", ["../elsewhere", "link", "../missing"])
+def test_a_link_can_not_lead_out_of_the_directory(
+    outputs_of: Callable[..., TaskOutputs], service: FakeService, tmp_path: Path, target: str
+) -> None:
+    """Nothing is downloaded then, the other files neither."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "link").symlink_to(target)
+    outputs = outputs_of("fine", "link/x")
+    with pytest.raises(OutputError, match="link in the directory"):
+        outputs.download(tmp_path / "results")
+    with pytest.raises(OutputError, match="link in the directory"):
+        outputs["link/x"].download(tmp_path / "results")
+    assert {path.name for path in tmp_path.rglob("*")} == {"elsewhere", "results", "link"}
+    assert len(service.requests) == 1
+
+
+def test_other_links_are_used_or_replaced(
+    outputs_of: Callable[..., TaskOutputs], service: FakeService, tmp_path: Path
+) -> None:
+    """The directory may be a link, one within it is followed, and one in the place of a file is replaced."""
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "results").symlink_to("real")
+    (tmp_path / "real" / "link").symlink_to("sub")
+    (tmp_path / "kept").write_bytes(b"kept")
+    (tmp_path / "real" / "file").symlink_to("../kept")
+    for name in ("link/x", "file"):
+        service.on("GET", f"/algorithms/tasks/1/outputs/{name}", service.Say(200, raw=DATA))
+    outputs_of("link/x", "file").download(tmp_path / "results")
+    assert (tmp_path / "real" / "sub" / "x").read_bytes() == (tmp_path / "real" / "file").read_bytes() == DATA
+    assert (tmp_path / "kept").read_bytes() == b"kept"
+
+
 @pytest.mark.parametrize("name", [".thing.output.json", "foo..bar", ".foo/.bar", "a b/ä#%&+.txt"])
 def test_harmless_names_are_downloaded(
     outputs_of: Callable[..., TaskOutputs], service: FakeService, tmp_path: Path, name: str
