@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import without_credentials_in_urls
 from callback_sdk.service.blobs.blobs import BlobStorage
 from callback_sdk.service.blobs.bucket import BucketStorage
 from callback_sdk.service.blobs.folder import DirectoryStorage
@@ -21,12 +22,14 @@ def open_blobs(place: str) -> BlobStorage:
         ConfigurationError: The location is invalid, or the directory can't be created.
     """
     scheme, separator, rest = place.partition("://")
-    if separator and scheme == "s3" and rest.strip("/"):
-        bucket, _, prefix = rest.partition("/")
+    bucket, _, prefix = rest.partition("/")
+    # A user and a password would be taken for a part of the bucket's name, and shown.
+    if separator and scheme == "s3" and rest.strip("/") and "@" not in bucket:
         return BucketStorage(bucket, prefix)
     if separator or not place:
         raise ConfigurationError(
-            f"{place!r} is not a location for blobs.", hint="Use the path of a directory, or s3://BUCKET/PREFIX."
+            f"{without_credentials_in_urls(place)!r} is not a location for blobs.",
+            hint="Use the path of a directory, or s3://BUCKET/PREFIX.",
         )
     try:
         return DirectoryStorage(Path(place).absolute())

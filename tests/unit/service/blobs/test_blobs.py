@@ -223,6 +223,7 @@ def test_a_location_is_a_directory_or_a_bucket(tmp_path: Path) -> None:
     """Any other location is rejected at startup."""
     assert repr(open_blobs("s3://results/of/mine")) == "BucketStorage('s3://results/of/mine/')"
     assert repr(open_blobs(str(tmp_path / "x"))) == f"Folder({str(tmp_path / 'x')!r})"
-    for wrong in ("http://x/y", "s3://", ""):
-        with pytest.raises(ConfigurationError, match="not a location"):
+    for wrong in ("http://x/y", "s3://", "", "s3://user:hunter2@bucket/x"):
+        with pytest.raises(ConfigurationError, match="not a location") as caught:
             open_blobs(wrong)
+        assert "hunter2" not in str(caught.value)
