@@ -91,6 +91,7 @@ class DeliveryAttempts:
     ) -> None:
         self._settings = settings
         self._compress = compress
+        self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self.parallel = Parallel(MAX_PARALLEL)
         proxy = direct if guard else environment_proxy
@@ -185,9 +186,8 @@ class DeliveryAttempts:
                     outputs={} if outputs is None else outputs.listed(files),
                 )
                 receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
-                return (
-                    evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
-                )
+                receipts = {name: file.receipt for name, file in files.items()}
+                return evolve(receipt, outputs=receipts) if receipts else receipt
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
@@ -327,7 +327,7 @@ class DeliveryAttempts:
         """
         # Few targets have an issuer.
         with no_fork:
-            from callback_sdk.writer.refresh import new_target, unusable_answer
+            from callback_sdk.writer.refresh import check_address, new_target, unusable_answer
 
         old = delivery.target.callback
         if old.issuer is None or delivery.rebuild is None:
@@ -338,6 +338,7 @@ class DeliveryAttempts:
         try:
             target = self.plan(new)
             target.check_expiry(utc_now())
+            check_address(target.callback.url, self._guard, self._settings.stores, self._timeouts.connect)
             if shared is not None and not target.takes_outputs():
                 raise CallbackParamError(
                     f"{target.callback.url} takes the document alone, without its output files.",

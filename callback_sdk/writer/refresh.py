@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
 from callback_sdk import tracing, webhooks
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackSDKError, DeliveryError, RefreshError, TargetError
+from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError, RefreshError, TargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.header_rules import LOGIN
@@ -23,6 +26,10 @@ from callback_sdk.transport.response import Response
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets
+
+if TYPE_CHECKING:
+    from callback_sdk.targets.providers import StorageProviders
+    from callback_sdk.transport.guard import AddressGuard
 
 _ACCEPTS = frozenset({200, 201})
 
@@ -123,6 +130,36 @@ def request_target(
         retry_after=failure.retry_after,
         # The cause tells the service that a host's name doesn't resolve.
     ) from failure.__cause__
+
+
+def check_address(url: SecretURL, guard: AddressGuard | None, stores: StorageProviders, timeout: timedelta) -> None:
+    """Reject an issuer's target that the address guard blocks, before it replaces the stored one.
+
+    Args:
+        url: URL of the target.
+        guard: The guard; None for a writer without one.
+        stores: Knows the configured clusters, to which it doesn't apply.
+        timeout: To resolve the host's name.
+
+    Raises:
+        TargetError: The guard blocks it. An unknown host has the same message as one at a private address.
+    """
+    if guard is None or stores.in_cluster(url):
+        return
+    try:
+        guard.resolve(url, time.monotonic() + timeout.total_seconds())
+    except AddressNotAllowedError as error:
+        if not error.resolved:
+            raise
+    except OSError as error:
+        if not isinstance(error, socket.gaierror):
+            # The attempt finds out whether the host can be reached.
+            return
+    else:
+        return
+    raise AddressNotAllowedError(
+        f"The host name of {url} doesn't resolve to a public address.", hint="Check the spelling.", url=str(url)
+    )
 
 
 def unusable_answer(issuer: SecretURL, problem: str, *, hint: str = _ANSWER_HINT) -> RefreshError:

@@ -196,8 +196,10 @@ def test_the_guard_protects_against_issuers(store: ObjectStore) -> None:
             assert issuer.requests == []
         port = issuer.url.partition("127.0.0.1:")[2].partition("/")[0]
         guard = AddressGuard(allow_networks=[f"127.0.0.1/32:{port}"])
-        with ResultsWriter(guard=guard, timeout=0) as writer, pytest.raises(AddressNotAllowedError):
+        with ResultsWriter(guard=guard, timeout=0) as writer, pytest.raises(RefreshError, match="not public") as caught:
             writer.write(RESULT, target, refresh(issuer))
+        # The stored target stays, and the schedule asks again.
+        assert caught.value.retryable
     assert len(issuer.requests) == 1
     assert store.requests == ()
 
