@@ -78,7 +78,7 @@ class PendingUploads:
         # All uploads that are not concluded, and those that wait for another attempt, in order.
         self._open: set[BlobUpload] = set()
         self._waiting: list[BlobUpload] = []
-        self._concluding = 0
+        self._concluding: set[BlobUpload] = set()
         self._stopping = threading.Event()
         self._unavailable = False
         self._outage = OutageLog(_log, failing="Results can't be stored", working="Results are stored again")
@@ -115,7 +115,7 @@ class PendingUploads:
     def count(self) -> int:
         """Number of uploads that are not concluded."""
         with self._changed:
-            return len(self._open) + self._concluding
+            return len(self._open) + len(self._concluding)
 
     def store(self, upload: BlobUpload) -> None:
         """Upload the files of a run now if possible, otherwise as soon as blob storage is available.
@@ -139,7 +139,7 @@ class PendingUploads:
             target=lambda: done.set_result(self._try_upload(upload)), name=f"upload-{upload.job_id}", daemon=True
         )
         thread.start()
-        while self._is_open(upload):
+        while not self._is_concluded(upload):
             with suppress(TimeoutError, FutureTimeoutError):
                 return done.result(_TICK)
         return True
@@ -222,7 +222,7 @@ class PendingUploads:
             if upload not in self._open:
                 return
             self._open.discard(upload)
-            self._concluding += 1
+            self._concluding.add(upload)
             if upload in self._waiting:
                 self._waiting.remove(upload)
         try:
@@ -231,12 +231,12 @@ class PendingUploads:
             _log.exception("Task %s could not be ended; it runs again.", upload.job_id, extra={"job_id": upload.job_id})
         finally:
             with self._changed:
-                self._concluding -= 1
+                self._concluding.discard(upload)
                 self._changed.notify_all()
 
-    def _is_open(self, upload: BlobUpload) -> bool:
+    def _is_concluded(self, upload: BlobUpload) -> bool:
         with self._changed:
-            return upload in self._open
+            return upload not in self._open and upload not in self._concluding
 
     def _snapshot(self) -> list[BlobUpload]:
         with self._changed:

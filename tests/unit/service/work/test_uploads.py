@@ -222,3 +222,18 @@ def test_pending_uploads_are_released_at_the_end_of_the_process(pending: Pending
     pending.close()
     assert isinstance(concluded.result(0), BlobStorageError)
     assert pending.count == 0
+
+
+def test_the_caller_waits_for_a_slow_conclusion(storage: Storage, pending: PendingUploads) -> None:
+    """The end of the task is stored when `store` returns, even if the database takes longer than one check."""
+    storage.away = False
+    started, stored = threading.Event(), threading.Event()
+
+    def conclude(_: Exception | None) -> None:
+        started.set()
+        threading.Event().wait(0.1)
+        stored.set()
+
+    pending.store(BlobUpload(job_id="1", files=[(Path(__file__), "1")], stop=StopSignal(), conclude=conclude))
+    assert started.is_set()
+    assert stored.is_set()
