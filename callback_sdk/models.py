@@ -206,42 +206,8 @@ class PresignedPut:
 
 
 @define(kw_only=True, repr=False, unsafe_hash=True)
-class PresignedPrefix:
-    """A presigned POST of any number of objects: the document of a result and its output files, below one prefix."""
-
-    _url: Secret[str]
-    _fields: SecretFields
-    _document: str
-    _expires_at: datetime
-
-    @property
-    def url(self) -> str:
-        """The plain URL of the bucket; no credential without the fields."""
-        return self._url.reveal()
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The plain fields, a credential. Their key ends with `${filename}`, as forms of browsers have it."""
-        return dict(self._fields.reveal())
-
-    @property
-    def callback_param(self) -> dict[str, Any]:
-        """The `callback_param` to submit with the URL, which contains the form fields and the document's name."""
-        return {"s3_fields": self.fields, "s3_prefix": {"document": self._document}}
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the policy expires, in UTC."""
-        return self._expires_at
-
-    def __repr__(self) -> str:
-        fields = f"fields={self._fields}, document={self._document!r}"
-        return f"PresignedPrefix({SecretURL(self.url)}, {fields}, expires_at={self.expires_at})"
-
-
-@define(kw_only=True, repr=False, unsafe_hash=True)
-class PresignedPost:
-    """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them."""
+class _PresignedForm:
+    """A presigned POST: a URL and the form's fields."""
 
     _url: Secret[str]
     _fields: SecretFields
@@ -258,17 +224,41 @@ class PresignedPost:
         return dict(self._fields.reveal())
 
     @property
-    def callback_param(self) -> dict[str, Any]:
-        """The `callback_param` to submit with the URL, which contains the form fields."""
-        return {"s3_fields": self.fields}
-
-    @property
     def expires_at(self) -> datetime:
         """When the policy expires, in UTC."""
         return self._expires_at
 
+
+@define(kw_only=True, repr=False, unsafe_hash=True)
+class PresignedPost(_PresignedForm):
+    """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them."""
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """The `callback_param` to submit with the URL, which contains the form fields."""
+        return {"s3_fields": self.fields}
+
     def __repr__(self) -> str:
         return f"PresignedPost({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"
+
+
+@define(kw_only=True, repr=False, unsafe_hash=True)
+class PresignedPrefix(_PresignedForm):
+    """A presigned POST of any number of objects: the document of a result and its output files, below one prefix.
+
+    The key among its fields ends with `${filename}`, as forms of browsers have it.
+    """
+
+    _document: str
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """The `callback_param` to submit with the URL, which contains the form fields and the document's name."""
+        return {"s3_fields": self.fields, "s3_prefix": {"document": self._document}}
+
+    def __repr__(self) -> str:
+        fields = f"fields={self._fields}, document={self._document!r}"
+        return f"PresignedPrefix({SecretURL(self.url)}, {fields}, expires_at={self.expires_at})"
 
 
 @define(kw_only=True, repr=False, unsafe_hash=True)
