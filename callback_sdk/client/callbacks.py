@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, shown
-from callback_sdk.outputs.names import checked_name
+from callback_sdk.errors import CallbackParamError
+from callback_sdk.outputs.names import named_targets
 from callback_sdk.redaction import Secret
-from callback_sdk.targets import TargetSettings, check_callback
+from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.places import Places
+from callback_sdk.targets.places import Places, check_takes_files
 from callback_sdk.text.escaping import escaped
 
 logger = logging.getLogger(__name__)
@@ -72,27 +72,14 @@ class CallbackResolver:
             OutputError: It is not a dict, a name is not valid, or two targets are the same object.
             TargetError: A file can't be delivered to one of the targets.
         """
-        if outputs.reveal() is None:
-            return {}
-        if not isinstance(outputs.reveal(), Mapping):
-            raise OutputError(
-                f"outputs is of type {type(outputs.reveal()).__name__}.",
-                hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
-            )
         # The service knows the objects of its own bucket.
         places = Places(check_callback(one, self._settings) for one in documents if not one.is_results)
         found: dict[str, Callback] = {}
-        for name in outputs.reveal():
-            callback = found[checked_name(name)] = self.resolve_one(Secret(outputs.reveal()[name]))
-            target = None if callback.is_results else check_callback(callback, self._settings)
-            if target is None or not target.takes_files:
-                kind = "results:" if callback.is_results else "a webhook"
-                raise InvalidTargetError(
-                    f"The target of the output file {shown(name)} is {kind}, which takes documents only.",
-                    hint="Give a presigned URL. Without a target, the service stores the file.",
-                    url=str(callback.url),
-                )
-            places.add(checked_name(name), target)
+        for name, given in named_targets(outputs).items():
+            callback = found[name] = self.resolve_one(given)
+            target = Target(callback=callback) if callback.is_results else check_callback(callback, self._settings)
+            check_takes_files(name, target)
+            places.add(name, target)
         return found
 
     def resolve_one(self, target: Secret[Any]) -> Callback:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from callback_sdk.errors import OutputError, shown
+from callback_sdk.redaction import Secret
 from callback_sdk.text.escaping import escaped
 
 MAX_NAME = 512
@@ -49,6 +50,25 @@ def checked_name(name: Any) -> str:
     if problem := _problem(normal):
         raise OutputError(f"The name of an output file {problem}: {shown(name)}.", hint=_HINT, name=name)
     return normal
+
+
+def named_targets(outputs: Secret[Any]) -> dict[str, Secret[Any]]:
+    """Return the targets of single output files as given, by the names of the files.
+
+    Args:
+        outputs: A target for each name, or None.
+
+    Raises:
+        OutputError: It is not a dict, or a name is not allowed.
+    """
+    if outputs.reveal() is None:
+        return {}
+    if not isinstance(outputs.reveal(), Mapping):
+        raise OutputError(
+            f"outputs is of type {type(outputs.reveal()).__name__}.",
+            hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
+        )
+    return {checked_name(name): Secret(target) for name, target in outputs.reveal().items()}
 
 
 def check_distinct(names: Iterable[str]) -> None:

@@ -62,6 +62,27 @@ def check_documents(documents: Iterable[Target]) -> None:
             )
 
 
+def check_takes_files(name: str, target: Target, *, is_new: bool = False) -> None:
+    """Check that the target of an output file isn't one that takes documents only.
+
+    Args:
+        name: The file's name.
+        target: The target.
+        is_new: Whether it replaces another target.
+
+    Raises:
+        InvalidTargetError: It is a webhook, or `results:`.
+    """
+    if target.takes_files and not target.callback.is_results:
+        return
+    kind = "results:" if target.callback.is_results else "a webhook"
+    raise InvalidTargetError(
+        f"The {'new ' * is_new}target of the output file {shown(name)} is {kind}, which takes documents only.",
+        hint="Give a presigned URL." + " Without a target, the service stores the file." * (not is_new),
+        url=str(target.callback.shown_url),
+    )
+
+
 def object_target(target: Target, name: str | None) -> Target:
     """Return the target of an output file, below a prefix if the target takes any number; or of the document.
 
@@ -83,16 +104,11 @@ def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -
         InvalidTargetError: It takes no files and is that of one, or one upload would replace the other.
         OutputError: The key would be too long.
     """
-    url = str(new.callback.shown_url)
-    if name is not None and (new.callback.is_results or not new.takes_files):
-        kind = "results:" if new.callback.is_results else "a webhook"
-        raise InvalidTargetError(
-            f"The new target of the output file {shown(name)} is {kind}, which takes documents only.",
-            hint="Give a presigned URL.",
-            url=url,
-        )
+    if name is not None:
+        check_takes_files(name, new, is_new=True)
     own = object_target(new, name)
     if _is_one_object(own) and _place(own) in {_place(other) for other in others if _is_one_object(other)}:
+        url = str(new.callback.shown_url)
         raise InvalidTargetError(
             f"The new target {url} is the object of another target of this result; one would replace the other.",
             hint="Presign an object of its own.",

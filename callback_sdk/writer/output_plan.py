@@ -16,7 +16,7 @@ from callback_sdk.errors import CallbackSDKError, OutputError, shown
 from callback_sdk.filesystem.files import storage_hint
 from callback_sdk.models import JobResult
 from callback_sdk.outputs import Output, output_files
-from callback_sdk.outputs.names import checked_name
+from callback_sdk.outputs.names import named_targets
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -176,18 +176,7 @@ def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
         OutputError: It is not a dict.
         TargetError: A target is invalid.
     """
-    if outputs.reveal() is None:
-        return {}
-    if not isinstance(outputs.reveal(), Mapping):
-        raise OutputError(
-            f"outputs is of type {type(outputs.reveal()).__name__}.",
-            hint="Give a dict from the names of the files to their targets: outputs={'model.bin': put}.",
-        )
-    found = {}
-    for name in outputs.reveal():
-        given = parse_callbacks(Secret([outputs.reveal()[name]]))
-        found[checked_name(name)] = given[0]
-    return found
+    return {name: parse_callbacks(Secret([target.reveal()]))[0] for name, target in named_targets(outputs).items()}
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.places import Places, check_documents
+from callback_sdk.targets.places import Places, check_documents, check_takes_files
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -312,13 +312,8 @@ def _check_distinct(targets: Sequence[Target]) -> None:
 def _check_takes_files(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> None:
     """Reject targets of output files that take documents only."""
     for target, one in zip(targets, requested, strict=True):
-        if one.output is not None and (one.callback.is_results or not target.takes_files):
-            kind = "results:" if one.callback.is_results else "a webhook"
-            raise InvalidTargetError(
-                f"The target of the output file {one.output!r:.100} is {kind}, which takes documents only.",
-                hint="Give a presigned URL. Without a target, the service stores the file.",
-                url=str(target.callback.url),
-            )
+        if one.output is not None:
+            check_takes_files(one.output, target)
 
 
 def _check_places(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> None:
