@@ -108,11 +108,12 @@ def _said_about(process: Path) -> str:
     return ""
 
 
-def _nothing_remains(demo: Demo, seconds: float = 90) -> bool:
+def _remains_later(demo: Demo, seconds: float = 90) -> list[str]:
+    """Describe what is still there when a killed demo has had time to end."""
     end = time.monotonic() + seconds
     while demo.remains() and time.monotonic() < end:
         time.sleep(0.05)
-    return not demo.remains()
+    return [f"{one}: {_said_about(Path('/proc') / one)[:300]}" for one in demo.remains()]
 
 
 def _documents(output: str) -> list[dict[str, Any]]:
@@ -163,7 +164,7 @@ def test_a_demo_on_many_processes_that_is_killed_leaves_nothing(start: Start, mo
     demo.read_until(moment)
     demo.process.kill()
     demo.finish()
-    assert _nothing_remains(demo)
+    assert _remains_later(demo) == []
 
 
 def test_two_demos_run_at_the_same_time(start: Start) -> None:
@@ -186,7 +187,7 @@ def test_a_demo_that_is_ended_leaves_nothing(start: Start, number: signal.Signal
     ended_with, _, errors = demo.finish()
     assert ended_with == code
     assert "Traceback" not in errors
-    assert _nothing_remains(demo)
+    assert _remains_later(demo) == []
     assert sockets
     assert [path for path in sockets if path.exists()] == []
 
@@ -220,7 +221,7 @@ def test_a_bucket_that_can_not_be_used_is_one_clear_error(start: Start, seaweedf
     assert code == 1
     assert errors.startswith("Error: Bucket 'no-such-bucket' can't be used")
     assert "Traceback" not in errors
-    assert _nothing_remains(demo)
+    assert _remains_later(demo) == []
 
 
 def test_a_disk_without_room_is_one_clear_error(start: Start) -> None:
@@ -230,4 +231,4 @@ def test_a_disk_without_room_is_one_clear_error(start: Start) -> None:
     assert code == 1
     assert errors.startswith("Error: ")
     assert "Traceback" not in errors
-    assert _nothing_remains(demo)
+    assert _remains_later(demo) == []
