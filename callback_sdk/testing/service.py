@@ -155,10 +155,11 @@ class LocalService:
             self._worker = self._launch_process("worker", self._folder.with_name(f"{self._folder.name}-worker"))
 
     def _launch_process(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
-        data = {settings.DATA_DIR.variable: str(self._folder / "data")}
+        # Temporary files too are in the directory that is removed with it, even if it has to be killed.
+        places = {settings.DATA_DIR.variable: str(self._folder / "data"), "TMPDIR": str(folder)}
         return supervisor.SupervisedProcess(
             [sys.executable, "-m", "callback_sdk.cli", command, self._registry],
-            env=_environment() | self._settings.reveal() | data,
+            env=_environment() | self._settings.reveal() | places,
             folder=folder,
             cwd=Path.cwd(),
             stop_timeout=_STOP_TIMEOUT,
