@@ -38,7 +38,7 @@ def program(pids: int, tracker: int) -> str:
     The interpreter has not been told `sys.path` yet, and imports nothing else before it forks, so a reaper is small.
 
     Args:
-        pids: Descriptor to which the reaper writes the child's pid.
+        pids: Descriptor to which the child writes its pid.
         tracker: Descriptor for the child's resource tracker.
     """
     root = str(Path(__file__).parents[2])
@@ -55,7 +55,7 @@ def guard(parent: int, pids: int, tracker: int) -> None:
 
     Args:
         parent: Pid of the parent.
-        pids: Descriptor to which the child's pid is written.
+        pids: Descriptor to which the child writes its pid, when it is in a session of its own.
         tracker: Descriptor that is replaced by that of a resource tracker of multiprocessing: it removes shared memory
             and semaphores that the child and its descendants have registered there, when they have ended.
     """
@@ -66,7 +66,6 @@ def guard(parent: int, pids: int, tracker: int) -> None:
     tracking = _fork_tracker(tracker)
     child = os.fork()
     if child:
-        os.write(pids, b"%d" % child)
         os.close(pids)
         # It ends when nobody can register anything any more.
         os.close(tracker)
@@ -74,10 +73,12 @@ def guard(parent: int, pids: int, tracker: int) -> None:
         _end_children(tracking)
         _end_tracker(tracking)
         _end_like(status)
-    os.close(pids)
     # Signals to the child's group, and those of a terminal, don't reach the reaper.
     os.setsid()
     end_with_parent(signal.SIGKILL, reaper)
+    # Not earlier, and not by the reaper: the parent signals the child's group, which must exist when it knows the pid.
+    os.write(pids, b"%d" % os.getpid())
+    os.close(pids)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
