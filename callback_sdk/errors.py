@@ -56,6 +56,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.escaping import escaped
 
 if TYPE_CHECKING:
@@ -463,28 +464,3 @@ class TaskFailedError(ServiceError):
 
 class TaskExpiredError(TaskFailedError):
     """The task was not started in time, and was not computed."""
-
-
-def sentence(text: str) -> str:
-    """Return a foreign text unchanged, but with a final full stop."""
-    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
-
-
-def type_name(value: object) -> str:
-    """Return the name of a value's type with its module: NumPy has its own bool, and any table is a DataFrame."""
-    kind = type(value)
-    return (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
-
-
-def shown(value: object) -> str:
-    """Return the repr of any value for an error, at most 100 characters long.
-
-    repr() raises for integers of more than 4,300 digits (CVE-2020-10735), for values that nest thousands deep, and for
-    objects of foreign classes.
-    """
-    try:
-        return f"{value!r:.100}"
-    except Exception:  # noqa: BLE001 - a foreign class may raise anything
-        return f"a value of type {type_name(value)}"

@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, EncodingError, OutputError, shown
+from callback_sdk.errors import ConfigurationError, EncodingError, OutputError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.text.descriptions import shown
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"

@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from callback_sdk.errors import ConfigurationError, shown
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.text.descriptions import shown
 
 T = TypeVar("T")
 

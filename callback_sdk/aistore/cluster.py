@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 
 from callback_sdk.aistore.urls import server_url
 from callback_sdk.concurrency.forking import Lock
-from callback_sdk.errors import ConfigurationError, InvalidTargetError, shown
+from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.hosts import port_of
+from callback_sdk.text.descriptions import shown
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import Delivery, OutputPart, OutputSnapshot, TaskSnapshot, TaskSummary
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.decoding import has_lone_surrogate
-from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError, shown
+from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import TaskFilter
 

@@ -31,10 +31,10 @@ from callback_sdk.errors import (
     FeaturesError,
     InvalidTargetError,
     ServiceConnectionError,
-    shown,
 )
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
+from callback_sdk.text.descriptions import shown
 from callback_sdk.transport.proxies import check_proxy, is_direct, proxy_credentials
 
 T = TypeVar("T")

@@ -13,10 +13,11 @@ from attrs import evolve
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.documents.document import encode
 from callback_sdk.documents.multipart import FormFile
-from callback_sdk.errors import FeaturesError, InvalidTargetError, type_name
+from callback_sdk.errors import FeaturesError, InvalidTargetError
 from callback_sdk.features.containers import empty
 from callback_sdk.features.writing import written
 from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.text.descriptions import type_name
 
 PARQUET = "application/vnd.apache.parquet"
 """Media type of Parquet files, registered at IANA."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from callback_sdk.documents.body import Body, Part
 from callback_sdk.documents.document import encode
-from callback_sdk.errors import ConfigurationError, InvalidRequestError, shown, type_name
+from callback_sdk.errors import ConfigurationError, InvalidRequestError
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.text.descriptions import shown, type_name
 
 MAX_KEY_LENGTH = 255
 """Maximum characters of an idempotency key."""

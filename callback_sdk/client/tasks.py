@@ -16,20 +16,13 @@ from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import (
-    InvalidRequestError,
-    ServiceError,
-    TaskExpiredError,
-    TaskFailedError,
-    TaskTimeoutError,
-    sentence,
-    type_name,
-)
+from callback_sdk.errors import InvalidRequestError, ServiceError, TaskExpiredError, TaskFailedError, TaskTimeoutError
 from callback_sdk.models import CANCELED, EXPIRED, FINISHED, IN_PROGRESS, PENDING, Progress
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.targets import TargetSettings
+from callback_sdk.text.descriptions import sentence, type_name
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
 from callback_sdk.types import CallbackTarget, ErrorCode, TaskKind, TaskOutcome, TaskStatus
 

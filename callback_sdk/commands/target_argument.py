@@ -106,8 +106,9 @@ def split_outputs(items: list[Secret[Any]]) -> tuple[Secret[list[Any]], Secret[d
     Raises:
         CallbackParamError: A name is not a string, or is given twice.
     """
-    from callback_sdk.errors import CallbackParamError, shown
+    from callback_sdk.errors import CallbackParamError
     from callback_sdk.redaction import Secret
+    from callback_sdk.text.descriptions import shown
 
     documents: list[Any] = []
     outputs: dict[str, Any] = {}

@@ -8,11 +8,12 @@ from itertools import chain
 from typing import Any
 
 from callback_sdk.documents.values.standard import ambiguity
-from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
+from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.features.arrow import array_of, library, nameless, normalized, normalized_array
 from callback_sdk.features.cells import ONE_OF_BOTH
 from callback_sdk.features.column_errors import refused, shown, translated_errors
 from callback_sdk.features.columns import check_names, checked
+from callback_sdk.text.descriptions import type_name
 
 _MAX_VALUES = 12_000_000
 """Maximum number of values of sparse records. The service accepts no more of them as JSON."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from attrs import define
 
 from callback_sdk.documents.body import reason
-from callback_sdk.errors import OutputError, shown
+from callback_sdk.errors import OutputError
 from callback_sdk.outputs.names import checked_name
+from callback_sdk.text.descriptions import shown
 
 MAX_ENTRIES = 20_000
 """Maximum number of files and directories that are listed for one output, of which 10,000 may be files."""

@@ -13,11 +13,12 @@ from typing import Any
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, reason
 from callback_sdk.documents.document import encode
-from callback_sdk.errors import CallbackSDKError, OutputError, shown, type_name
+from callback_sdk.errors import CallbackSDKError, OutputError
 from callback_sdk.filesystem.files import create_file, remove, storage_hint
 from callback_sdk.outputs.directories import directory_files
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.outputs.output import Output
+from callback_sdk.text.descriptions import shown, type_name
 
 MAX_OUTPUTS = 10_000
 """Maximum number of output files of one job. Its document lists them all."""

@@ -7,8 +7,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from callback_sdk.errors import OutputError, shown
+from callback_sdk.errors import OutputError
 from callback_sdk.redaction import Secret
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.escaping import escaped
 
 MAX_NAME = 512

@@ -9,8 +9,9 @@ from typing import Any
 from attrs import define, field
 
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import EncodingError, OutputError, shown
+from callback_sdk.errors import EncodingError, OutputError
 from callback_sdk.outputs.media_types import media_type
+from callback_sdk.text.descriptions import shown
 
 
 @define(frozen=True, kw_only=True)

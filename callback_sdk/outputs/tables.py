@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from callback_sdk.errors import FeaturesError, OutputError, shown
+from callback_sdk.errors import FeaturesError, OutputError
 from callback_sdk.features.arrow import library
 from callback_sdk.features.containers import holds_objects, is_table
 from callback_sdk.filesystem.files import create_file
+from callback_sdk.text.descriptions import shown
 
 if TYPE_CHECKING:
     import pyarrow

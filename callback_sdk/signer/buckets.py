@@ -9,13 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import define
 
 from callback_sdk.concurrency.forking import PerProcess
-from callback_sdk.errors import SigningError, UnsupportedFeatureError, sentence
+from callback_sdk.errors import SigningError, UnsupportedFeatureError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
 from callback_sdk.targets.amazon import amazon_region, is_amazon
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import check_support
+from callback_sdk.text.descriptions import sentence
 
 _PROBE = "callback-sdk-probe"
 

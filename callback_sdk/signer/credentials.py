@@ -11,8 +11,9 @@ from typing import Any
 from attrs import define
 
 from callback_sdk.concurrency.forking import after_fork
-from callback_sdk.errors import SigningError, sentence
+from callback_sdk.errors import SigningError
 from callback_sdk.redaction import Secret, strip_traceback, without_credentials_in_urls
+from callback_sdk.text.descriptions import sentence
 
 _MAX_TEXT = 500
 

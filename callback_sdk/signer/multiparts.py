@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from attrs import define, evolve
 
-from callback_sdk.errors import SigningError, shown
+from callback_sdk.errors import SigningError
 from callback_sdk.models import PresignedMultipart
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.buckets import Location
@@ -21,6 +21,7 @@ from callback_sdk.signer.options import MAX_LIFETIME
 from callback_sdk.signer.puts import signed_urls
 from callback_sdk.signer.signing_context import SigningContext
 from callback_sdk.targets.s3_multipart import MAX_PART_SIZE, MIN_PART_SIZE
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_PARTS
 
 MAX_OBJECT_SIZE = 5 * 1024**4

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import ConfigurationError, OutputError, SigningError, TargetError, shown
+from callback_sdk.errors import ConfigurationError, OutputError, SigningError, TargetError
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.signer.credentials import SigningCredentials
@@ -28,6 +28,7 @@ from callback_sdk.targets.policies import (
     fields_by_name,
     read_conditions,
 )
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_CONDITIONS, MAX_FIELDS, MAX_FORM
 
 MAX_LIFETIME = timedelta(days=7)

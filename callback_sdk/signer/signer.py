@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import SigningError, shown
+from callback_sdk.errors import SigningError
 from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, clearing_locals
@@ -36,6 +36,7 @@ from callback_sdk.signer.options import (
 from callback_sdk.signer.posts import post_forms
 from callback_sdk.signer.puts import put_urls
 from callback_sdk.signer.signing_context import SigningContext, day_key, utc
+from callback_sdk.text.descriptions import shown
 
 HOUR = timedelta(hours=1)
 

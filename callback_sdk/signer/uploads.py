@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from callback_sdk.errors import SigningError, sentence
+from callback_sdk.errors import SigningError
 from callback_sdk.redaction import Secret
 from callback_sdk.signer.credentials import cause, describe, hint_for
+from callback_sdk.text.descriptions import sentence
 
 _HINTS = {
     "AccessDenied": "The credentials need s3:PutObject for the key, s3:AbortMultipartUpload to abort, and for an ACL, "

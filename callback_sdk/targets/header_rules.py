@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from callback_sdk.errors import SignedHeaderError, shown
+from callback_sdk.errors import SignedHeaderError
 from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.text.descriptions import shown
 
 COMPUTED = frozenset({"host", "content-length"})
 """Headers that the transport computes."""

@@ -7,11 +7,12 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackParamError, TargetError, shown
+from callback_sdk.errors import CallbackParamError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.header_rules import COMPUTED, FORBIDDEN, LOGIN, check_sendable
 from callback_sdk.targets.hosts import check_url
 from callback_sdk.targets.members import REFRESH, Member, by_lower_name, named_strings, type_with_article
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_HEADERS, MAX_HEADERS_SIZE
 
 _HEADERS = Member(

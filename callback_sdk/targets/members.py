@@ -11,9 +11,10 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError, shown
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.named_values import by_name, joined, not_text
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
 FIELDS = "s3_fields"

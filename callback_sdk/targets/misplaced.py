@@ -7,7 +7,7 @@ import codecs
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, shown
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import (
     AZURE_PREFIX,
@@ -20,6 +20,7 @@ from callback_sdk.targets.members import (
     SIGNATURE_FIELDS,
 )
 from callback_sdk.targets.named_values import by_name
+from callback_sdk.text.descriptions import shown
 
 _SINGULAR = {
     "s3field": FIELDS,

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, shown
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError
 from callback_sdk.targets.target import Target
+from callback_sdk.text.descriptions import shown
 
 
 class Places:

@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 from attrs import define
 
-from callback_sdk.errors import InvalidS3FieldsError, PolicyError, shown
+from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.dialects import AMAZON, FILENAME, Dialect
 from callback_sdk.targets.named_values import form_problem, has_surrogates
 from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 _UNCHECKED = frozenset(

@@ -7,10 +7,11 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackParamError, OutputError, shown
+from callback_sdk.errors import CallbackParamError, OutputError
 from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import AZURE_PREFIX, S3_PREFIX, type_with_article
+from callback_sdk.text.descriptions import shown
 
 DOCUMENT = "result.json"
 """Default name of the document."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackParamError, shown
+from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import PARTS, type_with_article
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_PARTS, MAX_PARTS_SIZE
 
 _NAMES = ("part_size", "urls", "abort", "head")

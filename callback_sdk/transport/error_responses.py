@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import DeliveryError, sentence
+from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
+from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import escaped
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.causes import EXPIRY, SIGNATURE

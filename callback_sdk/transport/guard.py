@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from callback_sdk.errors import AddressNotAllowedError, ConfigurationError, type_name
+from callback_sdk.errors import AddressNotAllowedError, ConfigurationError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import Address, ip_literal, is_local_name
+from callback_sdk.text.descriptions import type_name
 from callback_sdk.transport import allowlist, connect
 from callback_sdk.transport.addresses import LOOPBACK, Block, Network, embedded, special
 from callback_sdk.transport.allowlist import AllowedHost, AllowedNetwork, host_name, option_value

@@ -12,7 +12,7 @@ from attrs import define
 
 from callback_sdk.documents.body import Body, reason
 from callback_sdk.documents.output_list import opened
-from callback_sdk.errors import CallbackSDKError, OutputError, shown
+from callback_sdk.errors import CallbackSDKError, OutputError
 from callback_sdk.filesystem.files import storage_hint
 from callback_sdk.models import JobResult
 from callback_sdk.outputs import Output, output_files
@@ -21,6 +21,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.places import Places
+from callback_sdk.text.descriptions import shown
 from callback_sdk.writer.outputs import TARGETS_HINT, OutputUpload
 
 _MAX_SHOWN = 3

@@ -13,12 +13,13 @@ from attrs import define, evolve, field
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.result_files import gzip_body
-from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError, shown
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError
 from callback_sdk.outputs import Output
 from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.text.descriptions import shown
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets

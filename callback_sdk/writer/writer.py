@@ -17,12 +17,7 @@ from attrs import define, evolve
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import (
-    CallbackSDKError,
-    ConfigurationError,
-    MultipleDeliveryErrors,
-    shown,
-)
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, MultipleDeliveryErrors
 from callback_sdk.models import JobResult
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
@@ -30,6 +25,7 @@ from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error

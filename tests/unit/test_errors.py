@@ -47,25 +47,6 @@ def test_missing_extra_keeps_its_attributes_in_a_pickle() -> None:
     assert (copy.what, copy.extra, copy.hint) == ("The file is not installed. It", "parquet", "Ask the operator.")
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("no rows", "no rows."),
-        ("no rows.", "no rows."),
-        ("really?", "really?"),
-        ("no file '../data'", "no file '../data'."),
-        ("cannot open ../data/..", "cannot open ../data/.."),
-        ("cannot list ..", "cannot list .."),
-        ("0..9 only", "0..9 only."),
-        ("and so on...", "and so on..."),
-        ("", "."),
-    ],
-)
-def test_a_foreign_text_is_kept_word_by_word(text: str, said: str) -> None:
-    """It gets the full stop that it lacks, and loses nothing: two dots may be a path."""
-    assert errors.sentence(text) == said
-
-
 def test_several_failures_are_all_named() -> None:
     """Each target's error is a line, and one that may be tried again makes the whole so."""
     error = ERRORS[5]

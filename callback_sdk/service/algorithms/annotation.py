@@ -12,7 +12,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from attrs import define, field
 
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, MissingExtraError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, MissingExtraError
+from callback_sdk.text.descriptions import sentence
 
 try:
     import pydantic

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.errors import AlgorithmError, ConfigurationError, shown, type_name
+from callback_sdk.errors import AlgorithmError, ConfigurationError
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.models import FRACTION_HINT, clipped, fraction_of, is_fraction
 from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.output_folder import OutputFolder
+from callback_sdk.text.descriptions import shown, type_name
 
 _log = logging.getLogger(__name__)
 

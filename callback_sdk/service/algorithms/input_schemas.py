@@ -17,17 +17,11 @@ from attrs import define, field
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import (
-    CallbackSDKError,
-    ConfigurationError,
-    EncodingError,
-    FeaturesError,
-    ParametersError,
-    sentence,
-)
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, FeaturesError, ParametersError
 from callback_sdk.service.algorithms import column_types
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
+from callback_sdk.text.descriptions import sentence
 
 if TYPE_CHECKING:
     import pyarrow

@@ -17,12 +17,13 @@ import orjson
 from attrs import asdict, define, field
 
 from callback_sdk.concurrency.forking import RLock
-from callback_sdk.errors import OutputError, shown
+from callback_sdk.errors import OutputError
 from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove, storage_hint
 from callback_sdk.outputs import Output, output_files
 from callback_sdk.outputs.names import check_distinct, checked_name, fold
 from callback_sdk.parsing import path_of
 from callback_sdk.service.supervision.memory import format_size
+from callback_sdk.text.descriptions import shown
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig

@@ -9,9 +9,10 @@ from typing import Any
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import ConfigurationError, EncodingError, shown, type_name
+from callback_sdk.errors import ConfigurationError, EncodingError
 from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.versions import TEMPLATES
+from callback_sdk.text.descriptions import shown, type_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """Names of algorithms, versions, evaluations and monitors."""

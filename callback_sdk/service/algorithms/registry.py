@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 
 from attrs import evolve
 
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, sentence, shown
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
@@ -20,6 +20,7 @@ from callback_sdk.service.algorithms.registration import NAME, check_devices, ch
 from callback_sdk.service.algorithms.setup import SETUP_TIMEOUT, Setup
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
 from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion, similar
+from callback_sdk.text.descriptions import sentence, shown
 from callback_sdk.text.tracebacks import user_traceback
 from callback_sdk.types import SupportsArrowSchema
 

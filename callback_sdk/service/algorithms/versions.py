@@ -11,9 +11,10 @@ from typing import Any
 from attrs import define, field
 
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import UnknownAlgorithmError, shown
+from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.service.algorithms.input_schemas import FeaturesSchema, ParametersSchema
 from callback_sdk.service.algorithms.schema_image import drawn
+from callback_sdk.text.descriptions import shown
 
 TEMPLATES = ("input", "output", "parameters")
 """Kinds of templates."""

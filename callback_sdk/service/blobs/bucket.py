@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.documents.body import CHUNK_SIZE
-from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
+from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.filesystem.files import remove
 from callback_sdk.redaction import strip_traceback, without_credentials_in_urls
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.signer.buckets import environment_region
+from callback_sdk.text.descriptions import sentence
 
 _MIN_ORPHAN_AGE = 60 * 60.0
 """Age in seconds below which features without a task are kept: their task may not be committed yet."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from callback_sdk.errors import sentence
 from callback_sdk.models import EXPIRED_CODE
 from callback_sdk.service.store import outcomes
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.tables import tasks
+from callback_sdk.text.descriptions import sentence
 
 IS_CURRENT = sa.and_(
     # A task that was started in time may be started again: its process died, or the service was stopped.

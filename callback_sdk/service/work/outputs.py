@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
-from callback_sdk.errors import OutputError, shown
+from callback_sdk.errors import OutputError
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.outputs import Output
 from callback_sdk.outputs.names import fold
@@ -20,6 +20,7 @@ from callback_sdk.service.store import DeliveryClaim, Store
 from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.text.descriptions import shown
 from callback_sdk.writer.attempts import DeliveryAttempts, OnRefresh
 from callback_sdk.writer.outputs import MAX_FILE_ATTEMPTS, DeliveryOutputs, OutputUpload, StoredFile, send_files
 

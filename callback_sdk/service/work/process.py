@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from attrs import define
 
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError
 from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation, startup
@@ -27,6 +27,7 @@ from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
 from callback_sdk.service.work.stack_dump import StackDump
+from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
