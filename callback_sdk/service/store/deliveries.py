@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.errors import TargetError
-from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.store import rows, stages
-from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
-from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.delivery_claims import CLAIMED_DELIVERY, ENDED_TASK, claim_of
+from callback_sdk.service.store.delivery_reader import DeliveryReader
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -25,12 +21,10 @@ from callback_sdk.service.store.models import (
     DeliveryClaim,
     DueDeliveries,
 )
-from callback_sdk.service.store.replacements import TargetReplacement, update_expiry
-from callback_sdk.service.store.tables import delivered_outputs, deliveries, delivery_attempts, tasks
-from callback_sdk.targets import plan
+from callback_sdk.service.store.redeliveries import Redelivery
+from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 from callback_sdk.targets.callbacks import Callback
 
-_SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
 _UNCLAIMED: dict[str, Any] = {"worker": None, "heartbeat_at": None, "dispatched_at": None}
 _IS_UNCLAIMED = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.worker.is_(None))
 
@@ -44,8 +38,6 @@ _INTERRUPTED_DELAY = 60.0
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _DELIVERY_ID: sa.BindParameter[str] = sa.bindparam("_delivery")
 _ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
-
-_SELECT_OF_TASK = sa.select(deliveries).where(deliveries.c.job_id == _JOB_ID).order_by(deliveries.c.position)
 
 _SELECT_DUE = (
     sa.select(deliveries.c.delivery_id, deliveries.c.host)
@@ -143,95 +135,8 @@ _RECLAIMED: dict[str, Any] = {
 }
 
 
-class DeliveryStore:
-    """Deliveries in a database.
-
-    Args:
-        database: The database.
-        cipher: Decrypts their targets.
-    """
-
-    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
-        self._database = database
-        self._cipher = cipher
-
-    def of(self, job_id: str) -> list[dict[str, Any]]:
-        """Return the deliveries of a task without credentials, in the order of its targets.
-
-        `callback_param` has no credentials either, and is None if it can't be decrypted.
-        """
-        with self._database.read() as connection:
-            found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
-        for row in found:
-            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._cipher)
-        return found
-
-    def targets(self, job_id: str) -> dict[str, tuple[str | None, Callback]]:
-        """Return the deliveries' output names and targets, with credentials, by id, without those no key opens."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.output_name, deliveries.c.encrypted_target)
-        found = {}
-        with self._database.read() as connection:
-            for delivery_id, output, encrypted in connection.execute(query.where(deliveries.c.job_id == job_id)):
-                with contextlib.suppress(CredentialCipherError, TargetError):
-                    found[delivery_id] = (output, rows.callback(encrypted, self._cipher))
-        return found
-
-    def attempts(self, job_id: str) -> list[dict[str, Any]]:
-        """Return the attempts of all deliveries of a task, in order."""
-        query = (
-            sa.select(delivery_attempts)
-            .join(deliveries)
-            .where(deliveries.c.job_id == job_id)
-            .order_by(delivery_attempts.c.number)
-        )
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def status_counts(self, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Count the deliveries of several tasks by status."""
-        query = sa.select(deliveries.c.job_id, deliveries.c.status, sa.func.count()).group_by(
-            deliveries.c.job_id, deliveries.c.status
-        )
-        found: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
-        with self._database.read() as connection:
-            for job_id, status, count in connection.execute(query.where(deliveries.c.job_id.in_(job_ids))):
-                found[job_id][status] = count
-        return found
-
-    def counts(self) -> dict[str, int]:
-        """Count the pending deliveries of ended tasks, and the dead ones."""
-        waiting = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
-        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
-        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
-        count = sa.select(sa.func.count()).select_from(deliveries)
-        with self._database.read() as connection:
-            return {
-                DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one(),
-                DEAD: connection.execute(count.where(dead)).scalar_one(),
-            }
-
-    def dead(self, owner: str, *, after: tuple[float, str] | None = None, limit: int) -> list[dict[str, Any]]:
-        """Return the dead deliveries of a user, with algorithm and end of their tasks, latest tasks first.
-
-        Args:
-            owner: Id of the user.
-            after: `task_finished_at` and `delivery_id` of the last delivery of the previous page.
-            limit: Maximum number of deliveries.
-        """
-        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
-        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
-        query = (
-            sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
-            .select_from(deliveries.join(tasks))
-            .where(dead, tasks.c.owner == owner)
-            .order_by(tasks.c.finished_at.desc(), deliveries.c.delivery_id.desc())
-            .limit(limit)
-        )
-        if after is not None:
-            last = sa.tuple_(*map(sa.literal, after))
-            query = query.where(sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id) < last)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+class DeliveryStore(DeliveryReader):
+    """Reads and changes the deliveries in a database."""
 
     def fetch_due(
         self, limit: int, *, skip_hosts: Collection[str] = (), redispatch_after: float
@@ -374,36 +279,8 @@ class DeliveryStore:
         Raises:
             CallbackParamError: The new target would change the document.
         """
-        one = (deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id)
-        restart_backoff = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
-        due = (
-            deliveries.update()
-            .where(
-                *one,
-                deliveries.c.worker.is_(None),
-                # A document that waits for output files would not list them.
-                sa.or_(deliveries.c.status != DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None)),
-            )
-            .values(status=DELIVERY_PENDING, next_attempt_at=now(), dispatched_at=None)
-        )
-        # All output files are sent again.
-        forget = delivered_outputs.delete().where(delivered_outputs.c.delivery_id == delivery_id)
-        status = sa.select(tasks.c.status).where(tasks.c.job_id == job_id)
-
-        def revive(connection: sa.Connection) -> bool:
-            has_ended = connection.execute(status).scalar() not in (PENDING, IN_PROGRESS)
-            if target is not None:
-                TargetReplacement(delivery_id=delivery_id, target=target).apply(connection, self._cipher)
-            if not has_ended:
-                if target is not None:
-                    update_expiry(connection, self._cipher, job_id)
-                return target is not None
-            connection.execute(restart_backoff)
-            connection.execute(due)
-            connection.execute(forget)
-            return True
-
-        return self._database.write(revive)
+        request = Redelivery(job_id=job_id, delivery_id=delivery_id, target=target)
+        return self._database.write(lambda connection: request.apply(connection, self._cipher))
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
         """Release the deliveries of dead workers. Attempts interrupted this way don't count as retries.
@@ -421,23 +298,6 @@ class DeliveryStore:
             dead = sa.and_(deliveries.c.worker.is_not(None), deliveries.c.heartbeat_at < now() - silent_for)
         back = deliveries.update().where(dead).values(_RECLAIMED | _UNCLAIMED)
         return self._database.write(lambda connection: connection.execute(back).rowcount)
-
-    def results_url(self, job_id: str) -> str | None:
-        """Return the URL of a task's results without a signature; None if no target is an object store."""
-        columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
-        query = sa.select(*columns).where(deliveries.c.job_id == job_id, deliveries.c.output_name.is_(None))
-        with self._database.read() as connection:
-            found = connection.execute(query.order_by(deliveries.c.position)).all()
-        urls = (self._object_url(*row) for row in found)
-        return next((url for url in urls if url is not None), None)
-
-    def _object_url(self, delivery_id: str, target: str, url: str) -> str | None:
-        try:
-            callback = rows.callback(target, self._cipher)
-            return url if callback.is_results else plan(callback).object_url(delivery_id)
-        except TargetError:
-            # Accepted by an earlier version. Its own delivery fails; those to other targets must not.
-            return None
 
     def _finish_attempt(
         self, update: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None, staged: str | None

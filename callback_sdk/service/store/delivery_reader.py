@@ -1,0 +1,130 @@
+"""DeliveryReader: reads the deliveries of tasks, for their users."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import TargetError
+from callback_sdk.service.store import rows
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING
+from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
+from callback_sdk.targets import plan
+from callback_sdk.targets.callbacks import Callback
+
+_SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
+_OF_TASK = deliveries.c.job_id == sa.bindparam("_job")
+_SELECT_OF_TASK = sa.select(deliveries).where(_OF_TASK).order_by(deliveries.c.position)
+
+
+class DeliveryReader:
+    """Reads the deliveries in a database.
+
+    Args:
+        database: The database.
+        cipher: Decrypts their targets.
+    """
+
+    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
+        self._database = database
+        self._cipher = cipher
+
+    def of(self, job_id: str) -> list[dict[str, Any]]:
+        """Return the deliveries of a task without credentials, in the order of its targets.
+
+        `callback_param` has no credentials either, and is None if it can't be decrypted.
+        """
+        with self._database.read() as connection:
+            found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
+        for row in found:
+            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._cipher)
+        return found
+
+    def targets(self, job_id: str) -> dict[str, tuple[str | None, Callback]]:
+        """Return the deliveries' output names and targets, with credentials, by id, without those no key opens."""
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.output_name, deliveries.c.encrypted_target)
+        found = {}
+        with self._database.read() as connection:
+            for delivery_id, output, encrypted in connection.execute(query.where(deliveries.c.job_id == job_id)):
+                with contextlib.suppress(CredentialCipherError, TargetError):
+                    found[delivery_id] = (output, rows.callback(encrypted, self._cipher))
+        return found
+
+    def attempts(self, job_id: str) -> list[dict[str, Any]]:
+        """Return the attempts of all deliveries of a task, in order."""
+        query = (
+            sa.select(delivery_attempts)
+            .join(deliveries)
+            .where(deliveries.c.job_id == job_id)
+            .order_by(delivery_attempts.c.number)
+        )
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def status_counts(self, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Count the deliveries of several tasks by status."""
+        query = sa.select(deliveries.c.job_id, deliveries.c.status, sa.func.count()).group_by(
+            deliveries.c.job_id, deliveries.c.status
+        )
+        found: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
+        with self._database.read() as connection:
+            for job_id, status, count in connection.execute(query.where(deliveries.c.job_id.in_(job_ids))):
+                found[job_id][status] = count
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Count the pending deliveries of ended tasks, and the dead ones."""
+        waiting = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
+        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
+        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
+        count = sa.select(sa.func.count()).select_from(deliveries)
+        with self._database.read() as connection:
+            return {
+                DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one(),
+                DEAD: connection.execute(count.where(dead)).scalar_one(),
+            }
+
+    def dead(self, owner: str, *, after: tuple[float, str] | None = None, limit: int) -> list[dict[str, Any]]:
+        """Return the dead deliveries of a user, with algorithm and end of their tasks, latest tasks first.
+
+        Args:
+            owner: Id of the user.
+            after: `task_finished_at` and `delivery_id` of the last delivery of the previous page.
+            limit: Maximum number of deliveries.
+        """
+        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
+        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
+        query = (
+            sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
+            .select_from(deliveries.join(tasks))
+            .where(dead, tasks.c.owner == owner)
+            .order_by(tasks.c.finished_at.desc(), deliveries.c.delivery_id.desc())
+            .limit(limit)
+        )
+        if after is not None:
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id) < last)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def results_url(self, job_id: str) -> str | None:
+        """Return the URL of a task's results without a signature; None if no target is an object store."""
+        columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
+        query = sa.select(*columns).where(deliveries.c.job_id == job_id, deliveries.c.output_name.is_(None))
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(deliveries.c.position)).all()
+        urls = (self._object_url(*row) for row in found)
+        return next((url for url in urls if url is not None), None)
+
+    def _object_url(self, delivery_id: str, target: str, url: str) -> str | None:
+        try:
+            callback = rows.callback(target, self._cipher)
+            return url if callback.is_results else plan(callback).object_url(delivery_id)
+        except TargetError:
+            # Accepted by an earlier version. Its own delivery fails; those to other targets must not.
+            return None
