@@ -10,7 +10,21 @@ import typer
 from typer.core import TyperGroup
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import algorithms, check, database, health, outbox, run, send, serving, sign, tasks, users
+from callback_sdk.commands import (
+    algorithms,
+    check,
+    database,
+    deliveries,
+    health,
+    outbox,
+    run,
+    send,
+    serving,
+    sign,
+    submit,
+    tasks,
+    users,
+)
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
 from callback_sdk.redaction import without_credentials_in_urls
@@ -80,7 +94,11 @@ app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(health.health)
 app.command()(run.run)
-tasks.add_to(app)
+submit.add_to(app)
+app.command()(tasks.tasks)
+app.command()(deliveries.deliveries)
+app.command()(deliveries.redeliver)
+app.command()(tasks.cancel)
 app.command()(algorithms.algorithms)
 app.add_typer(sign.app)
 app.command()(check.check)

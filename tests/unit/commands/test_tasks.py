@@ -13,7 +13,7 @@ import typer
 
 from callback_sdk import cli
 from callback_sdk.client import connection, waiting
-from callback_sdk.commands import tasks
+from callback_sdk.commands import submit, tasks
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, BUCKET, HOOK, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields
 
@@ -310,7 +310,7 @@ def test_wrong_usage_ends_with_2(run: Run, service: FakeService, arguments: list
 def test_an_extra_argument_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """It may be a signed URL without its option."""
     app = typer.Typer()
-    tasks.add_to(app)
+    submit.add_to(app)
     with pytest.raises(SystemExit) as ended:
         app(["submit", "a", "f.json", SIGNED])
     assert ended.value.code == 2
