@@ -87,8 +87,9 @@ def run(
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
+    from callback_sdk.service.work.outcome import CANCEL, StopSignal
     from callback_sdk.service.work.output_capture import read_tail
-    from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
+    from callback_sdk.service.work.process import ChildProcess
 
     if export is not None and not fit:
         raise typer.BadParameter("Give --fit too.", param_hint="--export")

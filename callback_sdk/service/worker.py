@@ -54,7 +54,8 @@ from callback_sdk.service.work import isolation
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import THREADS
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
-from callback_sdk.service.work.process import SHUTDOWN, SetupError, StopSignal
+from callback_sdk.service.work.outcome import SHUTDOWN, StopSignal
+from callback_sdk.service.work.process import SetupError
 from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from callback_sdk.service.work.process import ChildProcess, Outcome, StopSignal
+from callback_sdk.service.work.outcome import Outcome, StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from tests.integration import process_cases
 from tests.integration.process_cases import CASES, CRASHES, FAILS, NEW, SAME, SUCCEEDS, Case
 from tests.unit.service.work.test_process import LONG, run_spec

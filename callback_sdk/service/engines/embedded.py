@@ -22,7 +22,7 @@ from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.devices import algorithms_with_devices, devices_per_run
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, StopSignal
 from callback_sdk.service.work.runner import ComputedRun
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.work.child_pair import ChildPair
-from callback_sdk.service.work.process import StopSignal
+from callback_sdk.service.work.outcome import StopSignal
 from callback_sdk.text.free_text import without_credentials
 
 _log = logging.getLogger(__name__)

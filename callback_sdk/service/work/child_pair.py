@@ -11,7 +11,8 @@ from typing import Any
 
 from callback_sdk.service.supervision.memory import has_room
 from callback_sdk.service.work.child import RunSpec
-from callback_sdk.service.work.process import ChildProcess, Outcome, StopSignal
+from callback_sdk.service.work.outcome import Outcome, StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from callback_sdk.service.work.startup import ImportedRegistry
 
 _log = logging.getLogger(__name__)

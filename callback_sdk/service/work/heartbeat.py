@@ -19,7 +19,7 @@ from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavail
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, StopSignal
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,7 @@ import logging
 import math
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,24 +17,17 @@ import psutil
 from attrs import define
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError
-from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
+from callback_sdk.service.supervision.memory import Meter, retained_by
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation, startup
 from callback_sdk.service.work.devices import DeviceLease, DevicePool
-from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.interrupts import request_stop
-from callback_sdk.service.work.output_capture import bound_size
+from callback_sdk.service.work.outcome import Outcome, StopSignal, is_alive, wait_for
 from callback_sdk.service.work.stack_dump import StackDump
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
-
-_TICK = 0.5
-"""Seconds between checks that the child is alive, and of the size of its output."""
-
-_MEMORY_TICK = 0.1
-"""Seconds between measurements of the child's memory; each costs a fraction of a millisecond."""
 
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Timeout for the import of the registry."""
@@ -50,52 +41,7 @@ _MAX_LIST = 200
 _FINISH_TIMEOUT = timedelta(minutes=1)
 """Timeout for the record of the child's state."""
 
-CANCEL = "cancel"
-SHUTDOWN = "shutdown"
 _TIMEOUT = "timeout"
-
-
-class StopSignal(Future[str]):
-    """Requests a run to stop. The result is the reason, `CANCEL` or `SHUTDOWN`."""
-
-    def request(self, reason: str) -> None:
-        """Stop the run; the first reason counts."""
-        with contextlib.suppress(InvalidStateError):
-            self.set_result(reason)
-
-
-@define(frozen=True, kw_only=True)
-class Outcome:
-    """The outcome of a run as seen by the parent.
-
-    Attributes:
-        result: The child's response; None if there was none.
-        timed_out: Whether it was stopped on timeout.
-        out_of_memory: Bytes that the run used when it was killed for exceeding the memory limit; 0 otherwise.
-        stop_reason: The reason for which the run was stopped, `CANCEL` or `SHUTDOWN`.
-        crash: Description of the child's exit without a result.
-    """
-
-    result: child.RunResult | None = None
-    timed_out: bool = False
-    out_of_memory: int = 0
-    stop_reason: str | None = None
-    crash: str | None = None
-
-    def failure(self, *, timeout: timedelta, memory_limit: MemoryLimit) -> str | None:
-        """Return a human-readable error; None if there are results.
-
-        Args:
-            timeout: The run's timeout.
-            memory_limit: The run's memory limit.
-        """
-        if self.result is not None:
-            return self.result.error
-        if self.timed_out:
-            return f"The algorithm took longer than {timeout}."
-        if self.out_of_memory:
-            return memory_limit.excess(self.out_of_memory)
-        return f"The algorithm returned no result: {self.crash}." if self.crash else "The algorithm returned no result."
 
 
 @define(frozen=True, kw_only=True)
@@ -314,7 +260,7 @@ class ChildProcess:
             self._group.limit(task.memory_limit)
         meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
         future = self._pool.schedule(child.run, args=(task,))
-        watch = partial(_wait, future, pid=self._pid, output=task.output, meter=meter, limit=task.memory_limit)
+        watch = partial(wait_for, future, pid=self._pid, output=task.output, meter=meter, limit=task.memory_limit)
         ended = watch(timeout, stop)
         if ended is None:
             return Outcome(result=future.result())
@@ -328,7 +274,7 @@ class ChildProcess:
         return ended
 
     def _discard_unusable(self) -> None:
-        if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
+        if self._pool is not None and not (self._pool.active and is_alive(self._pid)):
             self.close()
         elif (retained := self._retained()) > self._max_retained_bytes:
             _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
@@ -359,7 +305,7 @@ class ChildProcess:
         """Return the value of one step of the preparation. If it fails, the child is killed."""
         try:
             step = self._pool.schedule(function, args=arguments)
-            ended = _wait(step, timeout, stop, pid=self._pid)
+            ended = wait_for(step, timeout, stop, pid=self._pid)
             if ended is None:
                 value = step.result()
                 if not isinstance(value, startup.StartFailure):
@@ -411,40 +357,6 @@ def _changes(result: child.RunResult) -> list[str]:
     return threads + segments + [f"a changed {part} that can't be restored" for part in result.unrestored]
 
 
-def _wait(
-    future: Future[Any],
-    timeout: timedelta,
-    stop: StopSignal,
-    *,
-    pid: int = 0,
-    output: Path | None = None,
-    meter: Meter | None = None,
-    limit: float = math.inf,
-) -> Outcome | None:
-    """Return None if the future has a result, otherwise the outcome."""
-    deadline = time.monotonic() + timeout.total_seconds()
-    tick = _TICK if meter is None else _MEMORY_TICK
-    while True:
-        left = max(0.0, deadline - time.monotonic())
-        wait([future, stop], timeout=min(tick, left), return_when=FIRST_COMPLETED)
-        if stop.done():
-            return Outcome(stop_reason=stop.result())
-        if future.done():
-            error = future.exception()
-            return None if error is None else Outcome(crash=_describe_crash(error))
-        if not left:
-            return Outcome(timed_out=True)
-        if output is not None:
-            bound_size(output)
-        if meter is not None and (taken := meter.excess(limit)):
-            return Outcome(out_of_memory=taken)
-        # Pebble doesn't notice a child that exited with code 0, for example by os._exit(0).
-        if pid and not _is_alive(pid):
-            wait([future], timeout=_TICK)
-            if not future.done():
-                return Outcome(crash="its process ended with exit code 0")
-
-
 def _ignore(pid: int) -> None:
     """Do nothing with a process that has no control group."""
 
@@ -464,24 +376,3 @@ def _children(pid: int) -> set[int]:
         with contextlib.suppress(OSError):
             return {int(child) for path in lists for child in path.read_bytes().split()}
     return {process.pid for process in _descendants(pid)}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _describe_crash(error: BaseException) -> str:
-    code = getattr(error, "exitcode", None)
-    if code is None:
-        return f"its process failed: {describe(error)}"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-code).name
-            # The kernel's OOM killer sends SIGKILL.
-            advice = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
-            return f"its process was killed by {name}{advice}"
-    return f"its process ended with exit code {code}"

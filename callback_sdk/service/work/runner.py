@@ -39,7 +39,8 @@ from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, Outcome, SetupError, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
+from callback_sdk.service.work.process import SetupError
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads, UploadInterruptedError
 from callback_sdk.text.escaping import TRACEBACK
 

@@ -15,7 +15,7 @@ from attrs import define
 from callback_sdk.service.blobs import BlobMissingError, BlobStorage, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.process import StopSignal
+from callback_sdk.service.work.outcome import StopSignal
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from callback_sdk.service.work.child_pair import ChildPair
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
+from callback_sdk.service.work.outcome import SHUTDOWN, StopSignal
+from callback_sdk.service.work.process import ChildProcess, SetupError
 from tests.topology import wait_until
 from tests.unit.service.work.test_startup import JOBS, folder, loaded, run
 

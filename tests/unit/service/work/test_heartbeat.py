@@ -14,7 +14,7 @@ from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.work import heartbeat as module
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, StopSignal
 from tests.topology import wait_until
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from callback_sdk.service import RunInterrupt
-from callback_sdk.service.work import process as module
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
+from callback_sdk.service.work import outcome as module
+from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from tests.topology import wait_until
 from tests.unit.service.work.test_process import LONG, ended, run_spec, succeeded
 

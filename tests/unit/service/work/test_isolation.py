@@ -16,7 +16,8 @@ import pytest
 from attrs import evolve
 
 from callback_sdk.service.work import isolation
-from callback_sdk.service.work.process import ChildProcess, StopSignal
+from callback_sdk.service.work.outcome import StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from tests.unit.service.work.test_process import run_spec
 
 JOBS = "tests.unit.service.isolation_jobs:registry"

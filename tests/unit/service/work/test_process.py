@@ -22,9 +22,10 @@ import pytest
 
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child
-from callback_sdk.service.work import process as module
+from callback_sdk.service.work import outcome as module
 from callback_sdk.service.work.orphans import end_orphans
-from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, Outcome, StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from tests.topology import wait_until
 
 JOBS = "tests.integration.service_jobs:registry"

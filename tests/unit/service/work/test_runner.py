@@ -20,7 +20,8 @@ from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.work import uploads
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.live_output import LiveOutput
-from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, StopSignal
+from callback_sdk.service.work.process import ChildProcess
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
 from tests.topology import wait_until

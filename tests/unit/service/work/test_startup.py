@@ -14,7 +14,8 @@ import pytest
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.work import process as process_module
 from callback_sdk.service.work.child import RunSpec
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, SetupError, StopSignal
+from callback_sdk.service.work.outcome import SHUTDOWN, StopSignal
+from callback_sdk.service.work.process import ChildProcess, SetupError
 
 JOBS = "tests.integration.setup_jobs:registry"
 

@@ -12,7 +12,7 @@ import pytest
 
 from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.work import uploads as module
-from callback_sdk.service.work.process import CANCEL, StopSignal
+from callback_sdk.service.work.outcome import CANCEL, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 
 
