@@ -8,14 +8,7 @@ import typer
 
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
 from callback_sdk.commands.options import AsJSON
-from callback_sdk.commands.printing import (
-    moment,
-    one_line,
-    print_json,
-    print_line,
-    print_table,
-    proof,
-)
+from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
 
 if TYPE_CHECKING:

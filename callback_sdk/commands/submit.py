@@ -11,11 +11,7 @@ import typer
 
 from callback_sdk.commands.client_options import Parameters, TokenFile, Url, open_client, read_parameters
 from callback_sdk.commands.options import AsJSON, duration
-from callback_sdk.commands.printing import (
-    print_error,
-    print_json,
-    print_line,
-)
+from callback_sdk.commands.printing import print_error, print_json, print_line
 from callback_sdk.commands.target_argument import read_targets, split_outputs
 from callback_sdk.commands.task_facts import facts, print_facts
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callback_sdk.commands.printing import (
-    moment,
-    one_line,
-    print_table,
-)
+from callback_sdk.commands.printing import moment, one_line, print_table
 
 if TYPE_CHECKING:
     from callback_sdk.client import Task, TaskSummary

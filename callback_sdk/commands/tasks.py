@@ -9,14 +9,7 @@ import typer
 
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
 from callback_sdk.commands.options import AsJSON
-from callback_sdk.commands.printing import (
-    one_line,
-    print_error,
-    print_json,
-    print_line,
-    print_table,
-    print_text,
-)
+from callback_sdk.commands.printing import one_line, print_error, print_json, print_line, print_table, print_text
 from callback_sdk.commands.task_facts import facts, print_facts, task_cells
 
 if TYPE_CHECKING:

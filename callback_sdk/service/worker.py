@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 import signal
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from attrs import define
 
@@ -24,16 +22,9 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlg
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.versions import Algorithms
 from callback_sdk.service.engines import BrokerRefusedError
-from callback_sdk.service.engines.celery import (
-    DELIVER,
-    DELIVERIES,
-    RUN,
-    check_broker,
-    make_app,
-    make_queue,
-    queue_name,
-)
-from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
+from callback_sdk.service.engines.celery import DELIVER, DELIVERIES, RUN, check_broker, make_app, make_queue, queue_name
+from callback_sdk.service.engines.consumer import EXIT_STALLED, ready_step, silence_celery, watch_consumer
+from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter
 from callback_sdk.service.runtime import (
     DeliveryConfig,
     RunConfig,
@@ -49,7 +40,6 @@ from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.reports import LOADING, Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
 from callback_sdk.service.supervision.supervisor import COMPUTE_ON_DEVICES, EXIT_SETTING, EXIT_UNAVAILABLE, SEND
-from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import THREADS
@@ -60,16 +50,10 @@ from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
 
-EXIT_STALLED = 3
-"""Exit code of a process with a stalled consumer. Its report has the reason."""
-
 _PERMANENT = (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)
 
 _MAX_PAUSE = 5.0
 """Maximum seconds that a process waits after it could not claim a task because the database was unavailable."""
-
-_STOP_TIMEOUT = 10.0
-"""Seconds for a stalled consumer to close its connection, which may be broken."""
 
 _LOOP_WAKEUP = 0.001
 """Seconds after a task in which Kombu processes what it has deferred, such as acknowledgements."""
@@ -143,9 +127,9 @@ def work(
             _register_run(app, worker_runtime.runner, _Preparation(child, stop_preparing, reporter), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
-        app.steps["consumer"].add(_ready_step(reporter))
+        app.steps["consumer"].add(ready_step(reporter))
         stopped = stack.enter_context(
-            _watch_consumer(runtime, worker_runtime, queues, messages, reporter, stall_timeout)
+            watch_consumer(runtime, worker_runtime, queues, messages, reporter, stall_timeout)
         )
         if role != SEND:
             # Before the subscription: what this process can't run goes to other workers.
@@ -184,114 +168,6 @@ def _wait_for_uploads(uploads: PendingUploads) -> None:
     """Wait until all results are in blob storage, or the shutdown timeout has stopped their runs."""
     while uploads.count:
         time.sleep(_UPLOADS_TICK)
-
-
-class _FatalErrors(logging.Filter):
-    """Reports fatal errors of Celery to the supervisor, in place of the traceback that Celery logs.
-
-    Args:
-        reporter: Reports to the supervisor.
-    """
-
-    def __init__(self, reporter: Reporter) -> None:
-        super().__init__()
-        self._reporter = reporter
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.msg.startswith("Unrecoverable error"):
-            return True
-        error = record.exc_info[1] if record.exc_info else None
-        self._reporter.fail(
-            f"its consumer ended by {type(error).__name__}: {str(error)[:200].rstrip('.')}.", permanent=False
-        )
-        return False
-
-
-def _ready_step(reporter: Reporter) -> Any:
-    """Return a step of Celery's consumer that starts and stops with its subscription to the queues."""
-    from celery import bootsteps
-
-    class Ready(bootsteps.StartStopStep):  # type: ignore[misc]
-        requires = ("celery.worker.consumer.tasks:Tasks",)
-
-        def start(self, _: Any) -> None:
-            reporter.note("broker", None)
-            reporter.note("start", None)
-
-        def stop(self, _: Any) -> None:
-            reporter.note("broker", "it is reconnecting to the message broker.")
-
-    return Ready
-
-
-@contextlib.contextmanager
-def _watch_consumer(
-    runtime: Runtime,
-    worker_runtime: WorkerRuntime,
-    queues: Sequence[str],
-    messages: MessageCounter,
-    reporter: Reporter,
-    timeout: timedelta,
-) -> Iterator[threading.Event]:
-    """Monitor the consumer and the threads, and yield an event that is set when the consumer has stalled."""
-    stalled = threading.Event()
-
-    def report_problems(database: str | None) -> None:
-        reporter.note("database", database)
-        reporter.note("threads", _problem_of_threads(worker_runtime))
-
-    def stop(names: Sequence[str]) -> None:
-        stalled.set()
-        reason = (
-            f"the message broker delivered nothing from {', '.join(names)} for {timeout.total_seconds():.0f} s, "
-            "although tasks were dispatched there: its consumer has stalled."
-        )
-        reporter.fail(reason, permanent=False)
-        _stop_consumer(lambda: messages.idle and not worker_runtime.uploads.count)
-
-    watch = StallWatch(
-        messages,
-        dispatched=lambda since: _dispatched(runtime, queues, since),
-        since=runtime.store.clock(),
-        timeout=timeout,
-        on_stall=stop,
-        on_check=report_problems,
-    )
-    watch.start()
-    try:
-        yield stalled
-    finally:
-        watch.close()
-
-
-def _problem_of_threads(worker_runtime: WorkerRuntime) -> str | None:
-    try:
-        worker_runtime.heartbeat.check()
-        worker_runtime.uploads.check()
-    except ThreadError as error:
-        return str(error)
-    return None
-
-
-def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
-    """Return the queues to which ids were dispatched since a time and not claimed yet, according to the store."""
-    if queues == [DELIVERIES]:
-        return [DELIVERIES] if runtime.store.deliveries.dispatched(since=since) else []
-    names = [name for name in runtime.registry if queue_name(name) in queues]
-    return [queue_name(name) for name in runtime.store.tasks.dispatched(names, since=since)]
-
-
-def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:
-    """End this process from another thread than Celery's: by a warm shutdown if possible, otherwise at once."""
-    from celery.worker import state
-
-    # Celery's loop checks it at least once a second.
-    state.should_stop = EXIT_STALLED
-    end = time.monotonic() + _STOP_TIMEOUT
-    # A task may have arrived at the last moment. Interrupting it would count as one of its three attempts.
-    while time.monotonic() < end or not idle():
-        time.sleep(0.1)
-    os._exit(EXIT_STALLED)
 
 
 def chosen(registry: Algorithms, algorithms: Sequence[str]) -> list[str]:
@@ -435,7 +311,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
-    _silence_celery(reporter)
+    silence_celery(reporter)
     folder = make_data_folder(config.data_dir)
     return work(
         registry,
@@ -451,23 +327,6 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         lease=config.lease,
         reporter=reporter,
     )
-
-
-def _silence_celery(reporter: Reporter) -> None:
-    """Suppress Celery's messages at startup and reconnection, and warnings that need no action."""
-    from celery.apps import worker as celery_worker
-    from celery.platforms import SecurityWarning
-    from celery.utils.log import worker_logger
-
-    worker_logger.addFilter(_FatalErrors(reporter))
-    # Celery's signal handlers print "worker: Warm shutdown" as plain text to stdout, not through logging, because a
-    # handler may interrupt a write of a log record. The supervisor logs the shutdown.
-    celery_worker.safe_say = lambda *_: None
-    warnings.simplefilter("ignore", SecurityWarning)
-    # Ten lines at every lost connection. A warnings filter doesn't help, because Celery inserts its own before it.
-    logging.getLogger("py.warnings").addFilter(lambda record: "CPendingDeprecationWarning" not in record.getMessage())
-    # Two lines per queue about ETA tasks, which are not used here.
-    logging.getLogger("kombu.transport.native_delayed_delivery").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,7 @@ from callback_sdk.models import FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.service.store import idempotency, outcomes, rows, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.models import (
-    DELIVERY_PENDING,
-    RESULTS,
-    IdempotencyKey,
-    PurgeableTask,
-)
+from callback_sdk.service.store.models import DELIVERY_PENDING, RESULTS, IdempotencyKey, PurgeableTask
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
 OUTCOMES = {"succeeded": True, "failed": False}

@@ -14,7 +14,7 @@ from attrs import define
 
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
-from callback_sdk.filesystem.files import create_file, remove
+from callback_sdk.filesystem.files import create_file
 from callback_sdk.parsing import FALSE_WORDS
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog, RunnableVersion, new_version
 from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputLimits, RunFile, read_files
@@ -29,7 +29,7 @@ from callback_sdk.service.blobs import (
     output_name,
     results_name,
 )
-from callback_sdk.service.files import Scratch, read_progress, remove_tree
+from callback_sdk.service.files import Scratch, read_progress
 from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
 from callback_sdk.service.store.models import NewFile
@@ -41,6 +41,7 @@ from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
 from callback_sdk.service.work.process import SetupError
+from callback_sdk.service.work.run_files import RunFiles, run_files
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads, UploadInterruptedError
 from callback_sdk.text.escaping import TRACEBACK
 
@@ -48,19 +49,6 @@ _log = logging.getLogger(__name__)
 
 _ROWS = 100
 """Number of output files that are inserted into the store in one transaction, with up to 64 KiB each."""
-
-
-@define(frozen=True, kw_only=True)
-class _RunFiles:
-    """Files of one run in the scratch directory."""
-
-    features: Path
-    results: Path
-    progress: Path
-    output: Path
-    outputs: Path
-    model_output: Path
-    stop: Path
 
 
 @define(frozen=True, kw_only=True)
@@ -77,7 +65,7 @@ class ComputedRun:
     """
 
     claim: Claim
-    files: _RunFiles
+    files: RunFiles
     output: LiveOutput
     outcome: Outcome | Exception
     stop: StopSignal
@@ -153,7 +141,7 @@ class Runner:
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
         _log.info("Task %s: running %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         with ExitStack() as stack:
-            files = stack.enter_context(self._run_files())
+            files = stack.enter_context(run_files(self._scratch))
             output = LiveOutput(files.output, partial(self._store.output.write, job_id, claim.attempt))
             stack.enter_context(self._heartbeat.running(claim, stop, files.progress, output))
             try:
@@ -180,7 +168,7 @@ class Runner:
         self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=blobs, stop=run.stop, conclude=conclude))
 
     def _plan(
-        self, claim: Claim, files: _RunFiles, outcome: Outcome | Exception
+        self, claim: Claim, files: RunFiles, outcome: Outcome | Exception
     ) -> tuple[list[tuple[Path, str]], Callable[[], DueDeliveries | None]]:
         """Return the files to upload, and the function to call after that."""
         if isinstance(outcome, Exception):
@@ -233,7 +221,7 @@ class Runner:
             with suppress(BlobStorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
-    def _run_traced(self, claim: Claim, files: _RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
+    def _run_traced(self, claim: Claim, files: RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
         task = claim.task
         facts = {"job_id": task.job_id, "algorithm": task.algorithm, "version": task.version, "attempt": claim.attempt}
         with tracing.span("run", "consumer", parent=task.options.get(tracing.TRACEPARENT), **facts) as span:
@@ -243,7 +231,7 @@ class Runner:
                 span.fail(_label(outcome))
         return outcome
 
-    def _run_in_child(self, claim: Claim, files: _RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
+    def _run_in_child(self, claim: Claim, files: RunFiles, child: ChildPair, stop: StopSignal) -> Outcome:
         version = self._resolve_algorithm(claim)
         algorithm = version.algorithm
         started = time.monotonic()
@@ -287,21 +275,7 @@ class Runner:
         return finished
 
     @contextmanager
-    def _run_files(self) -> Iterator[_RunFiles]:
-        names = ("features", "results", "progress", "output", "outputs", "model_output", "stop")
-        paths = {name: self._scratch.new(name) for name in names}
-        outputs = paths.pop("outputs")
-        try:
-            yield _RunFiles(**paths, outputs=outputs)
-        finally:
-            for path in paths.values():
-                remove(path)
-            # Created with the first output file: most runs have none.
-            if outputs.exists():
-                remove_tree(outputs)
-
-    @contextmanager
-    def _features(self, claim: Claim, files: _RunFiles) -> Iterator[Path]:
+    def _features(self, claim: Claim, files: RunFiles) -> Iterator[Path]:
         if claim.features is None:
             with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
                 yield path
@@ -324,7 +298,7 @@ class Runner:
     def _build_spec(
         self,
         claim: Claim,
-        files: _RunFiles,
+        files: RunFiles,
         features: Path,
         version: RunnableVersion,
         model: Path | None,
@@ -371,7 +345,7 @@ class Runner:
         return None
 
     def _build_outcome(
-        self, claim: Claim, files: _RunFiles, outcome: Outcome
+        self, claim: Claim, files: RunFiles, outcome: Outcome
     ) -> tuple[RunOutcome, list[tuple[Path, str]]]:  # fmt: skip
         """Return the outcome of a run to store, and the files to upload before that."""
         job_id, progress = claim.task.job_id, read_progress(files.progress)

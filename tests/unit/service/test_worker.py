@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
-from celery.apps import worker as celery_worker
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
 from callback_sdk.service.engines.celery import RUN
 from callback_sdk.service.engines.stalls import MessageCounter
-from callback_sdk.service.supervision.reports import Reporter, Reports
-from callback_sdk.service.worker import _FatalErrors, _register_run, _silence_celery
+from callback_sdk.service.worker import _register_run
 
 PREPARED: Any = SimpleNamespace(child=None, complete=lambda: None)
 
@@ -63,32 +59,3 @@ def test_a_task_runs_without_an_event_loop() -> None:
     finally:
         set_event_loop(before)
     assert runner.ran == ["42"]
-
-
-def test_fatal_errors_of_celery_are_reported_and_not_logged() -> None:
-    """The supervisor logs them in one line, instead of Celery's traceback."""
-    reader, writer = os.pipe()
-    reports, reporter = Reports(reader), Reporter(writer)
-    errors = _FatalErrors(reporter)
-    error = RuntimeError("You can't write against a read only replica.")
-    fatal = logging.LogRecord("x", 50, "f", 1, "Unrecoverable error: %r", (error,), (RuntimeError, error, None))
-    assert not errors.filter(fatal)
-    assert errors.filter(logging.LogRecord("x", 50, "f", 1, "Another line.", (), None))
-    report = reports.read()
-    assert report.failure == "its consumer ended by RuntimeError: You can't write against a read only replica."
-    assert not report.permanent
-    reports.close()
-    os.close(writer)
-
-
-def test_celery_writes_nothing_to_stdout(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages of its signal handlers would not be JSON records."""
-    monkeypatch.setattr(celery_worker, "safe_say", celery_worker.safe_say)
-    monkeypatch.setattr("celery.utils.log.worker_logger", logging.Logger("worker"))
-    # Celery's own default is the stream that the interpreter started with, which is the descriptor 1.
-    with open(1, "w", closefd=False) as stdout:
-        celery_worker.safe_say("raw", stdout)
-        assert "raw" in capfd.readouterr().out
-        _silence_celery(Reporter(None))
-        celery_worker.safe_say("worker: Warm shutdown (MainProcess)", stdout)
-    assert capfd.readouterr() == ("", "")
