@@ -25,8 +25,9 @@ from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import next_delay
-from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
+from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.failures import has_responded, loggable_text
 
 if TYPE_CHECKING:
     from callback_sdk.writer.outputs import DeliveryOutputs

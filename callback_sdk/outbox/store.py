@@ -9,13 +9,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 from attrs import evolve
 
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE
-from callback_sdk.documents.document import encode
 from callback_sdk.errors import OutboxError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import BUSY_TIMEOUT, OutboxDatabase
@@ -37,10 +35,10 @@ from callback_sdk.outbox.output_columns import (
     read_callbacks,
     read_copies,
 )
+from callback_sdk.outbox.rows import job_column, read_callback, read_entry, target_columns, text_column
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.hosts import port_of
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import MAX_DELAY
 
 LEASE_DURATION = 2 * BUSY_TIMEOUT
@@ -117,7 +115,7 @@ class OutboxStore:
                 result = connection.execute(
                     "INSERT INTO results (job, nulls_written, object_url, data, file, outputs) "
                     "VALUES (?, ?, ?, ?, ?, ?)",
-                    (_job(job), nulls_written, object_url, stored.data, stored.file, copies_column(stored)),
+                    (job_column(job), nulls_written, object_url, stored.data, stored.file, copies_column(stored)),
                 ).lastrowid
                 for delivery in new.values():
                     _insert(connection, delivery, job_id=job.job_id, result=result, now=now)
@@ -159,7 +157,7 @@ class OutboxStore:
             stored=StoredResults(data=row["data"], file=row["file"]),
             nulls_written=row["nulls_written"],
             object_url=row["object_url"],
-            callback=_callback(Secret(row["target"])),
+            callback=read_callback(Secret(row["target"])),
             result=row["result"],
         )
         return pending if row["copies"] is None else self._with_outputs(pending, row)
@@ -193,7 +191,7 @@ class OutboxStore:
         with self._database.transaction() as connection:
             change = f"{_REPLACE_TARGET} WHERE id = ? AND owner = ? AND claim = ?"
             fence = (claim.delivery_id, self._owner, claim.number)
-            return connection.execute(change, (*_target_columns(new).reveal(), *fence)).rowcount == 1
+            return connection.execute(change, (*target_columns(new).reveal(), *fence)).rowcount == 1
 
     def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, list[str]]:
         """Store the receipt, and delete the credentials; delete the results once they are delivered to all targets.
@@ -231,7 +229,7 @@ class OutboxStore:
         dead = next_attempt_at is None
         values = {
             "status": DEAD if dead else PENDING,
-            "error": _text(error),
+            "error": text_column(error),
             "next_attempt_at": next_attempt_at,
             "finished_at": time.time() if dead else None,
         }
@@ -290,7 +288,7 @@ class OutboxStore:
             rows = self._database.read(f"{_SELECT_ENTRIES} WHERE status = ? ORDER BY number", (status,))
         else:
             rows = self._database.read(f"{_SELECT_ENTRIES} ORDER BY number")
-        return [_entry(row) for row in rows]
+        return [read_entry(row) for row in rows]
 
     def is_empty(self) -> bool:
         """Return whether no delivery is pending."""
@@ -341,12 +339,12 @@ class OutboxStore:
             )
             _check_redeliverable([delivery_id], {row["id"]: row["status"] for row in rows})
             (row,) = rows
-            replaced = evolve(new, callback=_callback(Secret(row["target"])).replaced_by(new.callback))
+            replaced = evolve(new, callback=read_callback(Secret(row["target"])).replaced_by(new.callback))
             error = None if row["owner"] is None else REPLACED_ERROR.format(url=row["url"])
             connection.execute(
                 f"{_REPLACE_TARGET}, status = 'pending', finished_at = NULL, next_attempt_at = ?, attempts = 0, "
                 "error = ?, claim = claim + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?",
-                (*_target_columns(replaced).reveal(), time.time(), error, delivery_id),
+                (*target_columns(replaced).reveal(), time.time(), error, delivery_id),
             )
 
     def other_targets(self, delivery_id: str) -> tuple[list[tuple[str | None, Callback]], set[str]]:
@@ -425,59 +423,15 @@ def _insert(
         "(target_kind, url, host, target, outputs, id, result, job_id, status, next_attempt_at, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         (
-            *_target_columns(delivery).reveal(),
+            *target_columns(delivery).reveal(),
             callbacks_column(delivery.output_callbacks).reveal(),
             delivery.delivery_id,
             result,
-            _text(job_id),
+            text_column(job_id),
             now,
             now,
         ),
     )
-
-
-def _target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str]]:
-    """Return the kind, URL, host and target of a row."""
-    url, plain = delivery.callback.url, Secret(delivery.callback.plain())
-    host = _text(f"{url.host}:{port_of(url)}")
-    return Secret((delivery.target_kind, _text(str(url)), host, json.dumps(plain.reveal())))
-
-
-def _job(job: JobResult) -> str:
-    members = {"job_id": job.job_id, "success": job.success, "error": job.error, "status": job.status}
-    return encode(members, path="result").data.decode()
-
-
-def _callback(target: Secret[str]) -> Callback:
-    (callback,) = parse_callbacks(Secret([json.loads(target.reveal())]))
-    return callback
-
-
-def _entry(row: sqlite3.Row) -> OutboxEntry:
-    return OutboxEntry(
-        delivery_id=row["id"],
-        job_id=row["job_id"],
-        target_kind=row["target_kind"],
-        url=row["url"],
-        status=row["status"],
-        sending=bool(row["sending"]),
-        attempts=row["attempts"],
-        next_attempt_at=_time(row["next_attempt_at"]),
-        error=row["error"],
-        receipt=Receipt.from_dict(json.loads(row["receipt"])) if row["receipt"] else None,
-        created_at=datetime.fromtimestamp(row["created_at"], timezone.utc),
-        finished_at=_time(row["finished_at"]),
-    )
-
-
-def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
-
-
-def _text(text: str) -> str:
-    # SQLite stores text as UTF-8, which can't encode lone surrogates. Python represents file names with bytes that
-    # aren't UTF-8 by lone surrogates (PEP 383).
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_redeliverable(ids: Sequence[str], states: dict[str, str]) -> None:

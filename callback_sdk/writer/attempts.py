@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -26,7 +25,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import SecretURL, clearing_locals, strip_traceback
+from callback_sdk.redaction import SecretURL, clearing_locals
 from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.upload import Upload
@@ -35,7 +34,9 @@ from callback_sdk.transport.http import HTTPSender, Timeouts, attempt_seconds, s
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.clock import utc_now
+from callback_sdk.writer.confirmation import Confirmation, is_there_already, receipt_of
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
+from callback_sdk.writer.failures import unexpected_error
 
 if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
@@ -56,9 +57,6 @@ OnRefresh = Callable[[PreparedDelivery], None]
 
 MAX_PARALLEL = 8
 """Output files of one result, and parts of one document, that are sent in parallel."""
-
-Confirmation = tuple[Upload, Response, bytes]
-"""The request and the response that confirm that a target has a document, and the SHA-256 of the document."""
 
 
 class DeliveryAttempts:
@@ -370,7 +368,7 @@ class DeliveryAttempts:
                     self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
                 )
                 span.set(status=response.status)
-                receipt = _receipt(
+                receipt = receipt_of(
                     upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
                 )
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
@@ -385,7 +383,7 @@ class DeliveryAttempts:
         digest = upload.document.sha256
         response = self._exchange(upload)
         span.set(status=response.status)
-        if response.status not in upload.accepts and not _is_there_already(upload, response):
+        if response.status not in upload.accepts and not is_there_already(upload, response):
             raise self._error(upload, response)
         return upload, response, digest
 
@@ -430,71 +428,7 @@ class DeliveryAttempts:
         )
 
 
-def _is_there_already(upload: Upload, response: Response) -> bool:
-    """Return whether a write-once object exists because an earlier attempt of this delivery has stored it.
-
-    The response to that attempt may have been lost. A 412 (RFC 9110, section 13.1.2) with the ETag of the existing
-    object tells: the ETag is the MD5 of its bytes, and equal bytes have the same job id.
-    """
-    return response.status == 412 and _has_md5_as_etag(upload, response)
-
-
-def _has_md5_as_etag(upload: Upload, response: Response) -> bool:
-    return _etag(response) == upload.document.md5.hex()
-
-
-def _etag(response: Response) -> str:
-    return response.headers.get("etag", "").strip('"')
-
-
 def _may_refresh(delivery: PreparedDelivery, error: CallbackSDKError) -> bool:
     """Return whether a new target helps after an error, and may be asked for."""
     expired = isinstance(error, TargetExpiredError) or (isinstance(error, DeliveryError) and error.expired)
     return expired and delivery.rebuild is not None and delivery.refreshes < MAX_REFRESHES
-
-
-def has_responded(error: Exception) -> bool | None:
-    """Return whether the host of a failed attempt sent a response; None when no request was sent."""
-    return error.status is not None if isinstance(error, DeliveryError) else None
-
-
-def loggable_text(error: Exception) -> str:
-    """Return an error's text if it is of this package. The text of any other error may hold credentials."""
-    return str(error) if isinstance(error, CallbackSDKError) else f"The attempt failed with {type(error).__name__}."
-
-
-def unexpected_error(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
-    """Return the error for an unexpected exception, and log its traceback without any value."""
-    callback = target.callback if isinstance(target, Target) else target
-    url = str(callback.url) if isinstance(callback, Callback) else None
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("the attempt at %s raised %s:\n%s", url, type(error).__name__, frames)
-    failure = DeliveryError(
-        f"The attempt at {url} raised {type(error).__name__}.",
-        hint="This program failed, not the target: see the traceback in the log. A later attempt may succeed.",
-        url=url,
-        retryable=True,
-        transient=False,
-    )
-    failure.__cause__ = strip_traceback(error)
-    return failure
-
-
-def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) -> Receipt:
-    return Receipt(
-        target_kind=upload.kind,
-        url=str(upload.url),
-        status=response.status,
-        # A server may return anything in these headers, also a credential of the request.
-        etag=_public_etag(upload, response) or None,
-        version_id=response.scrub(response.headers.get("x-amz-version-id", ""), upload) or None,
-        size=upload.document.size,
-        sha256=digest.hex(),
-        finished_at=utc_now(),
-        **members,
-    )
-
-
-def _public_etag(upload: Upload, response: Response) -> str:
-    # Most are the digest of the document, which is faster to tell than that a text has no credentials.
-    return _etag(response) if _has_md5_as_etag(upload, response) else response.scrub(_etag(response), upload)

@@ -28,8 +28,9 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
-from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error
+from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import FindURL, encoded_results
+from callback_sdk.writer.failures import unexpected_error
 from callback_sdk.writer.retrying import MayRetry, send_with_retries
 
 if TYPE_CHECKING:

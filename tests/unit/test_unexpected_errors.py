@@ -92,7 +92,7 @@ def test_failure_at_one_target_keeps_the_receipts_of_others(
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     if name == "delivery_error":
         monkeypatch.setattr(Webhook, "accepts", frozenset())
-        monkeypatch.setattr(attempts, "_is_there_already", lambda upload, answer: "/bad" not in str(upload.url))
+        monkeypatch.setattr(attempts, "is_there_already", lambda upload, answer: "/bad" not in str(upload.url))
     for place in range(3):
         urls = [f"{webhook.url}/{number}" for number in range(2)]
         urls.insert(place, f"{webhook.url}/bad?token={MARKER}")

@@ -26,8 +26,9 @@ from callback_sdk.service.work.outputs import TaskOutputFiles
 from callback_sdk.service.work.results_bucket import ResultsBucket, operators_errors
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
-from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
+from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.failures import has_responded, loggable_text
 
 _log = logging.getLogger(__name__)
 
