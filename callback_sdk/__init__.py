@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.models import (
+        DeliveryFilter,
         JobResult,
         PresignedMultipart,
         PresignedPost,
@@ -48,6 +49,7 @@ __all__ = [
     "CallbackSDKError",
     "Client",
     "Delivery",
+    "DeliveryFilter",
     "JobResult",
     "Outbox",
     "PresignedMultipart",
@@ -83,6 +85,7 @@ _HOMES = {
     "CallbackSDKError": "errors",
     "Client": "client",
     "Delivery": "client",
+    "DeliveryFilter": "models",
     "JobResult": "models",
     "Outbox": "outbox",
     "PresignedMultipart": "models",

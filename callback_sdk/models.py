@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, EncodingError, OutputError
+from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, OutputError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.text.descriptions import shown
 
@@ -300,3 +300,98 @@ class PresignedMultipart:
     def __repr__(self) -> str:
         size = f"part_size={self.part_size}, max_bytes={self.max_bytes}"
         return f"PresignedMultipart({SecretURL(self.url)}, {size}, expires_at={self.expires_at})"
+
+
+DELIVERY_STATES = ("dead", "failing", "late", "undelivered", "pending", "delivered")
+
+LATE = 600.0
+"""Seconds after the end of its task from which a pending delivery is late."""
+
+_MAX_FILTER_TEXT = 300
+"""Maximum characters of a value in a filter."""
+
+_FILTER_TEXTS = ("status", "host", "algorithm", "user", "error")
+_FILTER_TIMES = ("since", "until")
+
+
+def _check_filter_text(_: object, attribute: Any, text: str | None) -> None:
+    if text is not None and not isinstance(text, str):
+        raise InvalidRequestError(f"{attribute.name} is {shown(text)}.", hint="Give a string, or None.")
+    if text is not None and (not text or len(text) > _MAX_FILTER_TEXT or "\0" in text):
+        raise InvalidRequestError(
+            f"{attribute.name} is {shown(text)}.", hint=f"Give 1 to {_MAX_FILTER_TEXT} characters without NUL."
+        )
+
+
+def _check_filter_status(_: object, __: object, status: str | None) -> None:
+    if status is not None and status not in DELIVERY_STATES:
+        raise InvalidRequestError(f"status is {shown(status)}.", hint=f"Give one of {', '.join(DELIVERY_STATES)}.")
+
+
+def _check_filter_time(_: object, attribute: Any, time: datetime | None) -> None:
+    if time is not None and (not isinstance(time, datetime) or time.tzinfo is None):
+        raise InvalidRequestError(
+            f"{attribute.name} is {shown(time)}.",
+            hint="Give a datetime with a time zone, such as datetime.now(timezone.utc) - timedelta(hours=2).",
+        )
+
+
+@define(frozen=True, kw_only=True)
+class DeliveryFilter:
+    """Selects deliveries by their status, target and task; None selects all.
+
+    Attributes:
+        status: `"dead"`; `"failing"` for pending ones whose last attempt failed; `"late"` for those that are pending
+            ten minutes after the end of their task; `"undelivered"` for dead and pending ones; `"pending"` or
+            `"delivered"`.
+        host: Host of the target, without port.
+        algorithm: Name of the algorithm.
+        user: Name of the user who submitted the task.
+        since: Only results that were ready at or after this time, which is the end of their task.
+        until: Only results that were ready before this time.
+        error: A part of the last error, in upper or lower case.
+    """
+
+    status: str | None = field(default=None, validator=_check_filter_status)
+    host: str | None = field(default=None, validator=_check_filter_text)
+    algorithm: str | None = field(default=None, validator=_check_filter_text)
+    user: str | None = field(default=None, validator=_check_filter_text)
+    since: datetime | None = field(default=None, validator=_check_filter_time)
+    until: datetime | None = field(default=None, validator=_check_filter_time)
+    error: str | None = field(default=None, validator=_check_filter_text)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the form of a query: texts, and times in ISO 8601, without members that are None."""
+        values = {name: getattr(self, name) for name in (*_FILTER_TEXTS, *_FILTER_TIMES)}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DeliveryFilter:
+        """Parse the form of a query; empty values are None, and unknown members are ignored.
+
+        Raises:
+            InvalidRequestError: A value is invalid; the message names it.
+        """
+        given = {name: data.get(name) or None for name in (*_FILTER_TEXTS, *_FILTER_TIMES)}
+        return cls(**given | {name: filter_time(name, given[name]) for name in _FILTER_TIMES})
+
+
+def filter_time(name: str, text: Any) -> datetime | None:
+    """Parse the time of a filter; None for None.
+
+    Raises:
+        InvalidRequestError: It is not a time in ISO 8601, or has no zone.
+    """
+    try:
+        time = None if text is None else datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
+    except ValueError:
+        time = None
+    if text is not None and (time is None or time.tzinfo is None):
+        raise InvalidRequestError(
+            f"{name} is {shown(text)}.", hint="Give a time with its zone in ISO 8601, such as 2030-01-31T23:00:00Z."
+        )
+    return time

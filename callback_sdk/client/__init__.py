@@ -6,6 +6,7 @@ from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.batch import BatchItem
 from callback_sdk.client.client import Client
 from callback_sdk.client.outputs import TaskOutput, TaskOutputs
+from callback_sdk.client.recovery import AuditRecord, ListedDelivery, RedeliveryStep, SkippedDelivery
 from callback_sdk.client.states import (
     Delivery,
     DeliveryAttempt,
@@ -19,14 +20,18 @@ from callback_sdk.models import Progress
 
 __all__ = [
     "Algorithm",
+    "AuditRecord",
     "BatchItem",
     "Client",
     "Delivery",
     "DeliveryAttempt",
     "DeliveryCounts",
     "DeliverySnapshot",
+    "ListedDelivery",
     "Progress",
+    "RedeliveryStep",
     "Result",
+    "SkippedDelivery",
     "Task",
     "TaskOutput",
     "TaskOutputs",

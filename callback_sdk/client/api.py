@@ -50,8 +50,10 @@ class ServiceAPI:
         """Cancel a task and return it."""
         return self._task("DELETE", job_id)
 
-    def tasks(self, status: TaskFilter | None, algorithm_id: str | None, limit: int | None) -> Iterator[TaskSummary]:
-        """Iterate over the user's tasks, newest first; the first page is requested now.
+    def tasks(
+        self, status: TaskFilter | None, algorithm_id: str | None, limit: int | None, *, user: str | None = None
+    ) -> Iterator[TaskSummary]:
+        """Iterate over the tasks that the user may see, newest first; the first page is requested now.
 
         Raises:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
@@ -59,11 +61,12 @@ class ServiceAPI:
         number = None if limit is None else whole_number(limit)
         if limit is not None and (number is None or number < 1):
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
-        if algorithm_id is not None and not isinstance(algorithm_id, str):
-            raise InvalidRequestError(f"algorithm_id is {shown(algorithm_id)}.", hint="Give a string, or None.")
+        for name, value in {"algorithm_id": algorithm_id, "user": user}.items():
+            if value is not None and not isinstance(value, str):
+                raise InvalidRequestError(f"{name} is {shown(value)}.", hint="Give a string, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        requested = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
+        requested = {"status": status, "algorithm": algorithm_id, "user": user, "limit": min(number or _PAGE, _PAGE)}
         return itertools.islice(self._pages(requested, self._page(requested)), number)
 
     def logs(self, job_id: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.log_stream import stream_logs
+from callback_sdk.client.recovery import AuditRecord, ListedDelivery, RecoveryAPI, RedeliveryStep
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import configuration, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
 from callback_sdk.client.tasks import Task, wait_for_all
+from callback_sdk.models import DeliveryFilter
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
 from callback_sdk.targets import TargetSettings
@@ -95,6 +97,7 @@ class Client(TaskSubmitter):
             retries=retries,
         )
         super().__init__(connection, callbacks)
+        self._recovery = RecoveryAPI(connection)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -129,20 +132,28 @@ class Client(TaskSubmitter):
 
     @hides_tracebacks
     def get_tasks(
-        self, *, status: TaskFilter | None = None, algorithm_id: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: TaskFilter | None = None,
+        algorithm_id: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[TaskSummary]:
-        """Iterate over the user's tasks, newest first. The first page is requested at once, others as needed.
+        """Iterate over the user's tasks, newest first; an operator's are those of all users.
+
+        The first page is requested at once, others as needed.
 
         Args:
             status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`; `"succeeded"` and
                 `"failed"` select finished tasks by their outcome.
             algorithm_id: Only tasks of this algorithm.
+            user: Only tasks of the user with this name.
             limit: Maximum number of tasks; None for all.
 
         Raises:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
         """
-        return self._api.tasks(status, algorithm_id, limit)
+        return self._api.tasks(status, algorithm_id, limit, user=user)
 
     @hides_tracebacks
     def wait_all(
@@ -247,6 +258,70 @@ class Client(TaskSubmitter):
         del target
         new = None if given.reveal() is None else self._callbacks.resolve_one(given)
         return self._api.redeliver(job_id, delivery_id, new)
+
+    @hides_tracebacks
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int | None = None) -> Iterator[ListedDelivery]:
+        """Iterate over deliveries of ended tasks, those of the latest tasks first; of all users for an operator.
+
+        Args:
+            wanted: Selects deliveries.
+            limit: Maximum number of deliveries; None for all.
+
+        Raises:
+            InvalidRequestError: The limit is not a positive number, or the service doesn't know the user.
+            AuthenticationError: The filter names another user, and this one is no operator.
+        """
+        return self._recovery.find(wanted, limit)
+
+    @hides_tracebacks
+    def redeliver_all(
+        self, wanted: DeliveryFilter, *, rate: float | None = None, dry_run: bool = False
+    ) -> Iterator[RedeliveryStep]:
+        """Redeliver the results that a filter selects, those of the earliest tasks first; of all users for an operator.
+
+        Each step of the iteration is one request. What has been redelivered stays so if the iteration ends early, and
+        another one continues with the others. Deliveries whose target has expired are skipped, and named in the step.
+
+        Args:
+            wanted: Selects deliveries; its status is `"dead"`, `"failing"`, `"late"` or `"undelivered"`.
+            rate: Maximum deliveries per second; None for no limit.
+            dry_run: Whether to change nothing.
+
+        Raises:
+            InvalidRequestError: The rate is not a positive number, or the service rejects the filter.
+            AuthenticationError: The filter names another user, and this one is no operator.
+        """
+        return self._recovery.redeliver(wanted, rate=rate, dry_run=dry_run)
+
+    @hides_tracebacks
+    def get_audit_log(
+        self,
+        *,
+        action: str | None = None,
+        actor: str | None = None,
+        owner: str | None = None,
+        job_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[AuditRecord]:
+        """Iterate over the audit log, the newest entries first. For operators.
+
+        Args:
+            action: Only entries of this action.
+            actor: Only entries of what this user did.
+            owner: Only entries about tasks or the account of this user.
+            job_id: Only entries about this task.
+            since: Only entries at or after this time, which has a time zone.
+            until: Only entries before this time.
+            limit: Maximum number of entries; None for all.
+
+        Raises:
+            AuthenticationError: The user is no operator.
+        """
+        given: dict[str, Any] = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}
+        given |= DeliveryFilter(since=since, until=until).to_dict()
+        return self._recovery.audit({name: value for name, value in given.items() if value is not None}, limit)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:

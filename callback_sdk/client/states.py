@@ -69,7 +69,7 @@ class OutputSnapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return _wire(self)
+        return wire_form(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OutputSnapshot:
@@ -101,6 +101,8 @@ class TaskSnapshot:
     version: str | None = None
     kind: TaskKind | None = None
     priority: int | None = None
+    owner: str | None = None
+    results_hidden: bool = False
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -124,7 +126,7 @@ class TaskSnapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 strings."""
-        shown = _wire(self)
+        shown = wire_form(self)
         head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error", "error_code")}
         return {**head, "outcome": self.outcome, **shown.pop("result"), **shown}
 
@@ -144,6 +146,7 @@ class TaskSnapshot:
             deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
             outputs=tuple(OutputSnapshot.from_dict(one) for one in data.get("outputs") or ()),
             new_version=data.get("new_version"),
+            results_hidden=bool(data.get("results_hidden")),
             warnings=tuple(map(_text, data.get("warnings") or ())),
             **_facts(data),
         )
@@ -179,6 +182,7 @@ class TaskSummary(HTMLRepr):
         error_code: `"expired"` if the task was not started in time.
         progress: Progress of the run.
         priority: 0 to 9; higher runs first.
+        owner: Name of the user who submitted the task.
         created_at: Time at which the service accepted the task, in UTC.
         started_at: Time at which a worker started the task, in UTC; None before that.
         finished_at: Time at which the task ended, in UTC; None before that.
@@ -197,6 +201,7 @@ class TaskSummary(HTMLRepr):
     version: str | None = None
     kind: TaskKind | None = None
     priority: int | None = None
+    owner: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -216,7 +221,7 @@ class TaskSummary(HTMLRepr):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 strings."""
-        return {**_wire(self), "outcome": self.outcome}
+        return {**wire_form(self), "outcome": self.outcome}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSummary:
@@ -289,19 +294,19 @@ class Delivery(HTMLRepr):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 strings."""
-        return _wire(self)
+        return wire_form(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
         """Parse the JSON form; unknown members are ignored."""
         members = _known(cls, data)
-        members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
+        members["next_attempt_at"] = parse_moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
         members["attempts"] = tuple(
             DeliveryAttempt(
                 number=one["number"],
-                started_at=_moment(one.get("started_at")),
-                finished_at=_moment(one.get("finished_at")),
+                started_at=parse_moment(one.get("started_at")),
+                finished_at=parse_moment(one.get("finished_at")),
                 error=one.get("error"),
             )
             for one in data.get("attempts") or ()
@@ -350,7 +355,8 @@ def _outcome(task: TaskSnapshot | TaskSummary) -> TaskOutcome | None:
     return cast("TaskOutcome | None", models.outcome(task.status, task.success, task.error_code))
 
 
-def _wire(value: Any) -> dict[str, Any]:
+def wire_form(value: Any) -> dict[str, Any]:
+    """Return the JSON form of a value; times are ISO 8601 strings."""
     return asdict(
         value,
         # As in the JSON form of a receipt: only one with output files has the member.
@@ -360,8 +366,8 @@ def _wire(value: Any) -> dict[str, Any]:
 
 
 def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority")}
-    return facts | {name: _moment(data.get(name)) for name in _TIMES}
+    facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority", "owner")}
+    return facts | {name: parse_moment(data.get(name)) for name in _TIMES}
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -374,5 +380,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _moment(text: str | None) -> datetime | None:
+def parse_moment(text: str | None) -> datetime | None:
+    """Parse a time in ISO 8601; None for None."""
     return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))

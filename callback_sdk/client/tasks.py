@@ -16,7 +16,14 @@ from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import InvalidRequestError, ServiceError, TaskExpiredError, TaskFailedError, TaskTimeoutError
+from callback_sdk.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    ServiceError,
+    TaskExpiredError,
+    TaskFailedError,
+    TaskTimeoutError,
+)
 from callback_sdk.models import CANCELED, EXPIRED, FINISHED, IN_PROGRESS, PENDING, Progress
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
@@ -174,6 +181,11 @@ class Task(HTMLRepr):
         return self._state.priority
 
     @property
+    def owner(self) -> str | None:
+        """Name of the user who submitted the task."""
+        return self._state.owner
+
+    @property
     def created_at(self) -> datetime | None:
         """Time at which the service accepted the task, in UTC."""
         return self._state.created_at
@@ -267,7 +279,15 @@ class Task(HTMLRepr):
         Raises:
             TaskExpiredError: The task was not started in time.
             TaskFailedError: The task failed for another reason or was canceled, or has not ended yet.
+            AuthenticationError: It is another user's task, whose results an operator may not read.
         """
+        if self.success and self._state.results_hidden:
+            raise AuthenticationError(
+                f"The results of the task {self.job_id} belong to {self.owner}, and this user may not read them.",
+                hint="An operator with access to the service's machine can change that: callback-sdk users set-role "
+                "NAME operator --may-read.",
+                job_id=self.job_id,
+            )
         if self.success:
             return self._state.result
         kind = TaskFailedError

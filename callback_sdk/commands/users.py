@@ -14,6 +14,12 @@ from callback_sdk.commands.stores import open_store
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
     from callback_sdk.service.access.audit import Action
+    from callback_sdk.service.store import Store
+
+MayRead = Annotated[
+    bool,
+    typer.Option("--may-read", help="Operator: also read results of other users' tasks, and send them elsewhere."),
+]
 
 app = typer.Typer(name="users", help="Manage users and API tokens.", no_args_is_help=True)
 
@@ -26,19 +32,30 @@ def add_user(
     password: Annotated[
         bool, typer.Option("--password", help="Ask for a password for login at /token/, or read it from a pipe.")
     ] = False,
+    operator: Annotated[
+        bool,
+        typer.Option(
+            "--operator",
+            help="See tasks, deliveries, errors and logs of all users, cancel and redeliver, and operate the service.",
+        ),
+    ] = False,
+    may_read: MayRead = False,
     config: ServiceConfig,
 ) -> None:
     """Create a user and print an API token. It is shown only once."""
     from callback_sdk.service.access.passwords import hash_password
     from callback_sdk.service.access.tokens import digest, new_api_token
+    from callback_sdk.service.store.models import OPERATOR, USER
 
+    _check_may_read(may_read=may_read, operator=operator)
     hashed = hash_password(_ask_password()) if password else None
+    role = OPERATOR if operator else USER
     with open_store(config) as store:
-        user = store.users.add(_name(name), password_hash=hashed)
+        user = store.users.add(_name(name), password_hash=hashed, role=role, may_read=may_read)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users add")
-    _record(config, "user-added", user.name)
-    _record(config, "token-created", user.name)
+        _record(config, store, "user-added", user.name, role=role, may_read=may_read or None)
+        _record(config, store, "token-created", user.name)
     print_line(token.reveal())
 
 
@@ -46,16 +63,26 @@ def add_user(
 @takes_settings(*STORAGE)
 def list_users(*, config: ServiceConfig, as_json: AsJSON = False) -> None:
     """List all users."""
+    from callback_sdk.service.store.models import USER
+
     with open_store(config) as store:
         found = store.users.all()
     shown = [
-        {"name": user.name, "disabled": user.disabled, "password": user.password_hash is not None} for user in found
+        {
+            "name": user.name,
+            "disabled": user.disabled,
+            "password": user.password_hash is not None,
+            "role": user.role,
+            "may_read": user.may_read,
+        }
+        for user in found
     ]
     if as_json:
         print_json(shown)
         return
     for user in shown:
         facts = [word for word in ("disabled", "password") if user[word]]
+        facts += [] if user["role"] == USER else [f"{user['role']}{', may read' if user['may_read'] else ''}"]
         print_line(f"{user['name']}{'  ' if facts else ''}{', '.join(facts)}")
 
 
@@ -69,7 +96,7 @@ def disable_user(
     """Disable a user and reject their tokens. Tasks already submitted still run and are delivered."""
     with open_store(config) as store:
         store.users.disable(name)
-    _record(config, "user-disabled", name)
+        _record(config, store, "user-disabled", name)
     print_line(f"{name} is disabled.")
 
 
@@ -83,7 +110,7 @@ def enable_user(
     """Enable a user again. API tokens are valid again; earlier sessions and access tokens aren't."""
     with open_store(config) as store:
         store.users.disable(name, disabled=False)
-    _record(config, "user-enabled", name)
+        _record(config, store, "user-enabled", name)
     print_line(f"{name} is enabled.")
 
 
@@ -100,7 +127,7 @@ def set_password(
     hashed = hash_password(_ask_password())
     with open_store(config) as store:
         store.users.set_password(name, hashed)
-    _record(config, "password-changed", name)
+        _record(config, store, "password-changed", name)
     print_line(f"{name} has a new password.")
 
 
@@ -122,7 +149,7 @@ def create_token(
         user = store.users.named(name)
         if revoke:
             store.users.revoke_tokens(user.user_id)
-            _record(config, "tokens-revoked", user.name)
+            _record(config, store, "tokens-revoked", user.name)
             if user.user_id == FIRST_USER:
                 print_line(
                     "The token in the file token of the data directory is revoked too: write the new token to it.",
@@ -130,17 +157,54 @@ def create_token(
                 )
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users create-token")
-    _record(config, "token-created", user.name)
+        _record(config, store, "token-created", user.name)
     print_line(token.reveal())
 
 
-def _record(config: ServiceConfig, action: Action, user: str) -> None:
-    """Write a record to the audit log, which is on standard error like the service's."""
-    from callback_sdk.service.access import audit
+@app.command("set-role")
+@takes_settings(*STORAGE)
+def set_role(
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
+    role: Annotated[str, typer.Argument(metavar="user|operator", help="The role.", show_default=False)],
+    *,
+    may_read: MayRead = False,
+    config: ServiceConfig,
+) -> None:
+    """Make a user an operator or an ordinary user, from the next request on. Without --may-read, take that right away.
+
+    An operator sees tasks, deliveries, errors and logs of all users, cancels and redelivers, and operates the service.
+    """
+    from callback_sdk.service.store.models import OPERATOR, USER
+
+    if role not in (USER, OPERATOR):
+        raise typer.BadParameter("Give user or operator.", param_hint="user|operator")
+    _check_may_read(may_read=may_read, operator=role == OPERATOR)
+    with open_store(config) as store:
+        before = store.users.named(name).role
+        store.users.set_role(name, role, may_read=may_read)
+        _record(config, store, "role-changed", name, before=before, role=role, may_read=may_read or None)
+    print_line(f"{name} is {'an operator' if role == OPERATOR else 'an ordinary user'}{' who may read' * may_read}.")
+
+
+def _record(config: ServiceConfig, store: Store, action: Action, owner: str, **facts: Any) -> None:
+    """Write an entry to the audit log, which is on standard error, too, like the service's."""
+    import getpass
+
+    from callback_sdk.service.access.audit import AuditLog
     from callback_sdk.service.logs import log_to_stderr
 
     log_to_stderr(config.log_format)
-    audit.record(action, user, via="command")
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        # The id of the process may have no name, as in containers.
+        account = None
+    AuditLog(store.audit).record(action, None, owner=owner, via="command", account=account, **facts)
+
+
+def _check_may_read(*, may_read: bool, operator: bool) -> None:
+    if may_read and not operator:
+        raise typer.BadParameter("Only operators have this right.", param_hint="--may-read")
 
 
 def _name(name: str) -> str:

@@ -206,14 +206,19 @@ class PlatformClient(Client):
         return cast("PlatformTask", self.get_task(_id_of(task_id, named)))
 
     def get_tasks(
-        self, *, status: TaskFilter | None = None, algorithm_id: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: TaskFilter | None = None,
+        algorithm_id: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[TaskSummary]:
         """Iterate over the user's tasks; see `Client.get_tasks`.
 
         With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
         iterator can't return False, and one that ends early would look complete.
         """
-        tasks = super().get_tasks(status=status, algorithm_id=algorithm_id, limit=limit)
+        tasks = super().get_tasks(status=status, algorithm_id=algorithm_id, user=user, limit=limit)
         return tasks if self._failures.raises else iter(list(tasks))
 
     def cancel_task(self, task_id: str | None = None, **named: str) -> PlatformTask:  # type: ignore[override]

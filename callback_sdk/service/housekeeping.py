@@ -29,6 +29,9 @@ UNKNOWN_ALGORITHM_TIMEOUT = timedelta(days=1)
 _MIN_LOST_AGE = 3600.0
 """Seconds after which output files without a task are removed: a process that lost its claim may upload them."""
 
+AUDIT_AGE = timedelta(days=400)
+"""Retention of the audit log: a year, and time to look at it."""
+
 _BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""
 
@@ -79,6 +82,7 @@ class Housekeeper:
         """
         steps = (
             self._delete_keys,
+            self._delete_audit,
             self._store.sessions.delete_expired,
             self._clean,
             self._remove_lost_outputs,
@@ -88,7 +92,7 @@ class Housekeeper:
         for step in (*steps, lambda: self._end_unknown(moment)):
             try:
                 step()
-            except CallbackSDKError as error:  # noqa: PERF203 - seven rounds
+            except CallbackSDKError as error:  # noqa: PERF203 - eight rounds
                 # The database or blob storage is unavailable: there is no bug that a traceback would show.
                 _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
@@ -104,6 +108,9 @@ class Housekeeper:
 
     def _delete_keys(self) -> None:
         idempotency.delete(self._store.database, older_than=KEY_AGE.total_seconds())
+
+    def _delete_audit(self) -> None:
+        self._store.audit.delete(older_than=AUDIT_AGE.total_seconds())
 
     def _repair_times(self) -> None:
         delay = self._max_delay.total_seconds()

@@ -62,6 +62,7 @@ def serve(
     with needs_extra("service"), garbage_ignored():
         import uvicorn
 
+        from callback_sdk.service.access.audit import AuditLog
         from callback_sdk.service.access.users import ensure_first_user
         from callback_sdk.service.algorithms.versions import Algorithms
         from callback_sdk.service.api import ServiceLimits, create_app
@@ -95,7 +96,8 @@ def serve(
         storage = StorageLocations.of(config, folder)
         runs = RunConfig.of(config, slots, folder)
         runtime = stack.enter_context(open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease))
-        ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
+        audit = AuditLog(runtime.store.audit)
+        ensure_first_user(runtime.store.users, folder / "token", audit, label=f"serve {_instance(folder)}")
         options = EngineOptions(
             instance=_instance(folder), processes=slots, shutdown_timeout=config.shutdown_timeout, broker=config.broker
         )

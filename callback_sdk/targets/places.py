@@ -117,6 +117,11 @@ def check_replacement(new: Target, name: str | None, others: Iterable[Target]) -
         )
 
 
+def is_same_place(one: Target, other: Target) -> bool:
+    """Return whether two targets send results to the same object, or to the same URL."""
+    return _place(one) == _place(other)
+
+
 def _is_one_object(target: Target) -> bool:
     """Return whether each delivery writes the same object: no webhook, and no form whose key has `${filename}`."""
     return target.takes_files and target.object_url("a") == target.object_url("b")

@@ -311,6 +311,7 @@ def test_a_task_in_a_list_says_how_it_stands(bob: Caller) -> None:
     times = [datetime.fromisoformat(task.pop(name)) for name in ("created_at", "started_at", "finished_at")]
     assert times == sorted(times)
     assert {moment.tzinfo for moment in times} == {timezone.utc}
+    assert task["owner"].startswith("bob-")
     assert task == {
         "job_id": job_id,
         "algorithm": "sum",
@@ -322,6 +323,7 @@ def test_a_task_in_a_list_says_how_it_stands(bob: Caller) -> None:
         "error_code": None,
         "progress": {"fraction": 1.0, "message": ""},
         "priority": 7,
+        "owner": task["owner"],
         "expires_at": None,
         "deliveries": {"pending": 0, "delivered": 0, "dead": 1},
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 import pytest
 
-from callback_sdk.errors import EncodingError
-from callback_sdk.models import JobResult, outcome
+from callback_sdk.errors import EncodingError, InvalidRequestError
+from callback_sdk.models import DeliveryFilter, JobResult, outcome
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,37 @@ def test_a_bool_of_numpy_is_a_bool(value: bool) -> None:
 def test_an_outcome_has_one_word(status: str, success: bool | None, code: str | None, expected: str | None) -> None:
     """None until the task has ended."""
     assert outcome(status, success, code) == expected
+
+
+def test_a_filter_of_deliveries_has_the_form_of_a_query() -> None:
+    """Times in ISO 8601; what selects nothing is left out."""
+    wanted = DeliveryFilter(status="dead", host="a.example", since=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    query = {"status": "dead", "host": "a.example", "since": "2030-01-01T00:00:00+00:00"}
+    assert wanted.to_dict() == query
+    assert DeliveryFilter.from_dict({**query, "since": "2030-01-01T00:00:00Z", "user": "", "cursor": "c"}) == wanted
+    assert DeliveryFilter.from_dict({}) == DeliveryFilter()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"status": "broken"},
+        {"host": 1},
+        {"user": "a\0"},
+        {"error": "x" * 301},
+        {"since": "yesterday"},
+        {"until": "2030-01-01T00:00:00"},
+        {"since": "2030-01-01T00:00:00 00:00"},
+    ],
+)
+def test_an_invalid_filter_is_an_error_that_names_the_member(bad: dict[str, Any]) -> None:
+    """Otherwise it might select everything."""
+    (name,) = bad
+    with pytest.raises(InvalidRequestError, match=f"^{name} is "):
+        DeliveryFilter.from_dict(bad)
+
+
+def test_a_filter_rejects_times_without_a_zone() -> None:
+    """Client and service may be in different zones."""
+    with pytest.raises(InvalidRequestError, match="since"):
+        DeliveryFilter(since=datetime(2030, 1, 1))  # noqa: DTZ001

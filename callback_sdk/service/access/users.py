@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access import audit
+from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.passwords import hash_password, needs_rehash, verify_password
 from callback_sdk.service.access.tokens import (
     ACCESS,
@@ -22,6 +22,7 @@ from callback_sdk.service.access.tokens import (
 )
 from callback_sdk.service.store import User
 from callback_sdk.service.store.cipher import CredentialCipher, secret_file
+from callback_sdk.service.store.models import OPERATOR
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
 
@@ -35,12 +36,14 @@ class Authenticator:
         users: The users in the store.
         sessions: The login sessions.
         cipher: Derives the keys that sign tokens.
+        audit: The audit log.
     """
 
-    def __init__(self, users: UserStore, sessions: SessionStore, cipher: CredentialCipher) -> None:
+    def __init__(self, users: UserStore, sessions: SessionStore, cipher: CredentialCipher, audit: AuditLog) -> None:
         self._users = users
         self._sessions = sessions
         self._tokens = Tokens(cipher.derive("tokens"))
+        self._audit = audit
 
     def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
         """Log a user in, and return an access token and a refresh token.
@@ -95,7 +98,7 @@ class Authenticator:
             raise _revoked()
         rotation = self._sessions.rotate(session, claims.token_id, uuid.uuid4().hex)
         if rotation.reused:
-            audit.record("refresh-token-reused", user.name, address=address)
+            self._audit.record("refresh-token-reused", user.name, address=address)
         if rotation.token_id is None:
             raise _revoked()
         following = self._tokens.issue(
@@ -140,12 +143,13 @@ def _revoked() -> TokenError:
     return TokenError("The token was revoked.", hint="Log in at /token/ again.")
 
 
-def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None:
-    """Create the user `admin` if it is missing, with the API token of a file, which is created if it is missing.
+def ensure_first_user(users: UserStore, token_file: Path, audit: AuditLog, *, label: str) -> None:
+    """Create the operator `admin` if it is missing, with the API token of a file, which is created if it is missing.
 
     Args:
         users: The users in the store.
         token_file: The file; a new file has mode 0600.
+        audit: The audit log.
         label: Identifies this service's token among those of other services on the same database: a new token
             replaces the old one.
     """
@@ -153,7 +157,7 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
     token = secret_file(token_file, new_api_token)
     # Another service may start concurrently on the same database.
     with suppress(UserError):
-        users.add(FIRST_USER, user_id=FIRST_USER)
+        users.add(FIRST_USER, user_id=FIRST_USER, role=OPERATOR)
     user = users.named(FIRST_USER)
     if not users.add_token(user.user_id, digest(token), label=label, only=True):
         _log.warning(
@@ -164,4 +168,4 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
             extra={"action": "start"},
         )
     elif is_new:
-        audit.record("token-created", FIRST_USER, via="serve")
+        audit.record("token-created", None, owner=FIRST_USER, via="serve")

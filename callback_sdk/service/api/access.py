@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from attrs import define
@@ -12,15 +13,19 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.audit import Action, AuditLog
+from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.submission import Rules
 from callback_sdk.service.core import TaskService
-from callback_sdk.service.store import Store, User
+from callback_sdk.service.store import Store
 
 MIB = 1024 * 1024
 
 _bearer = HTTPBearer(auto_error=False, description="An API token, or an access token of /token/.")
+
+_SET_ROLE = "callback-sdk users set-role NAME operator"
 
 _CACHE_SECONDS = 5.0
 """Seconds for which a user's task count is cached; tasks accepted meanwhile are added."""
@@ -89,6 +94,7 @@ class AppState:
         quota: Limit of tasks per user.
         authenticator: Authenticates tokens.
         logins: Checks passwords, with rate limits.
+        audit: The audit log.
     """
 
     task_service: TaskService
@@ -97,6 +103,7 @@ class AppState:
     quota: Quota
     authenticator: Authenticator
     logins: LoginQueue
+    audit: AuditLog
 
 
 async def _app_state(request: Request) -> AppState:
@@ -113,8 +120,10 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:
-    """Return the user of a request.
+def authenticate(
+    state: StateDep, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """Return the caller of a request.
 
     Raises:
         TokenError: The token is invalid, expired or revoked.
@@ -129,20 +138,95 @@ def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials 
             "file token of the service's data directory.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    return state.authenticator.authenticate_token(token)
+    return Caller(user=state.authenticator.authenticate_token(token), via="api", address=address_of(request))
 
 
-Owner = Annotated[User, Depends(authenticate)]
+CallerDep = Annotated[Caller, Depends(authenticate)]
 
 
-def owned_task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
-    """Return the columns of a task of a user.
+def require_operator(caller: CallerDep) -> Caller:
+    """Return the caller of a request for operators.
 
     Raises:
-        HTTPException: 404 if it doesn't exist. Other users' tasks are a 404 too: a 403 would disclose which ids exist.
+        HTTPException: 403 for other users.
+    """
+    if not caller.is_operator:
+        raise HTTPException(
+            403, f"{caller.user.name!r:.100} is not an operator. An operator can change that: {_SET_ROLE}."
+        )
+    return caller
+
+
+OperatorDep = Annotated[Caller, Depends(require_operator)]
+
+
+def task_of(
+    state: AppState, caller: Caller, job_id: str, right: Right, *, viewing: Action = "task-viewed"
+) -> dict[str, Any]:
+    """Return the columns of a task to which the caller has a right. Another user's task is recorded as viewed.
+
+    Args:
+        state: The application's state.
+        caller: Who asks.
+        job_id: The task.
+        right: The required right.
+        viewing: What is recorded of another user's task.
+
+    Raises:
+        HTTPException: 404 if it doesn't exist. Tasks that the caller may not see are a 404 too: a 403 would disclose
+            which ids exist. 403 if the caller may see the task, and lacks the right.
     """
     # PostgreSQL rejects text with a NUL, even as a parameter of a query.
-    task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
+    task = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=caller.scope)
     if task is None:
         raise HTTPException(404, f"Task {job_id!r:.100} not found.")
+    check_right(caller, task, right)
+    if not caller.owns(task["owner"]):
+        state.audit.viewed(viewing, caller, owner=task["owner_name"], job_id=job_id)
     return task
+
+
+def check_right(caller: Caller, task: Mapping[str, Any], right: Right) -> None:
+    """Check that the caller, who may see a task, has a further right to it.
+
+    Raises:
+        HTTPException: 403 if the caller lacks it.
+    """
+    if not caller.may(right, task["owner"]):
+        raise HTTPException(
+            403,
+            f"The task {task['job_id']} belongs to {task['owner_name']!r:.100}, and {caller.user.name!r:.100} may see "
+            f"and manage it, but not read its results. An operator can change that: {_SET_ROLE} --may-read.",
+        )
+
+
+def acted_on(state: AppState, caller: Caller, action: Action, task: Mapping[str, Any], **facts: Any) -> None:
+    """Record an action on another user's task."""
+    if not caller.owns(task["owner"]):
+        state.audit.acted(action, caller, owner=task["owner_name"], job_id=task["job_id"], **facts)
+
+
+def recorded_list(state: AppState, caller: Caller, action: Action, shown: Iterable[Mapping[str, Any]]) -> None:
+    """Record a list with tasks or deliveries of other users."""
+    if any(not caller.owns(one["owner"]) for one in shown):
+        state.audit.viewed(action, caller)
+
+
+def owner_wanted(state: AppState, caller: Caller, name: str | None) -> str | None:
+    """Return the id of the only user whose tasks a list shall have; None for those of all users.
+
+    Args:
+        state: The application's state.
+        caller: Who asks.
+        name: Name of a user; None for all users whose tasks the caller may see.
+
+    Raises:
+        HTTPException: 403 if the caller may not see the tasks of this user, 422 if the user doesn't exist.
+    """
+    if name is None or name == caller.user.name:
+        return caller.scope if name is None else caller.user.user_id
+    require_operator(caller)
+    user = state.task_service.store.users.find(name)
+    if user is None:
+        raise HTTPException(422, f"The user {name!r:.100} doesn't exist. callback-sdk users list shows all users.")
+    return user.user_id

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Response
 
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, StateDep
+from callback_sdk.service.api.access import AppState, CallerDep, StateDep
 from callback_sdk.service.api.views import show_algorithm, show_versions
 from callback_sdk.service.store import User
 from callback_sdk.service.store.models import TrainedVersion
@@ -19,27 +19,27 @@ router = APIRouter(prefix="/api/v2", tags=["algorithms"])
 
 
 @router.get("/algorithms", response_model=list[schemas.AlgorithmResponse], responses=schemas.answers(401, 503))
-def list_algorithms(state: StateDep, user: Owner) -> list[dict[str, Any]]:
-    return [show_algorithm(*_versions(state, user, name)) for name in state.rules.catalogue]
+def list_algorithms(state: StateDep, caller: CallerDep) -> list[dict[str, Any]]:
+    return [show_algorithm(*_versions(state, caller.user, name)) for name in state.rules.catalogue]
 
 
 @router.get("/algorithms/{algorithm_id}", response_model=schemas.AlgorithmResponse, responses=_NOT_FOUND)
-def get_algorithm(state: StateDep, user: Owner, algorithm_id: str) -> dict[str, Any]:
-    return show_algorithm(*_versions(state, user, algorithm_id))
+def get_algorithm(state: StateDep, caller: CallerDep, algorithm_id: str) -> dict[str, Any]:
+    return show_algorithm(*_versions(state, caller.user, algorithm_id))
 
 
 @router.get("/algorithms/{algorithm_id}/versions", response_model=list[schemas.VersionResponse], responses=_NOT_FOUND)
-def list_versions(state: StateDep, user: Owner, algorithm_id: str) -> list[dict[str, Any]]:
-    return show_versions(*_versions(state, user, algorithm_id))
+def list_versions(state: StateDep, caller: CallerDep, algorithm_id: str) -> list[dict[str, Any]]:
+    return show_versions(*_versions(state, caller.user, algorithm_id))
 
 
 @router.get(
     "/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.VersionResponse, responses=_NOT_FOUND
 )
-def get_version(state: StateDep, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
+def get_version(state: StateDep, caller: CallerDep, algorithm_id: str, version: str) -> dict[str, Any]:
     # An unknown name raises an error that suggests similar names.
-    state.rules.catalogue.get(user.user_id, algorithm_id, version)
-    found = show_versions(*_versions(state, user, algorithm_id))
+    state.rules.catalogue.get(caller.user.user_id, algorithm_id, version)
+    found = show_versions(*_versions(state, caller.user, algorithm_id))
     return next(one for one in found if one["version"] == version)
 
 
@@ -50,12 +50,12 @@ def get_version(state: StateDep, user: Owner, algorithm_id: str, version: str) -
 )
 def get_template(
     state: StateDep,
-    user: Owner,
+    caller: CallerDep,
     algorithm_id: str,
     type: Literal["input", "output", "parameters"] = "input",  # noqa: A002
     version: str | None = None,
 ) -> Response:
-    algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
+    algorithm = state.rules.catalogue.get(caller.user.user_id, algorithm_id, version).algorithm
     text = algorithm.template(type)
     if text is None:
         raise HTTPException(404, f"{algorithm_id!r} has no template of the type {type}.")
@@ -74,12 +74,12 @@ def get_template(
 )
 def get_graph(
     state: StateDep,
-    user: Owner,
+    caller: CallerDep,
     algorithm_id: str,
     type: str | None = None,  # noqa: A002
     version: str | None = None,
 ) -> Response:
-    algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
+    algorithm = state.rules.catalogue.get(caller.user.user_id, algorithm_id, version).algorithm
     picture = algorithm.graph(type)
     if picture is None:
         has = f"graphs of the types {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "no graphs"

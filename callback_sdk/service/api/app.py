@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from callback_sdk._version import __version__
+from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
-from callback_sdk.service.api import algorithms, errors, health, logs, outputs, tasks, tokens
+from callback_sdk.service.api import algorithms, audit, deliveries, errors, health, logs, outputs, tasks, tokens
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
 from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
@@ -38,18 +39,21 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         queue=QueueEstimate(task_service.store.stats.backlog),
         bucket=delivery.bucket,
     )
-    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.runtime.cipher)
+    store = task_service.store
+    log = AuditLog(store.audit)
+    authenticator = Authenticator(store.users, store.sessions, task_service.runtime.cipher, log)
     app.state.app_state = AppState(
         task_service=task_service,
         rules=rules,
         limits=limits,
         quota=Quota(task_service.store, limits.max_tasks),
         authenticator=authenticator,
-        logins=LoginQueue(authenticator),
+        logins=LoginQueue(authenticator, log),
+        audit=log,
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, tasks, logs, outputs, algorithms, health):
+    for routes in (tokens, tasks, logs, outputs, algorithms, deliveries, audit, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access import audit
+from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.login_limits import LoginLimiter
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.access.users import Authenticator
@@ -41,11 +41,13 @@ class LoginQueue:
 
     Args:
         authenticator: Authenticates users.
+        audit: The audit log.
         guesses: Counts failures per account and address.
     """
 
-    def __init__(self, authenticator: Authenticator, guesses: LoginLimiter | None = None) -> None:
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, guesses: LoginLimiter | None = None) -> None:
         self._authenticator = authenticator
+        self._audit = audit
         self._limiter = guesses or LoginLimiter()
         self._checking = asyncio.Semaphore(_MAX_CONCURRENT)
         self._lines: dict[str, _Line] = {}
@@ -75,10 +77,10 @@ class LoginQueue:
                 self._limiter.failed(name, origin, password)
                 account = await run_in_threadpool(self._authenticator.account, name)
                 wait = math.ceil(self._limiter.wait(name, origin, password))
-                audit.record("login-failed", account, address=address, via=via, wait=wait)
+                self._audit.record("login-failed", account, address=address, via=via, wait=wait)
                 raise
         self._limiter.succeeded(name, origin)
-        audit.record("login", name, address=address, via=via)
+        await run_in_threadpool(self._audit.record, "login", name, address=address, via=via)
         return found
 
     def _refuse(self, name: str, origin: str, password: Secret[str]) -> None:

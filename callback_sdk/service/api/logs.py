@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from attrs import define
 from fastapi import APIRouter, HTTPException, Query, Response
 
+from callback_sdk.service.access.caller import Right
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import Owner, StateDep, owned_task
+from callback_sdk.service.api.access import CallerDep, StateDep, task_of
 from callback_sdk.service.store.output import StoredOutput
 
 _ANSWERS = schemas.answers(401, 404, 422, 503)
@@ -31,16 +32,16 @@ class _Position:
 
 
 @router.get("/algorithms/tasks/{job_id}/logs", response_model=None, responses={**_ANSWERS, **_PLAIN})
-def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
-    owned_task(state.task_service, job_id, user)
+def get_logs(job_id: str, state: StateDep, caller: CallerDep) -> Response:
+    task_of(state, caller, job_id, Right.SEE, viewing="logs-viewed")
     return Response(show_output(state.task_service.store.output.read(job_id)), media_type="text/plain")
 
 
 @router.get("/algorithms/tasks/{job_id}/logs/new", response_model=schemas.OutputResponse, responses=_ANSWERS)
 def get_new_logs(
-    job_id: str, state: StateDep, user: Owner, cursor: Annotated[str | None, Query(max_length=40)] = None
+    job_id: str, state: StateDep, caller: CallerDep, cursor: Annotated[str | None, Query(max_length=40)] = None
 ) -> dict[str, Any]:
-    owned_task(state.task_service, job_id, user)
+    task_of(state, caller, job_id, Right.SEE, viewing="logs-viewed")
     output = state.task_service.store.output
     # Before the output is read, so that nothing is missing at its end.
     ended = output.is_complete(job_id)

@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, StateDep, owned_task
+from callback_sdk.service.api.access import AppState, CallerDep, StateDep, task_of
 from callback_sdk.service.api.downloads import StoredContent, file_response
 from callback_sdk.service.api.views import show_file
 from callback_sdk.service.core import TaskService
-from callback_sdk.service.store import User
 from callback_sdk.service.store.models import TaskFile
 
 _ANSWERS = schemas.answers(401, 404, 422, 503)
@@ -27,23 +27,23 @@ router = APIRouter(prefix="/api/v2", tags=["tasks"])
 
 
 @router.get("/algorithms/tasks/{job_id}/outputs", response_model=list[schemas.OutputFileResponse], responses=_ANSWERS)
-def list_outputs(job_id: str, state: StateDep, user: Owner) -> list[dict[str, Any]]:
-    owned_task(state.task_service, job_id, user)
+def list_outputs(job_id: str, state: StateDep, caller: CallerDep) -> list[dict[str, Any]]:
+    task_of(state, caller, job_id, Right.READ, viewing="results-read")
     return [show_file(file) for file in state.task_service.store.output_files.of(job_id)]
 
 
 @router.get("/algorithms/tasks/{job_id}/outputs/{name:path}", response_model=None, responses={**_ANSWERS, **_CONTENT})
-def get_output(job_id: str, name: str, request: Request, state: StateDep, user: Owner) -> Response:
-    return _file(job_id, name, request, state, user)
+def get_output(job_id: str, name: str, request: Request, state: StateDep, caller: CallerDep) -> Response:
+    return _file(job_id, name, request, state, caller)
 
 
 @router.head("/algorithms/tasks/{job_id}/outputs/{name:path}", response_model=None, responses={**_ANSWERS, **_CONTENT})
-def head_output(job_id: str, name: str, request: Request, state: StateDep, user: Owner) -> Response:
-    return _file(job_id, name, request, state, user)
+def head_output(job_id: str, name: str, request: Request, state: StateDep, caller: CallerDep) -> Response:
+    return _file(job_id, name, request, state, caller)
 
 
-def _file(job_id: str, name: str, request: Request, state: AppState, user: User) -> Response:
-    owned_task(state.task_service, job_id, user)
+def _file(job_id: str, name: str, request: Request, state: AppState, caller: Caller) -> Response:
+    task_of(state, caller, job_id, Right.READ, viewing="results-read")
     file = output_file(state.task_service, job_id, name)
     content = StoredContent(state.task_service.store, state.task_service.blobs)
     return file_response(content, file, request.headers, method=request.method)

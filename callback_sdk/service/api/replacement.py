@@ -10,9 +10,8 @@ from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputEr
 from callback_sdk.redaction import Secret
 from callback_sdk.service.api.fields import SubmissionError, parse_json
 from callback_sdk.service.api.submission import Rules, checked_target
-from callback_sdk.targets import Target, plan
+from callback_sdk.targets import Target, places, plan
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.places import check_replacement
 
 
 def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Target | None:
@@ -99,14 +98,45 @@ def check_new_target(
         return output is not None or name is not None or other.is_results or other.param != old.param
 
     others = [one for key, one in stored.items() if key != delivery_id and differs(*one)]
-    places = []
+    taken = []
     for _, callback in others:
         with suppress(TargetError):
-            places.append(_planned(callback, rules, job_id))
+            taken.append(_planned(callback, rules, job_id))
     try:
-        check_replacement(new, output, places)
+        places.check_replacement(new, output, taken)
     except OutputError as error:
         raise InvalidTargetError(error.message, hint=error.hint, url=str(new.callback.shown_url)) from None
+
+
+def planned(callback: Callback, rules: Rules) -> Target | None:
+    """Return the target of a stored callback; None for `results:`, which is signed at each attempt.
+
+    Raises:
+        TargetError: An earlier version accepted the target, and this one can't send to it.
+    """
+    return None if callback.is_results else plan(callback, rules.settings)
+
+
+def is_same_place(new: Target, stored: tuple[str | None, Callback] | None, rules: Rules, job_id: str) -> bool:
+    """Return whether a new target is only a new signature: it sends the result to where it was to go already.
+
+    Args:
+        new: The new target.
+        stored: Output name and target of the delivery; None if no key opens the target.
+        rules: The validation rules.
+        job_id: The task.
+    """
+    old = None if stored is None else stored[1]
+    if old is None or new.callback.issuer not in (None, old.issuer):
+        return False
+    if new.callback.http is not None:
+        # The query of a plain PUT may say where the object goes.
+        return new.callback.url == old.url
+    try:
+        return places.is_same_place(new, _planned(old, rules, job_id))
+    except TargetError:
+        # An earlier version accepted the old target.
+        return False
 
 
 def _planned(callback: Callback, rules: Rules, job_id: str) -> Target:

@@ -11,6 +11,8 @@ ErrorCode = Literal["expired"]
 StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed"]
 """Statuses of tasks, and the two outcomes of a finished one."""
 
+DeliveryState = Literal["dead", "failing", "late", "undelivered", "pending", "delivered"]
+
 TEXT = r"^[^\x00]*$"
 """Text that a query can contain: PostgreSQL rejects the character NUL."""
 
@@ -101,6 +103,7 @@ class TaskSummaryResponse(BaseModel):
     error_code: ErrorCode | None
     progress: TaskProgress
     priority: int
+    owner: str | None
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -143,6 +146,81 @@ class DeliveryResponse(DeliverySummary):
     attempts: list[DeliveryAttemptResponse]
 
 
+class ListedDeliveryResponse(DeliverySummary):
+    """A delivery in a list, with its task: algorithm, owner, and `finished_at`, from when on the result was ready."""
+
+    delivery_id: str
+    job_id: str
+    algorithm: str
+    host: str
+    owner: str | None
+    next_attempt_at: str | None
+    finished_at: str
+
+
+class DeliveryPage(BaseModel):
+    """A page of deliveries of ended tasks, the latest first, and the cursor of the next page; null on the last one."""
+
+    deliveries: list[ListedDeliveryResponse]
+    next_cursor: str | None
+
+
+class RedeliveryRequest(BaseModel, extra="forbid"):
+    """Selects deliveries that have not been delivered, as the query of the list does. `status` is required.
+
+    Unknown members are rejected: a filter that is misspelled would redeliver everything.
+    """
+
+    status: Literal["dead", "failing", "late", "undelivered"]
+    host: str | None = Field(None, max_length=300, pattern=TEXT)
+    algorithm: str | None = Field(None, max_length=300, pattern=TEXT)
+    user: str | None = Field(None, max_length=300, pattern=TEXT)
+    since: str | None = Field(None, max_length=100)
+    until: str | None = Field(None, max_length=100)
+    error: str | None = Field(None, max_length=300, pattern=TEXT)
+    limit: int = Field(100, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=300)
+    dry_run: bool = False
+
+
+class SkippedDeliveryResponse(ListedDeliveryResponse):
+    """A delivery that no attempt can complete, the URL of its object, if it is one, and what to do."""
+
+    object_url: str | None
+    reason: Literal["expired", "unreadable", "invalid"]
+    problem: str
+
+
+class RedeliveryResponse(BaseModel):
+    """A page of a bulk redelivery: `total` of all pages, on the first one; and the deliveries that are due by host."""
+
+    total: int | None
+    due: int
+    hosts: dict[str, int]
+    skipped: list[SkippedDeliveryResponse]
+    next_cursor: str | None
+
+
+class AuditEntryResponse(BaseModel):
+    """An entry of the audit log: who did what, and whose task or account it was."""
+
+    at: str
+    action: str
+    actor: str | None
+    owner: str | None
+    job_id: str | None
+    via: str | None
+    address: str | None
+    facts: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """A page of the audit log, the newest entries first, and the cursor of the next page; null on the last one."""
+
+    entries: list[AuditEntryResponse]
+    next_cursor: str | None
+
+
 class OutputFileResponse(BaseModel):
     """An output file of a task: its name, in which / separates directories, and its content's size and SHA-256."""
 
@@ -153,7 +231,7 @@ class OutputFileResponse(BaseModel):
 
 
 class TaskResponse(BaseModel):
-    """A task with all its members."""
+    """A task with all its members; `results_hidden` if the caller may see the task, and not read its results."""
 
     job_id: str
     status: Status
@@ -173,6 +251,8 @@ class TaskResponse(BaseModel):
     kind: Literal["predict", "fit"]
     priority: int
     new_version: str | None
+    owner: str | None
+    results_hidden: bool
     created_at: str
     started_at: str | None
     finished_at: str | None

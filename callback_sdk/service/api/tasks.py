@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import logging
-import uuid
 from contextlib import AbstractContextManager, ExitStack
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -18,12 +14,21 @@ from starlette.concurrency import run_in_threadpool
 from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access import audit
-from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, StateDep, address_of, owned_task
+from callback_sdk.service.access.caller import Caller, Right
+from callback_sdk.service.api import cursors, schemas
+from callback_sdk.service.api.access import (
+    AppState,
+    CallerDep,
+    StateDep,
+    acted_on,
+    check_right,
+    owner_wanted,
+    recorded_list,
+    task_of,
+)
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.replacement import check_new_target, read_redelivery
+from callback_sdk.service.api.replacement import check_new_target, is_same_place, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
@@ -57,9 +62,9 @@ router = APIRouter(prefix="/api/v2", tags=["tasks"])
     openapi_extra=schemas.PREDICT_FORM,
 )
 async def predict(
-    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, caller: CallerDep, idempotency_key: _Key = None
 ) -> Response:
-    return await _submit_one(request, algorithm_id, state, user, PREDICT, idempotency_key)
+    return await _submit_one(request, algorithm_id, state, caller, PREDICT, idempotency_key)
 
 
 @router.post(
@@ -70,9 +75,9 @@ async def predict(
     openapi_extra=schemas.FIT_FORM,
 )
 async def fit(
-    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, caller: CallerDep, idempotency_key: _Key = None
 ) -> Response:
-    return await _submit_one(request, algorithm_id, state, user, FIT, idempotency_key)
+    return await _submit_one(request, algorithm_id, state, caller, FIT, idempotency_key)
 
 
 @router.post(
@@ -83,14 +88,14 @@ async def fit(
     openapi_extra=schemas.BATCH_FORM,
 )
 async def predict_batch(
-    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, caller: CallerDep, idempotency_key: _Key = None
 ) -> dict[str, Any]:
     await _check_algorithm(state, algorithm_id)
     max_tasks = state.limits.max_batch
     async with read_form(request, max_files=max_tasks + 1) as form:
         with _accepting(request, algorithm_id) as span:
             job_ids, warnings = await run_in_threadpool(
-                _accept_batch, state, algorithm_id, form, user, max_tasks, idempotency_key, span.traceparent
+                _accept_batch, state, algorithm_id, form, caller, max_tasks, idempotency_key, span.traceparent
             )
     return {"job_ids": job_ids, "warnings": warnings}
 
@@ -98,29 +103,30 @@ async def predict_batch(
 @router.get("/algorithms/tasks", response_model=schemas.TaskPage, responses=schemas.answers(401, 422, 503))
 def list_tasks(
     state: StateDep,
-    user: Owner,
+    caller: CallerDep,
     status: Annotated[schemas.StatusFilter | None, Query()] = None,
     algorithm: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
+    user: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     after = None if cursor is None else _position(cursor)
-    found = state.task_service.store.tasks.page(
-        user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1
-    )
+    owner = owner_wanted(state, caller, user)
+    found = state.task_service.store.tasks.page(owner, status=status, algorithm=algorithm, after=after, limit=limit + 1)
     shown, more = found[:limit], len(found) > limit
+    recorded_list(state, caller, "tasks-listed", shown)
     counts = state.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
     return {
         "tasks": [show_summary(task, counts[task["job_id"]]) for task in shown],
-        "next_cursor": _cursor(shown[-1]) if more else None,
+        "next_cursor": cursors.encode(shown[-1]["created_at"], shown[-1]["job_id"]) if more else None,
     }
 
 
 @router.get(
     "/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.TaskResponse}}
 )
-def get_task(job_id: str, state: StateDep, user: Owner) -> Response:
-    return _reply(_view(state.task_service, job_id, user), 200)
+def get_task(job_id: str, state: StateDep, caller: CallerDep) -> Response:
+    return _reply(_view(state, caller, job_id), 200)
 
 
 @router.delete(
@@ -129,16 +135,26 @@ def get_task(job_id: str, state: StateDep, user: Owner) -> Response:
     response_model=None,
     responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.TaskResponse}},
 )
-def cancel_task(job_id: str, state: StateDep, user: Owner) -> Response:
-    owned_task(state.task_service, job_id, user)
+def cancel_task(job_id: str, state: StateDep, caller: CallerDep) -> Response:
+    cancel(state, caller, job_id)
+    return _reply(_view(state, caller, job_id), 202)
+
+
+def cancel(state: AppState, caller: Caller, job_id: str) -> None:
+    """Cancel a task.
+
+    Raises:
+        HTTPException: 404 for an unknown task; 409 if it has ended.
+    """
+    task = task_of(state, caller, job_id, Right.MANAGE)
     if state.task_service.cancel(job_id) != CANCELED:
         raise HTTPException(409, f"The task {job_id} has already ended. Its results are kept.")
-    return _reply(_view(state.task_service, job_id, user), 202)
+    acted_on(state, caller, "task-canceled", task)
 
 
 @router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
-def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str, Any]]:
-    owned_task(state.task_service, job_id, user)
+def list_deliveries(job_id: str, state: StateDep, caller: CallerDep) -> list[dict[str, Any]]:
+    task_of(state, caller, job_id, Right.SEE)
     return _deliveries(state.task_service, job_id)
 
 
@@ -149,46 +165,52 @@ def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str,
     responses={**_TASK, **schemas.answers(409, 413)},
     openapi_extra=schemas.REDELIVERY,
 )
-async def redeliver(job_id: str, delivery_id: str, request: Request, state: StateDep, user: Owner) -> dict[str, Any]:
+async def redeliver(
+    job_id: str, delivery_id: str, request: Request, state: StateDep, caller: CallerDep
+) -> dict[str, Any]:
     target = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules, job_id)
-    await run_in_threadpool(
-        redeliver_to, target, state, user, job_id, delivery_id, address=address_of(request), via="api"
-    )
+    await run_in_threadpool(redeliver_to, target, state, caller, job_id, delivery_id)
     found = await run_in_threadpool(_deliveries, state.task_service, job_id)
     return next(shown for shown in found if shown["delivery_id"] == delivery_id)
 
 
-def redeliver_to(
-    target: Target | None, state: AppState, user: User, job_id: str, delivery_id: str, *, address: str, via: str
-) -> None:
+def redeliver_to(target: Target | None, state: AppState, caller: Caller, job_id: str, delivery_id: str) -> None:
     """Redeliver a result, to a new target if there is one.
 
+    Who may not read the result may give it a new signature for the same place, and may not send it elsewhere.
+
     Raises:
-        HTTPException: 404 for an unknown task or delivery; 409 if the task has not ended, without a target.
+        HTTPException: 403 if the caller may not send the result there; 404 for an unknown task or delivery; 409 if the
+            task has not ended, without a target.
         TargetError: The new target would change the document, doesn't fit, or is that of another delivery.
     """
-    owned_task(state.task_service, job_id, user)
+    task = task_of(state, caller, job_id, Right.MANAGE)
     deliveries = state.task_service.store.deliveries.of(job_id)
     old = next((one for one in deliveries if one["delivery_id"] == delivery_id), None)
     if old is None:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
+    facts = {"delivery_id": delivery_id}
     if target is not None:
         stored = state.task_service.store.deliveries.targets(job_id)
+        if not is_same_place(target, stored.get(delivery_id), state.rules, job_id):
+            check_right(caller, task, Right.READ)
         check_new_target(target, old, stored, state.rules)
+        facts |= {"old": old["url"], "new": str(target.callback.shown_url)}
     if not state.task_service.redeliver(job_id, delivery_id, None if target is None else target.callback):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
-    if target is not None:
-        facts = {"job_id": job_id, "delivery_id": delivery_id, "old": old["url"], "new": str(target.callback.shown_url)}
-        audit.record("target-replaced", user.name, address=address, via=via, **facts)
+    if target is None:
+        acted_on(state, caller, "redelivered", task, **facts)
+    else:
+        state.audit.acted("target-replaced", caller, owner=task["owner_name"], job_id=job_id, **facts)
 
 
 async def _submit_one(
-    request: Request, algorithm_id: str, state: AppState, user: User, kind: str, key: str | None
+    request: Request, algorithm_id: str, state: AppState, caller: Caller, kind: str, key: str | None
 ) -> Response:
     await _check_algorithm(state, algorithm_id)
     async with read_form(request, max_files=2) as form:
         with _accepting(request, algorithm_id) as span:
-            view = await run_in_threadpool(_accept_one, state, algorithm_id, form, user, kind, key, span.traceparent)
+            view = await run_in_threadpool(_accept_one, state, algorithm_id, form, caller, kind, key, span.traceparent)
     return _reply(view, 202)
 
 
@@ -207,14 +229,14 @@ def _accept_one(
     state: AppState,
     algorithm_id: str,
     form: SubmittedForm,
-    user: User,
+    caller: Caller,
     kind: str,
     key: str | None,
     traceparent: str | None,
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
-    if (before := _repeated(state, user, repeatable)) is not None:
-        return _view(state.task_service, before[0], user)
+    if (before := _repeated(state, caller.user, repeatable)) is not None:
+        return _view(state, caller, before[0])
     with ExitStack() as stack:
         received = read_one(
             form,
@@ -222,30 +244,30 @@ def _accept_one(
             state.rules,
             state.task_service.scratch,
             stack,
-            owner=user.user_id,
+            owner=caller.user.user_id,
             kind=kind,
             traceparent=traceparent,
         )
-        state.quota.reserve(user.user_id, 1)
+        state.quota.reserve(caller.user.user_id, 1)
         (accepted,) = state.task_service.submit([received], repeatable, max_bytes=state.limits.max_bytes)
     job_id = accepted.job_id
     _log.info("Task %s accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
-        return _view(state.task_service, job_id, user)
-    return show_new(received.submission, accepted, state.task_service.blobs)
+        return _view(state, caller, job_id)
+    return show_new(received.submission, accepted, state.task_service.blobs, owner=caller.user.name)
 
 
 def _accept_batch(
     state: AppState,
     algorithm_id: str,
     form: SubmittedForm,
-    user: User,
+    caller: Caller,
     max_tasks: int,
     key: str | None,
     traceparent: str | None,
 ) -> tuple[list[str], list[str]]:
     repeatable = read_key(key, form, "batch", algorithm_id)
-    if (before := _repeated(state, user, repeatable)) is not None:
+    if (before := _repeated(state, caller.user, repeatable)) is not None:
         return before, []
     with ExitStack() as stack:
         received = read_batch(
@@ -254,11 +276,11 @@ def _accept_batch(
             state.rules,
             state.task_service.scratch,
             stack,
-            owner=user.user_id,
+            owner=caller.user.user_id,
             max_tasks=max_tasks,
             traceparent=traceparent,
         )
-        state.quota.reserve(user.user_id, len(received))
+        state.quota.reserve(caller.user.user_id, len(received))
         accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes)
         job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
@@ -271,17 +293,25 @@ def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[s
     return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
 
 
-def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
-    task = owned_task(task_service, job_id, user)
-    results = task_service.store.tasks.results(job_id) if task["result_offsets"] else None
-    trained_version = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
+def _view(state: AppState, caller: Caller, job_id: str) -> TaskView:
+    task = task_of(state, caller, job_id, Right.SEE)
+    return view_task(state, caller, task)
+
+
+def view_task(state: AppState, caller: Caller, task: dict[str, Any]) -> TaskView:
+    """Return the JSON of a task that the caller may see, with results if the caller may read them."""
+    store, job_id = state.task_service.store, task["job_id"]
+    may_read = caller.may(Right.READ, task["owner"])
+    if may_read and not caller.owns(task["owner"]):
+        state.audit.viewed("results-read", caller, owner=task["owner_name"], job_id=job_id)
     return show_task(
         task,
-        task_service.store.deliveries.of(job_id),
-        results,
-        task_service.blobs,
-        trained_version=trained_version,
-        outputs=task_service.store.output_files.of(job_id) if task["output_attempt"] is not None else (),
+        store.deliveries.of(job_id),
+        store.tasks.results(job_id) if may_read and task["result_offsets"] else None,
+        state.task_service.blobs,
+        trained_version=store.versions.of_task(job_id) if task["kind"] == FIT else None,
+        outputs=store.output_files.of(job_id) if may_read and task["output_attempt"] is not None else (),
+        may_read=may_read,
     )
 
 
@@ -299,14 +329,6 @@ def _reply(view: TaskView, status: int) -> Response:
     )
 
 
-def _cursor(task: dict[str, Any]) -> str:
-    position = orjson.dumps([task["created_at"], task["job_id"]])
-    return base64.urlsafe_b64encode(position).decode().rstrip("=")
-
-
 def _position(cursor: str) -> tuple[float, str]:
-    try:
-        created_at, job_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return float(created_at), str(uuid.UUID(job_id))
-    except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise HTTPException(422, "Invalid cursor. Send 'next_cursor' of the previous page unchanged.") from None
+    created_at, job_id = cursors.decode(cursor, float, str)
+    return created_at, job_id

@@ -20,6 +20,7 @@ from callback_sdk.service.store.models import (
     DELIVERY_PENDING,
     WARNINGS,
     AcceptedTask,
+    AuditEntry,
     Submission,
     TaskFile,
     TrainedVersion,
@@ -79,7 +80,7 @@ def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
         counts: Number of its deliveries by status.
     """
     names = ("job_id", "algorithm", "version", "kind", "status", "success", "error", "error_code")
-    shown = {name: task[name] for name in names}
+    shown = {name: task[name] for name in names} | {"owner": task["owner_name"]}
     shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
     return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(counts)}
 
@@ -112,6 +113,28 @@ def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, A
             if item["delivery_id"] == delivery["delivery_id"]
         ],
     }
+
+
+def show_found(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a delivery in a list of deliveries of several tasks.
+
+    Args:
+        delivery: A row of `DeliveryRecovery`.
+    """
+    names = ("delivery_id", "job_id", "algorithm", "host")
+    return {
+        **{name: delivery[name] for name in names},
+        **{name: delivery[column] for name, column in _DELIVERY.items()},
+        "owner": delivery["owner_name"],
+        "next_attempt_at": _time(delivery["next_attempt_at"]),
+        "finished_at": _time(delivery["task_finished_at"]),
+    }
+
+
+def show_entry(entry: AuditEntry) -> dict[str, Any]:
+    """Return the JSON of an entry of the audit log."""
+    names = ("action", "actor", "owner", "job_id", "via", "address", "facts")
+    return {"at": _time(entry.at), **{name: getattr(entry, name) for name in names}}
 
 
 @define(frozen=True)
@@ -159,6 +182,7 @@ def show_task(
     *,
     trained_version: TrainedVersion | None = None,
     outputs: Sequence[TaskFile] = (),
+    may_read: bool = True,
 ) -> TaskView:
     """Return the JSON of a task.
 
@@ -169,10 +193,11 @@ def show_task(
         blobs: The blob storage.
         trained_version: The version that the training created; None for none.
         outputs: Its output files.
+        may_read: Whether to show the results, and the parameters of the targets, which are a part of the document.
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error", "error_code")}
     tail = {
-        "callback_param": _callback_param([delivery["callback_param"] for delivery in deliveries]),
+        "callback_param": _callback_param([one["callback_param"] for one in deliveries]) if may_read else None,
         "progress": _progress(task),
         "receipts": [delivery["receipt"] for delivery in deliveries if delivery["receipt"]],
         "deliveries": [
@@ -182,9 +207,11 @@ def show_task(
         "outputs": [show_file(file) for file in outputs],
         "new_version": None if trained_version is None else trained_version.version,
         "warnings": task["options"].get(WARNINGS, []),
+        "owner": task["owner_name"],
+        "results_hidden": not may_read,
         **_times(task),
     }  # fmt: skip
-    result_offsets = task["result_offsets"] or {}
+    result_offsets = task["result_offsets"] or {} if may_read else {}
     parts: list[bytes | tuple[int, int]] = [orjson.dumps(head)[:-1]]
     for name in SHOWN:
         start, stop = result_offsets.get(name, (0, 0))
@@ -192,17 +219,18 @@ def show_task(
     return TaskView((*parts, b"," + encode(tail).data[1:]), blobs, results_name(task["job_id"], task["attempt"]))
 
 
-def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage) -> TaskView:
+def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage, *, owner: str) -> TaskView:
     """Return the JSON of a task that was just accepted, without a query of the store.
 
     Args:
         submission: The task and its targets.
         accepted: The accepted task, with its time of acceptance.
         blobs: The blob storage.
+        owner: Name of its user.
     """
     task = asdict(submission.task, recurse=False) | asdict(accepted)
     task |= dict.fromkeys(("success", "error", "error_code", "progress", "result_offsets", "started_at", "finished_at"))
-    task |= {"status": PENDING, "attempt": 0, "targets_expire_at": submission.targets_expire_at}
+    task |= {"status": PENDING, "attempt": 0, "owner_name": owner, "targets_expire_at": submission.targets_expire_at}
     deliveries = [
         {
             "url": str(target.shown_url),

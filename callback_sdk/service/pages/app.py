@@ -60,6 +60,7 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
             Route("/tasks/{job_id}/cancel", routes.cancel, methods=["POST"]),
             Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", routes.redeliver, methods=["POST"]),
             Route("/deliveries", routes.dead_deliveries),
+            Route("/audit", routes.audit),
             Route("/algorithms", routes.algorithms),
             Route("/algorithms/{name}", routes.algorithm),
             Route("/algorithms/{name}/graph", routes.graph),

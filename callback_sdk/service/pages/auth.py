@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.caller import Caller
+from callback_sdk.service.api.access import address_of
 from callback_sdk.service.pages.rendering import PREFIX
 from callback_sdk.service.pages.sessions import COOKIE, Session, Sessions, is_from_here
 
@@ -35,6 +37,19 @@ def session(request: Request) -> Session:
         raise LoginRequiredError
     request.state.session = found
     return found
+
+
+def caller(request: Request) -> Caller:
+    """Return the caller of a request.
+
+    Raises:
+        LoginRequiredError: The request has no valid session.
+    """
+    return _caller(request, session(request))
+
+
+def _caller(request: Request, user_session: Session) -> Caller:
+    return Caller(user=user_session.user, via="pages", address=address_of(request))
 
 
 def session_cookie(request: Request) -> str | None:
@@ -74,6 +89,11 @@ async def csrf_session(request: Request) -> Session:
     if not hmac.compare_digest(str(form.get("csrf", "")).encode(errors="replace"), found.csrf.encode()):
         raise HTTPException(403, "Your session has changed. Reload the page and try again.")
     return found
+
+
+async def csrf_caller(request: Request) -> Caller:
+    """Return the caller of a request with a form of this service; see `csrf_session`."""
+    return _caller(request, await csrf_session(request))
 
 
 async def log_in_first(request: Request, _: Exception) -> Response:

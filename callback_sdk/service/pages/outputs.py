@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from callback_sdk.outputs.preview import MAX_PREVIEW, image_type, preview
-from callback_sdk.service.api.access import AppState, owned_task
+from callback_sdk.service.access.caller import Right
+from callback_sdk.service.api.access import AppState, task_of
 from callback_sdk.service.api.downloads import SAFE_HEADERS, StoredContent, file_response
 from callback_sdk.service.api.outputs import output_file
-from callback_sdk.service.pages.auth import session
+from callback_sdk.service.pages.auth import caller
 from callback_sdk.service.pages.rendering import render
 from callback_sdk.service.store.models import TaskFile
 
@@ -37,10 +38,9 @@ def image(request: Request) -> Response:
 
 
 def _file(request: Request) -> tuple[StoredContent, TaskFile]:
-    user_session = session(request)
     state: AppState = request.app.state.app_state
     job_id, name = request.path_params["job_id"], request.path_params["name"]
-    owned_task(state.task_service, job_id, user_session.user)
+    task_of(state, caller(request), job_id, Right.READ, viewing="results-read")
     content = StoredContent(state.task_service.store, state.task_service.blobs)
     return content, output_file(state.task_service, job_id, name)
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import statistics
 from collections.abc import Sequence
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING, outcome
+from callback_sdk.models import IN_PROGRESS, PENDING, DeliveryFilter, outcome
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access import audit
+from callback_sdk.service.access.caller import Right
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.algorithms.versions import TEMPLATES, AlgorithmVersion
-from callback_sdk.service.api.access import AppState, address_of
+from callback_sdk.service.api import audit as audit_log
+from callback_sdk.service.api import cursors, deliveries
+from callback_sdk.service.api.access import AppState, address_of, owner_wanted, recorded_list, require_operator, task_of
 from callback_sdk.service.api.logs import show_output
 from callback_sdk.service.api.replacement import read_new_target_text
 from callback_sdk.service.api.schemas import StatusFilter
-from callback_sdk.service.api.tasks import redeliver_to
-from callback_sdk.service.api.views import expiry_of, show_delivery, show_task
-from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
+from callback_sdk.service.api.tasks import cancel as cancel_task
+from callback_sdk.service.api.tasks import redeliver_to, view_task
+from callback_sdk.service.api.views import expiry_of, show_delivery
+from callback_sdk.service.pages.auth import caller, csrf_caller, csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
-from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Session, Sessions, safe_next
+from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Sessions, safe_next
 from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
@@ -87,12 +87,13 @@ async def _by_password(request: Request, name: str, password: Secret[str]) -> Se
 
 async def _by_token(request: Request, token: Secret[str]) -> Secret[str]:
     sessions: Sessions = request.app.state.sessions
+    log = _app_state(request).audit
     try:
         user, cookie = await run_in_threadpool(sessions.by_token, token)
     except TokenError:
-        audit.record("login-failed", None, address=address_of(request), via="pages")
+        log.record("login-failed", None, address=address_of(request), via="pages")
         raise
-    audit.record("login", user.name, address=address_of(request), via="pages")
+    await run_in_threadpool(log.record, "login", user.name, address=address_of(request), via="pages")
     return cookie
 
 
@@ -100,29 +101,31 @@ async def log_out(request: Request) -> Response:
     user_session = await csrf_session(request)
     sessions: Sessions = request.app.state.sessions
     await run_in_threadpool(sessions.close, user_session)
-    audit.record("logout", user_session.user.name, address=address_of(request), via="pages")
+    log, address = _app_state(request).audit, address_of(request)
+    await run_in_threadpool(log.record, "logout", user_session.user.name, address=address, via="pages")
     answer = RedirectResponse(f"{PREFIX}/login", 303)
     answer.delete_cookie(COOKIE, path=PREFIX)
     return answer
 
 
 def tasks(request: Request) -> Response:
-    user_session, state = session(request), _app_state(request)
+    asking, state = caller(request), _app_state(request)
     query = request.query_params
-    status, algorithm = query.get("status") or None, query.get("algorithm") or None
+    status, algorithm, user, cursor = (query.get(name) or None for name in ("status", "algorithm", "user", "cursor"))
     if status is not None and status not in get_args(StatusFilter):
         raise HTTPException(422, f"Unknown status: {status!r:.100}.")
     store = state.task_service.store
     found = store.tasks.page(
-        user_session.user.user_id,
+        owner_wanted(state, asking, user),
         status=status,
         algorithm=algorithm,
-        after=_position(query.get("cursor")),
+        after=None if cursor is None else cursors.decode(cursor, float, str),
         limit=_PAGE + 1,
     )
     shown = found[:_PAGE]
-    more = _cursor(shown[-1]["created_at"], shown[-1]["job_id"]) if len(found) > _PAGE else None
-    chosen = {name: value for name, value in (("status", status), ("algorithm", algorithm)) if value}
+    recorded_list(state, asking, "tasks-listed", shown)
+    more = cursors.encode(shown[-1]["created_at"], shown[-1]["job_id"]) if len(found) > _PAGE else None
+    chosen = {name: value for name, value in (("status", status), ("algorithm", algorithm), ("user", user)) if value}
     return render(
         request,
         "tasks.html",
@@ -132,6 +135,8 @@ def tasks(request: Request) -> Response:
         algorithms=sorted({*state.task_service.registry, *([algorithm] if algorithm else [])}),
         status_chosen=status,
         algorithm_chosen=algorithm,
+        user_chosen=user,
+        is_operator=asking.is_operator,
         first=f"{PREFIX}/tasks?{urlencode(chosen)}",
         further=f"{PREFIX}/tasks?{urlencode({**chosen, 'cursor': more})}" if more else None,
         is_first="cursor" not in query,
@@ -139,19 +144,22 @@ def tasks(request: Request) -> Response:
 
 
 def task(request: Request) -> Response:
-    user_session, state = session(request), _app_state(request)
-    found = _task(state, user_session, request.path_params["job_id"])
+    asking, state = caller(request), _app_state(request)
+    found = task_of(state, asking, request.path_params["job_id"], Right.SEE)
+    may_read = asking.may(Right.READ, found["owner"])
     attempts = state.task_service.store.deliveries.attempts(found["job_id"])
-    deliveries = state.task_service.store.deliveries.of(found["job_id"])
-    outputs = state.task_service.store.output_files.of(found["job_id"])
-    shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_MAX_SHOWN]]
+    all_deliveries = state.task_service.store.deliveries.of(found["job_id"])
+    outputs = state.task_service.store.output_files.of(found["job_id"]) if may_read else []
+    shown = [show_delivery(delivery, attempts) for delivery in all_deliveries[:_MAX_SHOWN]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["status"] == "pending" for item in shown)
     return render(
         request,
         "task.html",
         task=found,
+        is_own=asking.owns(found["owner"]),
+        may_read=may_read,
         deliveries=shown,
-        more_deliveries=len(deliveries) - len(shown),
+        more_deliveries=len(all_deliveries) - len(shown),
         outputs=outputs[:_MAX_SHOWN],
         more_outputs=max(0, len(outputs) - _MAX_SHOWN),
         trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
@@ -164,17 +172,9 @@ def task(request: Request) -> Response:
 
 
 def results(request: Request) -> Response:
-    user_session, state = session(request), _app_state(request)
-    found = _task(state, user_session, request.path_params["job_id"])
-    task_service = state.task_service
-    small = task_service.store.tasks.results(found["job_id"]) if found["result_offsets"] else None
-    view = show_task(
-        found,
-        task_service.store.deliveries.of(found["job_id"]),
-        small,
-        task_service.blobs,
-        outputs=task_service.store.output_files.of(found["job_id"]),
-    )
+    asking, state = caller(request), _app_state(request)
+    found = task_of(state, asking, request.path_params["job_id"], Right.READ, viewing="results-read")
+    view = view_task(state, asking, found)
     headers = {
         "Content-Length": str(view.size),
         "Content-Disposition": f'attachment; filename="task-{found["job_id"]}.json"',
@@ -183,41 +183,47 @@ def results(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    user_session, state, job_id = await csrf_session(request), _app_state(request), request.path_params["job_id"]
-
-    def stop() -> None:
-        _task(state, user_session, job_id)
-        if state.task_service.cancel(job_id) != CANCELED:
-            raise HTTPException(409, "The task has already ended. Its results are kept.")
-
-    await run_in_threadpool(stop)
+    asking, state, job_id = await csrf_caller(request), _app_state(request), request.path_params["job_id"]
+    await run_in_threadpool(cancel_task, state, asking, job_id)
     return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
 
 
 async def redeliver(request: Request) -> Response:
-    user_session, state = await csrf_session(request), _app_state(request)
+    asking, state = await csrf_caller(request), _app_state(request)
     job_id, delivery_id = request.path_params["job_id"], request.path_params["delivery_id"]
     text = Secret(str((await request.form()).get("target", "")))
 
     def deliver() -> None:
         target = read_new_target_text(text, state.rules, job_id)
-        redeliver_to(target, state, user_session.user, job_id, delivery_id, address=address_of(request), via="pages")
+        redeliver_to(target, state, asking, job_id, delivery_id)
 
     await run_in_threadpool(deliver)
     return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
 
 
 def dead_deliveries(request: Request) -> Response:
-    user_session, state = session(request), _app_state(request)
-    after = _position(request.query_params.get("cursor"))
-    found = state.task_service.store.deliveries.dead(user_session.user.user_id, after=after, limit=_PAGE + 1)
-    shown = found[:_PAGE]
-    more = _cursor(shown[-1]["task_finished_at"], shown[-1]["delivery_id"]) if len(found) > _PAGE else None
+    asking, state, query = caller(request), _app_state(request), request.query_params
+    wanted = DeliveryFilter.from_dict({"status": "dead", **query})
+    shown, more = deliveries.find(state, asking, wanted, limit=_PAGE, cursor=query.get("cursor"))
     return render(
         request,
         "deliveries.html",
         deliveries=shown,
-        further=f"{PREFIX}/deliveries?{urlencode({'cursor': more})}" if more else None,
+        further=f"{PREFIX}/deliveries?{urlencode({**wanted.to_dict(), 'cursor': more})}" if more else None,
+    )
+
+
+def audit(request: Request) -> Response:
+    state, query = _app_state(request), request.query_params
+    require_operator(caller(request))
+    entries, more = audit_log.find(state, query, limit=_PAGE, cursor=query.get("cursor"))
+    chosen = {name: query[name] for name in audit_log.FILTERS if query.get(name)}
+    return render(
+        request,
+        "audit.html",
+        entries=entries,
+        chosen=chosen,
+        further=f"{PREFIX}/audit?{urlencode({**chosen, 'cursor': more})}" if more else None,
     )
 
 
@@ -335,14 +341,6 @@ def _attempt(item: dict[str, Any], url: str) -> str:
     return f"Attempt {item['number']} at {url} {outcome}"
 
 
-def _task(state: AppState, user_session: Session, job_id: str) -> dict[str, Any]:
-    # PostgreSQL rejects text with a NUL, even as a parameter of a query.
-    found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=user_session.user.user_id)
-    if found is None:
-        raise HTTPException(404, "Task not found.")
-    return found
-
-
 def _algorithm(request: Request) -> AlgorithmVersion:
     name, version = request.path_params["name"], request.query_params.get("version")
     return _app_state(request).rules.catalogue.get(session(request).user.user_id, name, version).algorithm
@@ -351,19 +349,3 @@ def _algorithm(request: Request) -> AlgorithmVersion:
 def _app_state(request: Request) -> AppState:
     state: AppState = request.app.state.app_state
     return state
-
-
-def _cursor(moment: float, ident: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([moment, ident])).decode().rstrip("=")
-
-
-def _position(cursor: str | None) -> tuple[float, str] | None:
-    if cursor is None:
-        return None
-    try:
-        moment, ident = orjson.loads(base64.urlsafe_b64decode(cursor[:200] + "=" * (-len(cursor[:200]) % 4)))
-        if "\0" not in str(ident):
-            return float(moment), str(ident)
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    raise HTTPException(422, "Invalid page cursor. Go back to the first page.")

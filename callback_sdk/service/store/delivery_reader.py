@@ -13,11 +13,10 @@ from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING
-from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
+from callback_sdk.service.store.tables import deliveries, delivery_attempts
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback
 
-_SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
 _OF_TASK = deliveries.c.job_id == sa.bindparam("_job")
 _SELECT_OF_TASK = sa.select(deliveries).where(_OF_TASK).order_by(deliveries.c.position)
 
@@ -88,29 +87,6 @@ class DeliveryReader:
                 DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one(),
                 DEAD: connection.execute(count.where(dead)).scalar_one(),
             }
-
-    def dead(self, owner: str, *, after: tuple[float, str] | None = None, limit: int) -> list[dict[str, Any]]:
-        """Return the dead deliveries of a user, with algorithm and end of their tasks, latest tasks first.
-
-        Args:
-            owner: Id of the user.
-            after: `task_finished_at` and `delivery_id` of the last delivery of the previous page.
-            limit: Maximum number of deliveries.
-        """
-        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
-        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
-        query = (
-            sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
-            .select_from(deliveries.join(tasks))
-            .where(dead, tasks.c.owner == owner)
-            .order_by(tasks.c.finished_at.desc(), deliveries.c.delivery_id.desc())
-            .limit(limit)
-        )
-        if after is not None:
-            last = sa.tuple_(*map(sa.literal, after))
-            query = query.where(sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id) < last)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
 
     def results_url(self, job_id: str) -> str | None:
         """Return the URL of a task's results without a signature; None if no target is an object store."""

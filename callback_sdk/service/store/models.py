@@ -298,6 +298,11 @@ class DueDeliveries:
     due: Sequence[tuple[str, str]] = ()
 
 
+USER = "user"
+OPERATOR = "operator"
+"""Roles of users."""
+
+
 @define(frozen=True, kw_only=True)
 class User:
     """An account that may submit tasks.
@@ -306,6 +311,8 @@ class User:
         token_generation: Incremented to revoke all access tokens.
         password_hash: An Argon2 hash; None for users with API tokens only.
         created_at: Seconds since 1970 in UTC.
+        role: `"user"`, or `"operator"`, who sees and manages the tasks of all users.
+        may_read: Whether an operator may read the results of other users' tasks, and send them elsewhere.
     """
 
     user_id: str
@@ -314,3 +321,32 @@ class User:
     disabled: bool
     password_hash: str | None = field(default=None, repr=False)
     created_at: float
+    role: str = USER
+    may_read: bool = False
+
+
+@define(frozen=True, kw_only=True)
+class AuditEntry:
+    """An entry of the audit log.
+
+    Attributes:
+        entry_id: Increases with each entry.
+        at: Seconds since 1970 in UTC.
+        action: Name of the event.
+        actor: Name of the user who acted; None for commands on the machine of the service.
+        owner: Name of the user whose task or account it was; None for what belongs to nobody.
+        job_id: The task; None without one.
+        via: `"api"`, `"pages"`, `"command"` or `"serve"`.
+        address: Address of the client; None if there is none.
+        facts: Further facts, without credentials.
+    """
+
+    entry_id: int
+    at: float
+    action: str
+    actor: str | None = None
+    owner: str | None = None
+    job_id: str | None = None
+    via: str | None = None
+    address: str | None = None
+    facts: dict[str, Any] = field(factory=dict)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.audit import AuditStore
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -19,6 +20,7 @@ from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.output import OutputStore
 from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.postgres import PostgresDatabase
+from callback_sdk.service.store.recovery import DeliveryRecovery
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.stats import Statistics
@@ -42,6 +44,8 @@ class Store:
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
+        recovery: The same, by filters, and their redelivery in bulk.
+        audit: The audit log.
         users: The users and their API tokens.
         sessions: The login sessions.
         versions: The trained versions of algorithms.
@@ -59,6 +63,8 @@ class Store:
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher)
+        self.recovery = DeliveryRecovery(database, cipher)
+        self.audit = AuditStore(database)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
         self.versions = VersionStore(database)

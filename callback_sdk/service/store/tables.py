@@ -25,6 +25,10 @@ users = sa.Table(
     # Incremented to revoke all access tokens of the user.
     sa.Column("token_generation", sa.Integer, nullable=False, default=0),
     sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+    # "user", or "operator", who sees and manages the tasks of all users.
+    sa.Column("role", sa.String(16), nullable=False, server_default="user"),
+    # Whether an operator may read the results of other users' tasks, and send them elsewhere.
+    sa.Column("may_read", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", sa.Double, nullable=False),
 )
 
@@ -101,6 +105,7 @@ tasks = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.Index("tasks_queued", "status", sa.desc("priority"), "created_at"),
     sa.Index("tasks_queued_by_algorithm", "status", "algorithm", sa.desc("priority"), "created_at"),
+    sa.Index("tasks_by_creation", "created_at", "job_id"),
     sa.Index("tasks_by_owner", "owner", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
@@ -202,7 +207,7 @@ deliveries = sa.Table(
     sa.Column("receipt", sa.JSON(none_as_null=True)),
     sa.Index("deliveries_by_task", "job_id", "position"),
     _partial("deliveries_due", "next_attempt_at", where="next_attempt_at IS NOT NULL"),
-    _partial("deliveries_dead", "status", where="status = 'dead'"),
+    _partial("deliveries_dead", "status", "host", where="status = 'dead'"),
     _partial("deliveries_by_worker", "worker", where="worker IS NOT NULL"),
 )
 
@@ -216,6 +221,29 @@ delivery_attempts = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.Column("error", sa.Text),
     _partial("delivery_attempts_by_end", "finished_at", where="finished_at IS NOT NULL"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    # Increasing, so that entries of the same time have an order.
+    sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("action", sa.String(32), nullable=False),
+    # Name of the user who acted; null for commands on the machine of the service.
+    sa.Column("actor", sa.String(128)),
+    # Name of the user whose task or account it was; null for what belongs to nobody.
+    sa.Column("owner", sa.String(128)),
+    sa.Column("job_id", sa.String(64)),
+    # "api", "pages", "command" or "serve", and the client's address.
+    sa.Column("via", sa.String(16)),
+    sa.Column("address", sa.String(64)),
+    # Further facts, without credentials.
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Index("audit_by_time", "at"),
+    sa.Index("audit_by_actor", "actor", "entry_id"),
+    sa.Index("audit_by_owner", "owner", "entry_id"),
+    sa.Index("audit_by_task", "job_id", "entry_id"),
 )
 
 worker_states = sa.Table(

@@ -12,14 +12,16 @@ from callback_sdk.service.store import idempotency, outcomes, rows, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DELIVERY_PENDING, RESULTS, IdempotencyKey, PurgeableTask
-from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
+from callback_sdk.service.store.tables import deliveries, task_payloads, tasks, users
 
 OUTCOMES = {"succeeded": True, "failed": False}
 """Filters of finished tasks, and whether these succeeded."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
-_SELECT_TASK = sa.select(tasks).where(tasks.c.job_id == _JOB_ID)
+_OWNER_NAME = users.c.name.label("owner_name")
+_WITH_OWNER = tasks.outerjoin(users, users.c.user_id == tasks.c.owner)
+_SELECT_TASK = sa.select(tasks, _OWNER_NAME).select_from(_WITH_OWNER).where(tasks.c.job_id == _JOB_ID)
 _SELECT_TASK_OF_OWNER = _SELECT_TASK.where(tasks.c.owner == sa.bindparam("_owner"))
 
 _SELECT_CLAIMED_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(
@@ -47,11 +49,11 @@ class TaskReader:
             return idempotency.find_job_ids(connection, owner, key)
 
     def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
-        """Return the columns of a task; None if it doesn't exist, or belongs to another user.
+        """Return the columns of a task, and `owner_name`; None if it doesn't exist, or belongs to another user.
 
         Args:
             job_id: The task.
-            owner: Id of the requesting user; None for the service itself.
+            owner: Id of the user to whom it must belong; None for any.
         """
         query = _SELECT_TASK if owner is None else _SELECT_TASK_OF_OWNER
         with self._database.read() as connection:
@@ -60,24 +62,26 @@ class TaskReader:
 
     def page(
         self,
-        owner: str,
+        owner: str | None,
         *,
         status: str | None = None,
         algorithm: str | None = None,
         after: tuple[float, str] | None = None,
         limit: int,
     ) -> list[dict[str, Any]]:
-        """Return a page of a user's tasks, newest first.
+        """Return a page of tasks with the names of their owners, newest first.
 
         Args:
-            owner: Id of the user.
+            owner: Id of the user to whom they belong; None for all users.
             status: Only tasks with this status, or finished tasks with the outcome `succeeded` or `failed`.
             algorithm: Only tasks of this algorithm.
             after: `created_at` and `job_id` of the last task of the previous page.
             limit: Maximum number.
         """
         shown = [column for column in tasks.c if column.name not in ("parameters", "options", "result_offsets")]
-        query = sa.select(*shown).where(tasks.c.owner == owner)
+        query = sa.select(*shown, _OWNER_NAME).select_from(_WITH_OWNER)
+        if owner is not None:
+            query = query.where(tasks.c.owner == owner)
         if status in OUTCOMES:
             query = query.where(tasks.c.status == FINISHED, tasks.c.success.is_(OUTCOMES[status]))
         elif status is not None:

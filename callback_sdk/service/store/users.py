@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.models import User
+from callback_sdk.service.store.models import USER, User
 from callback_sdk.service.store.tables import sessions, tokens, users
 
 FIRST_USER = "admin"
@@ -47,18 +47,34 @@ class UserStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, *, password_hash: str | None = None, user_id: str | None = None) -> User:
+    def add(
+        self,
+        name: str,
+        *,
+        password_hash: str | None = None,
+        user_id: str | None = None,
+        role: str = USER,
+        may_read: bool = False,
+    ) -> User:
         """Create a user.
 
         Args:
             name: User name.
             password_hash: Argon2 hash of the password; None for a user with API tokens only.
             user_id: Id of the user; a random one if None.
+            role: `"user"` or `"operator"`.
+            may_read: Whether an operator may read the results of other users' tasks.
 
         Raises:
             UserError: The name is taken.
         """
-        row = {"user_id": user_id or uuid.uuid4().hex, "name": name, "password_hash": password_hash}
+        row = {
+            "user_id": user_id or uuid.uuid4().hex,
+            "name": name,
+            "password_hash": password_hash,
+            "role": role,
+            "may_read": may_read,
+        }
         try:
             self._database.write(lambda connection: connection.execute(users.insert().values(**row, created_at=now())))
         except sa.exc.IntegrityError:
@@ -100,6 +116,17 @@ class UserStore:
             UserError: The user doesn't exist.
         """
         return self._change(name, {"disabled": disabled})
+
+    def set_role(self, name: str, role: str, *, may_read: bool = False) -> User:
+        """Change the role of a user, from the next request on.
+
+        Raises:
+            UserError: The user doesn't exist.
+        """
+        user = self.named(name)
+        change = users.update().where(users.c.user_id == user.user_id).values(role=role, may_read=may_read)
+        self._database.write(lambda connection: connection.execute(change))
+        return self.named(name)
 
     def set_password(self, name: str, password_hash: str) -> User:
         """Store the hash of a user's new password. Existing sessions and access tokens are revoked.

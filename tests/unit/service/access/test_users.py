@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import REFRESH, TokenError, Tokens
 from callback_sdk.service.access.users import Authenticator
@@ -27,7 +28,7 @@ def authenticators(open_store: Callable[[], Store], cipher: CredentialCipher) ->
     """Give the authenticators of two services on one database with one user."""
     stores = [open_store(), open_store()]
     stores[0].users.add("anna", password_hash=hash_password(PASSWORD))
-    return [Authenticator(store.users, store.sessions, cipher) for store in stores]
+    return [Authenticator(store.users, store.sessions, cipher, AuditLog(store.audit)) for store in stores]
 
 
 def test_a_refresh_token_is_followed_by_another(authenticators: list[Authenticator]) -> None:

@@ -72,8 +72,10 @@ def test_a_new_task_has_the_same_json_as_a_stored_one(
     store: Store, blobs: DirectoryStorage, submission: Submission
 ) -> None:
     """The response to a submission equals that to a later query, without credentials."""
+    if store.users.get("anna") is None:
+        store.users.add("Anna", user_id="anna")
     (accepted,) = store.tasks.submit([submission])
-    view = show_new(submission, accepted, blobs)
+    view = show_new(submission, accepted, blobs, owner="Anna")
     deliveries = store.deliveries.of(accepted.job_id)
     assert shown(view) == shown(show_task(store.tasks.get(accepted.job_id), deliveries, None, blobs))
     assert b"topsecret" not in b"".join(view.chunks())

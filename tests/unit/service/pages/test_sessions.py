@@ -8,6 +8,7 @@ import jwt
 import pytest
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import TokenError, digest, new_api_token
 from callback_sdk.service.access.users import Authenticator
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("quick_passwords")
 def sessions(store: Store, cipher: CredentialCipher) -> Sessions:
     """Give sessions of a store with one user."""
     store.users.add("anna", password_hash=hash_password(PASSWORD))
-    authenticator = Authenticator(store.users, store.sessions, cipher)
+    authenticator = Authenticator(store.users, store.sessions, cipher, AuditLog(store.audit))
     return Sessions(authenticator, store.users, store.sessions, cipher.derive("pages"))
 
 
@@ -89,7 +90,7 @@ def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, cipher: Cred
     mine = cipher.derive("pages")[0].reveal()
     assert sessions.of(Secret(jwt.encode(claims, mine, algorithm="HS256"))) is not None
     forged = [jwt.encode(claims, others, algorithm="HS256"), jwt.encode(claims, None, algorithm="none")]
-    access, refresh = Authenticator(store.users, store.sessions, cipher).log_in("anna", PASSWORD)
+    access, refresh = Authenticator(store.users, store.sessions, cipher, AuditLog(store.audit)).log_in("anna", PASSWORD)
     for text in (*forged, access.reveal(), refresh.reveal(), "", "x", "\ud800", "a.b.c"):
         assert sessions.of(Secret(text)) is None
 

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.script import ScriptDirectory
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.store import Store, schema
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store import Store, open_database, schema
 from callback_sdk.service.store.cipher import CredentialCipher
 
 
@@ -40,3 +42,26 @@ def test_any_other_revision_is_an_error(
     database.write(lambda connection: connection.execute(older, {"found": found}))
     with pytest.raises(ConfigurationError, match=said):
         schema.prepare(database, cipher)
+
+
+def test_the_oldest_user_becomes_an_operator(database_url: Secret[str], cipher: CredentialCipher) -> None:
+    """Who may not read results, as nobody decided that; all others stay ordinary users."""
+    database = open_database(database_url)
+
+    def create(connection: sa.Connection) -> None:
+        command.upgrade(schema._config(connection=connection, cipher=cipher), "0014")
+        insert = (
+            "INSERT INTO users (user_id, name, token_generation, disabled, created_at) VALUES (:id, :id, 0, :no, :at)"
+        )
+        rows = [{"id": name, "no": False, "at": at} for name, at in (("bert", 2.0), ("anna", 1.0), ("carl", 3.0))]
+        connection.execute(sa.text(insert), rows)
+
+    database.write(create)
+    schema.upgrade(database, cipher)
+    users = Store(database, cipher).users.all()
+    database.close()
+    assert [(user.name, user.role, user.may_read) for user in users] == [
+        ("anna", "operator", False),
+        ("bert", "user", False),
+        ("carl", "user", False),
+    ]

@@ -1,0 +1,253 @@
+"""Deliveries of many tasks: finds them by a filter, redelivers them in bulk, and reads the audit log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from time import monotonic, sleep
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from attrs import define, field
+
+from callback_sdk.client.connection import JSON, ServiceConnection
+from callback_sdk.client.form import encoded, whole_number
+from callback_sdk.client.responses import parse_response, unexpected_response
+from callback_sdk.client.states import parse_moment, wire_form
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import InvalidRequestError
+from callback_sdk.models import DeliveryFilter
+from callback_sdk.redaction import Secret
+from callback_sdk.text.descriptions import shown
+from callback_sdk.text.html import HTMLRepr
+from callback_sdk.types import DeliveryStatus
+
+_PAGE = 200
+"""Maximum number of deliveries, or entries, of a request."""
+
+_BULK_PAGE = 100
+"""Deliveries that a request redelivers: the service checks the target of each."""
+
+
+@define(frozen=True, kw_only=True)
+class ListedDelivery(HTMLRepr):
+    """A delivery in a list of deliveries of several tasks.
+
+    Attributes:
+        delivery_id: Id of the delivery.
+        job_id: Its task.
+        url: The target's URL without its query.
+        host: The host of the URL.
+        status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
+        algorithm: Name of the task's algorithm.
+        owner: Name of the user who submitted the task.
+        attempt_count: Number of attempts so far.
+        error: Error of the last failed attempt; None if no attempt has failed.
+        output: Name of the output file that is delivered; None for the document.
+        next_attempt_at: Time of the next attempt, in UTC; None if no attempt is due.
+        finished_at: End of the task, from when on the result was ready, in UTC.
+    """
+
+    delivery_id: str
+    job_id: str
+    url: str
+    host: str = ""
+    status: DeliveryStatus
+    algorithm: str | None = None
+    owner: str | None = None
+    attempt_count: int = 0
+    error: str | None = None
+    output: str | None = None
+    next_attempt_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def _html_fields(self) -> dict[str, Any]:
+        return {name.replace("_", " "): getattr(self, name) for name in ListedDelivery.__annotations__}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; times are ISO 8601 strings."""
+        return wire_form(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ListedDelivery:
+        """Parse the JSON form; unknown members are ignored."""
+        members = {name: data[name] for name in cls.__annotations__ if name in data}
+        return cls(**members | {name: parse_moment(data.get(name)) for name in ("next_attempt_at", "finished_at")})
+
+
+@define(frozen=True, kw_only=True)
+class SkippedDelivery:
+    """A delivery that was not redelivered, as no attempt can complete it.
+
+    Attributes:
+        delivery: The delivery.
+        reason: `"expired"` if the target's signature has expired; `"unreadable"` if the service lacks the key that
+            encrypts the target; `"invalid"` if this version can't send to it.
+        problem: The error, and what to do.
+        object_url: URL of the expired target's object without a signature; None if it isn't one.
+    """
+
+    delivery: ListedDelivery
+    reason: str
+    problem: str
+    object_url: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: that of the delivery, with the other attributes."""
+        return {**self.delivery.to_dict(), **{name: getattr(self, name) for name in _OF_SKIPPED}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SkippedDelivery:
+        """Parse the JSON form; unknown members are ignored."""
+        members = {name: data.get(name) for name in _OF_SKIPPED}
+        return cls(delivery=ListedDelivery.from_dict(data), **cast("dict[str, Any]", members))
+
+
+_OF_SKIPPED = ("reason", "problem", "object_url")
+
+
+@define(frozen=True, kw_only=True)
+class RedeliveryStep:
+    """A part of a bulk redelivery that is done.
+
+    Attributes:
+        total: Number of deliveries that the filter selects, of all steps.
+        due: Number of deliveries of this step that are due now.
+        hosts: These by the host of their target.
+        skipped: Deliveries of this step that no attempt can complete.
+    """
+
+    total: int
+    due: int
+    hosts: Mapping[str, int]
+    skipped: tuple[SkippedDelivery, ...] = ()
+
+
+@define(frozen=True, kw_only=True)
+class AuditRecord(HTMLRepr):
+    """An entry of the audit log.
+
+    Attributes:
+        at: Time of the action, in UTC.
+        action: Name of the action.
+        actor: Name of the user who acted; None for commands on the machine of the service.
+        owner: Name of the user whose task or account it was; None for what belongs to nobody.
+        job_id: The task; None without one.
+        via: `"api"`, `"pages"`, `"command"` or `"serve"`.
+        address: Address of the client; None if there is none.
+        facts: Further facts.
+    """
+
+    at: datetime | None
+    action: str
+    actor: str | None = None
+    owner: str | None = None
+    job_id: str | None = None
+    via: str | None = None
+    address: str | None = None
+    facts: Mapping[str, Any] = field(factory=dict)
+
+    def _html_fields(self) -> dict[str, Any]:
+        return {name.replace("_", " "): getattr(self, name) for name in AuditRecord.__annotations__}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; times are ISO 8601 strings."""
+        return wire_form(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AuditRecord:
+        """Parse the JSON form; unknown members are ignored."""
+        members = {name: data[name] for name in cls.__annotations__ if name in data}
+        return cls(**members | {"at": parse_moment(data.get("at"))})
+
+
+class RecoveryAPI:
+    """The calls about deliveries of many tasks.
+
+    Args:
+        connection: Connection to the service.
+    """
+
+    def __init__(self, connection: ServiceConnection) -> None:
+        self._connection = connection
+
+    def find(self, wanted: DeliveryFilter, limit: int | None) -> Iterator[ListedDelivery]:
+        """Iterate over deliveries, those of the latest tasks first."""
+        return self._entries("/deliveries", "deliveries", wanted.to_dict(), limit, ListedDelivery.from_dict)
+
+    def audit(self, query: Mapping[str, str], limit: int | None) -> Iterator[AuditRecord]:
+        """Iterate over entries of the audit log, the newest first."""
+        return self._entries("/audit", "entries", query, limit, AuditRecord.from_dict)
+
+    def redeliver(self, wanted: DeliveryFilter, *, rate: float | None, dry_run: bool) -> Iterator[RedeliveryStep]:
+        """Redeliver the deliveries that a filter selects, one page per request.
+
+        Raises:
+            InvalidRequestError: The rate is not a positive number.
+        """
+        if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
+            raise InvalidRequestError(f"rate is {shown(rate)}.", hint="Give deliveries per second, above 0, or None.")
+        size = _BULK_PAGE if rate is None else max(1, min(_BULK_PAGE, int(rate)))
+        body = {**wanted.to_dict(), "limit": size, "dry_run": dry_run}
+        began, due, total = monotonic(), 0, None
+        while True:
+            # A repeated request finds what the first one redelivered no longer undelivered, or due anyway.
+            sent = Body(encoded("filter", Secret(body)).reveal())
+            data = self._connection.request(
+                "POST", "/deliveries/redeliver", repeatable=True, body=sent, content_type=JSON
+            ).data
+            step = parse_response("a step of a redelivery", partial(_step, total), data)
+            yield step
+            due, total = due + step.due, step.total
+            if data.get("next_cursor") is None:
+                return
+            body["cursor"] = data["next_cursor"]
+            if rate is not None and not dry_run:
+                sleep(max(0.0, began + due / rate - monotonic()))
+
+    def _entries(
+        self, path: str, member: str, query: Mapping[str, str], limit: int | None, parse: Callable[[Any], Any]
+    ) -> Iterator[Any]:
+        number = None if limit is None else whole_number(limit)
+        if limit is not None and (number is None or number < 1):
+            raise InvalidRequestError(f"limit is {shown(limit)}.", hint="Give a whole number above 0, or None.")
+        requested: dict[str, Any] = {**query, "limit": min(number or _PAGE, _PAGE)}
+        return self._limited(path, member, requested, self._page(path, member, requested), number, parse)
+
+    def _limited(
+        self,
+        path: str,
+        member: str,
+        requested: dict[str, Any],
+        page: tuple[list[Any], str | None],
+        number: int | None,
+        parse: Callable[[Any], Any],
+    ) -> Iterator[Any]:
+        left = math.inf if number is None else number
+        while True:
+            items, cursor = page
+            for item in items:
+                if left < 1:
+                    return
+                left -= 1
+                yield parse_response("an entry of a list", parse, item)
+            if cursor is None or left < 1:
+                return
+            page = self._page(path, member, {**requested, "cursor": cursor})
+
+    def _page(self, path: str, member: str, requested: Mapping[str, Any]) -> tuple[list[Any], str | None]:
+        data = self._connection.request("GET", f"{path}?{urlencode(requested)}").data
+        if not isinstance(data, dict) or not isinstance(data.get(member), list):
+            raise unexpected_response(f"a page of {member}")
+        return data[member], data.get("next_cursor")
+
+
+def _step(total: int | None, data: Mapping[str, Any]) -> RedeliveryStep:
+    return RedeliveryStep(
+        total=data["total"] if total is None else total,
+        due=data["due"],
+        hosts=data["hosts"],
+        skipped=tuple(SkippedDelivery.from_dict(one) for one in data["skipped"]),
+    )

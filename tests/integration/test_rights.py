@@ -1,0 +1,343 @@
+"""Who may do what: every route of the REST API and of the web UI, for each kind of caller."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+import uvicorn
+from attrs import define, field
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Mount, Route
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service import Registry
+from callback_sdk.service.access.tokens import digest, new_api_token
+from callback_sdk.service.api import create_app
+from callback_sdk.service.api.access import ServiceLimits
+from callback_sdk.service.blobs.folder import DirectoryStorage
+from callback_sdk.service.core import TaskService
+from callback_sdk.service.dispatcher import Dispatcher
+from callback_sdk.service.engines import EngineOptions, open_engine
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.housekeeping import Housekeeper
+from callback_sdk.service.pages import add_pages
+from callback_sdk.service.runtime import DeliveryConfig, Runtime
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow, open_database
+from callback_sdk.service.store.audit import AuditFilter
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
+from callback_sdk.service.store.models import OPERATOR, USER, NewFile
+from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.transport.guard import AddressGuard
+from tests.topology import wait_until
+
+RESULT = "MARKER4c1f"
+"""A part of results, parameters of targets and output files, which only owners and readers may see."""
+
+LOG = "MARKER9e07"
+"""A part of the output of the run, which operators may see too."""
+
+EVERYBODY, OWN, LIST, SEE, MANAGE, READ, OPERATE = "everybody", "own", "list", "see", "manage", "read", "operate"
+"""What routes do: serve everybody; the caller's own things; lists of tasks that the caller may see; see, manage or read
+one task; or operate the service."""
+
+ROUTES = {
+    "GET /": EVERYBODY,
+    "GET /healthz": EVERYBODY,
+    "GET /readyz": EVERYBODY,
+    "GET /metrics": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
+    "POST /api/v2/token": EVERYBODY,
+    "POST /api/v2/token/refresh": EVERYBODY,
+    "POST /api/v2/token/verify": EVERYBODY,
+    "GET /api/v2/algorithms": OWN,
+    "GET /api/v2/algorithms/{algorithm_id}": OWN,
+    "GET /api/v2/algorithms/{algorithm_id}/versions": OWN,
+    "GET /api/v2/algorithms/{algorithm_id}/versions/{version}": OWN,
+    "GET /api/v2/algorithms/{algorithm_id}/template": OWN,
+    "GET /api/v2/algorithms/{algorithm_id}/graph": OWN,
+    "POST /api/v2/algorithms/{algorithm_id}/predict": OWN,
+    "POST /api/v2/algorithms/{algorithm_id}/fit": OWN,
+    "POST /api/v2/algorithms/{algorithm_id}/predict/batch": OWN,
+    "GET /api/v2/algorithms/tasks": LIST,
+    "GET /api/v2/algorithms/tasks/{job_id}": SEE,
+    "DELETE /api/v2/algorithms/tasks/{job_id}": MANAGE,
+    "GET /api/v2/algorithms/tasks/{job_id}/deliveries": SEE,
+    "POST /api/v2/algorithms/tasks/{job_id}/deliveries/{delivery_id}/redeliver": MANAGE,
+    "GET /api/v2/algorithms/tasks/{job_id}/logs": SEE,
+    "GET /api/v2/algorithms/tasks/{job_id}/logs/new": SEE,
+    "GET /api/v2/algorithms/tasks/{job_id}/outputs": READ,
+    "GET /api/v2/algorithms/tasks/{job_id}/outputs/{name:path}": READ,
+    "HEAD /api/v2/algorithms/tasks/{job_id}/outputs/{name:path}": READ,
+    "GET /api/v2/deliveries": LIST,
+    "POST /api/v2/deliveries/redeliver": LIST,
+    "GET /api/v2/audit": OPERATE,
+    "GET /ui": EVERYBODY,
+    "GET /ui/static": EVERYBODY,
+    "GET /ui/login": EVERYBODY,
+    "POST /ui/login": EVERYBODY,
+    "POST /ui/logout": OWN,
+    "GET /ui/tasks": LIST,
+    "GET /ui/tasks/{job_id}": SEE,
+    "GET /ui/tasks/{job_id}/results": READ,
+    "GET /ui/tasks/{job_id}/outputs/{name:path}": READ,
+    "GET /ui/tasks/{job_id}/preview/{name:path}": READ,
+    "GET /ui/tasks/{job_id}/image/{name:path}": READ,
+    "POST /ui/tasks/{job_id}/cancel": MANAGE,
+    "POST /ui/tasks/{job_id}/deliveries/{delivery_id}/redeliver": MANAGE,
+    "GET /ui/deliveries": LIST,
+    "GET /ui/audit": OPERATE,
+    "GET /ui/algorithms": OWN,
+    "GET /ui/algorithms/{name}": OWN,
+    "GET /ui/algorithms/{name}/graph": OWN,
+    "GET /ui/algorithms/{name}/template": OWN,
+    "GET /ui/health": OWN,
+}
+"""Each route, and what it does. A new route must be added here."""
+
+CANCELS = ("DELETE /api/v2/algorithms/tasks/{job_id}", "POST /ui/tasks/{job_id}/cancel")
+WITHOUT_PICTURE = ("/graph", "/image/")
+CALLERS = {"owner": (USER, False), "stranger": (USER, False), "operator": (OPERATOR, False), "reader": (OPERATOR, True)}
+FORBIDDEN = {
+    (READ, "operator"): 403,
+    (OPERATE, "owner"): 403,
+    (OPERATE, "stranger"): 403,
+    **{(right, "stranger"): 404 for right in (SEE, MANAGE, READ)},
+}
+
+
+@define
+class House:
+    """A service in this process, with the things of its users."""
+
+    store: Store
+    app: FastAPI
+    origin: str = ""
+    tokens: dict[str, str] = field(factory=dict)
+    browsers: dict[str, tuple[requests.Session, str]] = field(factory=dict)
+
+    def add_user(self, name: str, role: str, *, may_read: bool) -> None:
+        user, token = self.store.users.add(name, user_id=name, role=role, may_read=may_read), new_api_token()
+        self.store.users.add_token(user.user_id, digest(token), label="test")
+        self.tokens[name] = token.reveal()
+
+    def add_task(self, owner: str, *, ended: bool) -> tuple[str, str]:
+        """Add a task, which has results, an output file and a dead delivery if it has ended; return the ids."""
+        job_id, store = str(uuid.uuid4()), self.store
+        task = TaskRow(job_id=job_id, owner=owner, algorithm="known", version="1", features_format="json")
+        targets = parse_callbacks(["http://127.0.0.1:9/hook"], [{"name": RESULT}])
+        store.tasks.submit([Submission(task=task, targets=targets, features=b"[]")])
+        if ended:
+            attempt = store.tasks.claim(job_id, "w").attempt
+            store.output.write(job_id, attempt, 0, LOG.encode())
+            data = RESULT.encode()
+            file = NewFile(name="note.txt", size=len(data), sha256="0" * 64, media_type="text/plain", data=data)
+            store.output_files.insert(job_id, attempt, [file])
+            results = json.dumps(RESULT).encode()
+            outcome = RunOutcome(
+                success=True,
+                results=results,
+                result_offsets={"predictions": [0, len(results)]},
+                output_attempt=attempt,
+                size=len(results),
+            )
+            store.tasks.finish(job_id, attempt, outcome)
+        (delivery,) = store.deliveries.of(job_id)
+        if ended:
+            store.deliveries.claim(delivery["delivery_id"], "w")
+            store.deliveries.failed(delivery["delivery_id"], 1, "410 Gone", None)
+        return job_id, delivery["delivery_id"]
+
+    def send(self, route: str, caller: str | None, **values: str) -> requests.Response:
+        """Send the request of a route, with what it needs to succeed."""
+        method, _, path = route.partition(" ")
+        url = self.origin + re.sub(r"\{(\w+)(:path)?\}", lambda match: values[match[1]], path)
+        if path.startswith("/ui"):
+            session, csrf = self.browsers[caller] if caller else (requests.Session(), "")
+            form = {"csrf": csrf} if method == "POST" else None
+            return session.request(method, url, data=form, timeout=60, allow_redirects=False)
+        headers = {"Authorization": f"Bearer {self.tokens[caller]}"} if caller else {}
+        return requests.request(method, url, headers=headers, timeout=60, **body_of(path))
+
+    def log_in(self, caller: str) -> None:
+        session = requests.Session()
+        session.post(f"{self.origin}/ui/login", data={"token": self.tokens[caller]}, timeout=60)
+        page = session.get(f"{self.origin}/ui/tasks", timeout=60).text
+        found = re.search(r'name="csrf" value="(\w+)"', page)
+        assert found, page
+        self.browsers[caller] = (session, found[1])
+
+
+def body_of(path: str) -> dict[str, Any]:
+    """Return what a route needs as its body."""
+    if path.endswith("/predict/batch"):
+        return {"files": [("tasks", ("tasks", '[{"features": null}]'))]}
+    if path.endswith(("/predict", "/fit")):
+        return {"files": [("features", ("features", '{"a": [1]}'))]}
+    if path.endswith("/deliveries/redeliver"):
+        return {"json": {"status": "dead", "dry_run": True}}
+    return {}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Serve an application whose tasks don't run."""
+    folder = tmp_path_factory.mktemp("rights")
+    cipher = CredentialCipher([new_key()])
+    store = Store(open_database(Secret(f"sqlite:///{folder / 'store.sqlite3'}")), cipher)
+    registry = Registry()
+    registry.algorithm("known", version="1", templates={"input": {"a": [1]}})(
+        lambda features, parameters, context: None
+    )
+    registry.fit("known")(lambda features, parameters, context: None)
+    runtime = Runtime(
+        registry=registry,
+        registry_name="x:y",
+        cipher=cipher,
+        store=store,
+        blobs=DirectoryStorage(folder / "blobs"),
+        scratch=Scratch(folder / "scratch"),
+        temporary=Scratch(folder / "temporary"),
+        delivery=DeliveryConfig(guard=AddressGuard(allow_networks=["127.0.0.0/8:*"])),
+    )
+    options = EngineOptions(instance="x", processes=1, shutdown_timeout=timedelta(0))
+    with open_engine("embedded", runtime, options) as engine:
+        task_service = TaskService(
+            runtime,
+            engine=engine,
+            dispatcher=Dispatcher(store=store, engine=engine, wakeup=runtime.wakeup),
+            housekeeper=Housekeeper(runtime, wakeup=runtime.wakeup.set),
+        )
+        house = House(store, add_pages(create_app(task_service, limits=ServiceLimits())))
+        for name, (role, may_read) in CALLERS.items():
+            house.add_user(name, role, may_read=may_read)
+        server = uvicorn.Server(uvicorn.Config(house.app, port=0, log_config=None, lifespan="off"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        wait_until(lambda: server.started, what="the start")
+        house.origin = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        for name in CALLERS:
+            house.log_in(name)
+        yield house
+        server.should_exit = True
+        thread.join()
+    store.close()
+
+
+def routes_of(routes: Any, prefix: str = "") -> Iterator[str]:
+    """Yield method and path of each route."""
+    for route in routes:
+        if (router := getattr(route, "original_router", None)) is not None:
+            # Newer versions of FastAPI keep included routers as they are.
+            yield from routes_of(router.routes, prefix)
+        elif isinstance(route, Mount) and route.routes:
+            yield from routes_of(route.routes, prefix + route.path)
+        elif isinstance(route, Mount):
+            yield f"GET {prefix}{route.path}"
+        elif isinstance(route, Route):
+            # Starlette adds HEAD to each GET, and FastAPI only where it is a route of its own.
+            implied = () if isinstance(route, APIRoute) else ("HEAD",)
+            yield from (f"{method} {prefix}{route.path}" for method in route.methods or () if method not in implied)
+
+
+def test_every_route_is_classified(house: House) -> None:
+    """A route that is missing in the table would have no test of its rights."""
+    assert set(routes_of(house.app.routes)) == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right != EVERYBODY])
+def test_nobody_may_do_anything_without_a_login(house: House, route: str) -> None:
+    """The API answers with 401, and the web UI redirects to the login page."""
+    job_id, delivery_id = house.add_task("owner", ended=True)
+    answer = house.send(route, None, **names(job_id, delivery_id))
+    assert answer.status_code == (303 if " /ui" in route else 401)
+    assert not {RESULT, LOG, job_id} & set(re.findall(r"MARKER\w{4}|[0-9a-f-]{36}", answer.text))
+
+
+def names(job_id: str, delivery_id: str) -> dict[str, str]:
+    common = {"algorithm_id": "known", "version": "1", "name": "note.txt"}
+    return {**common, "job_id": job_id, "delivery_id": delivery_id}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right in (SEE, MANAGE, READ, OPERATE)])
+def test_each_right_is_that_of_its_callers(house: House, route: str, caller: str) -> None:
+    """Owners have all rights to their tasks, operators all but to read, and what they do is in the audit log."""
+    right, since = ROUTES[route], time.time()
+    job_id, delivery_id = house.add_task("owner", ended=route not in CANCELS)
+    answer = house.send(route, caller, **names(job_id, delivery_id))
+    expected = FORBIDDEN.get((right, caller))
+    if expected is None and any(part in route for part in WITHOUT_PICTURE):
+        expected = 404
+    if expected is not None:
+        assert answer.status_code == expected, answer.text
+    else:
+        assert answer.status_code in (200, 202, 303), answer.text
+    if caller in ("stranger", "operator"):
+        assert RESULT not in answer.text
+    entries = house.store.audit.page(AuditFilter(job_id=job_id, since=since - 1), limit=9)
+    acted = right != OPERATE and caller in ("operator", "reader") and answer.status_code < 400
+    assert bool(entries) == acted or expected == 404
+    assert {(entry.actor, entry.owner) for entry in entries} <= {(caller, "owner")}
+    if right == MANAGE and acted:
+        assert {"task-canceled", "redelivered"} & {entry.action for entry in entries}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right in (OWN, LIST)])
+def test_lists_have_what_the_caller_may_see(house: House, route: str, caller: str) -> None:
+    """Strangers don't see that a task exists, operators do, and no list has results."""
+    if route == "POST /ui/logout":
+        return
+    job_id, _ = house.add_task("owner", ended=True)
+    algorithm = {"algorithm_id": "known", "name": "known", "version": "1"}
+    answer = house.send(route, caller, **algorithm)
+    assert answer.status_code in ((404,) if "/graph" in route else (200, 202)), answer.text
+    assert RESULT not in answer.text
+    if ROUTES[route] == LIST and not route.startswith("POST"):
+        assert (job_id in answer.text) == (caller != "stranger")
+    else:
+        assert job_id not in answer.text
+
+
+def test_an_operator_may_renew_a_signature_but_not_send_a_result_elsewhere(house: House) -> None:
+    """A new target at the same place is a redelivery; at any other place it discloses the result."""
+    job_id, delivery_id = house.add_task("owner", ended=True)
+    path = f"{house.origin}/api/v2/algorithms/tasks/{job_id}/deliveries/{delivery_id}/redeliver"
+    same, other = "http://127.0.0.1:9/hook", "http://127.0.0.1:9/elsewhere"
+
+    def replace(caller: str, url: str, **param: Any) -> int:
+        headers = {"Authorization": f"Bearer {house.tokens[caller]}"}
+        body = {"target": {"url": url, "param": param}}
+        return requests.post(path, json=body, headers=headers, timeout=60).status_code
+
+    assert replace("operator", same) == 202
+    assert replace("operator", other) == 403
+    assert replace("operator", same, refresh={"url": "http://127.0.0.1:9/issuer"}) == 403
+    assert replace("reader", other) == 202
+    assert house.store.deliveries.of(job_id)[0]["url"] == other
+    actions = [entry.action for entry in house.store.audit.page(AuditFilter(job_id=job_id), limit=9)]
+    assert actions.count("target-replaced") == 2
+
+
+def test_a_role_counts_from_the_next_request_on(house: House) -> None:
+    """An operator who becomes an ordinary user sees nothing of others, with the same token and session."""
+    house.add_user("demoted", OPERATOR, may_read=True)
+    house.log_in("demoted")
+    job_id, delivery_id = house.add_task("owner", ended=True)
+    route = "GET /api/v2/algorithms/tasks/{job_id}"
+    page = "GET /ui/tasks/{job_id}"
+    assert house.send(route, "demoted", **names(job_id, delivery_id)).status_code == 200
+    house.store.users.set_role("demoted", USER)
+    assert house.send(route, "demoted", **names(job_id, delivery_id)).status_code == 404
+    assert house.send(page, "demoted", **names(job_id, delivery_id)).status_code == 404
+    assert house.send("GET /api/v2/audit", "demoted").status_code == 403
