@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from callback_sdk._version import __version__
 from callback_sdk.commands import (
     algorithms,
+    audit,
     check,
     database,
     deliveries,
@@ -99,6 +100,7 @@ app.command()(tasks.tasks)
 app.command()(deliveries.deliveries)
 app.command()(deliveries.redeliver)
 app.command()(tasks.cancel)
+app.command()(audit.audit)
 app.command()(algorithms.algorithms)
 app.add_typer(sign.app)
 app.command()(check.check)

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callback_sdk.commands import delivery_filter
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
+from callback_sdk.commands.delivery_filter import filter_of, state_of
 from callback_sdk.commands.options import AsJSON
 from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
 
 if TYPE_CHECKING:
-    from callback_sdk.client import Client, Delivery
+    from callback_sdk.client import Client, Delivery, ListedDelivery
+    from callback_sdk.models import DeliveryFilter
 
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="Id of the task.", show_default=False)]
+EXIT_SKIPPED = 3
+"""Exit code if deliveries were skipped, as no attempt can complete them."""
+
+JobId = Annotated[
+    str | None, typer.Argument(metavar="[JOB_ID]", help="Only deliveries of this task.", show_default=False)
+]
 
 
-def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token_file: TokenFile = None) -> None:
-    """List the deliveries of a task: status, attempts, next attempt, and the last error or the receipt.
+def deliveries(
+    job_id: JobId = None,
+    *,
+    dead: delivery_filter.Dead = False,
+    failing: delivery_filter.Failing = False,
+    late: delivery_filter.Late = False,
+    undelivered: delivery_filter.Undelivered = False,
+    host: delivery_filter.Host = None,
+    algorithm: delivery_filter.AlgorithmName = None,
+    user: delivery_filter.UserName = None,
+    since: delivery_filter.Since = None,
+    until: delivery_filter.Until = None,
+    error: delivery_filter.ErrorText = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of deliveries, without JOB_ID.")] = 50,
+    as_json: AsJSON = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """List the deliveries of a task, or those of ended tasks that the options select, the latest first.
 
-    With --json each delivery includes all its attempts. Exit codes: 0 success; 1 an error, such as an unknown task; 2
-    wrong usage.
+    With --json each delivery of a single task includes all its attempts.
+
+    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
     """
+    status = state_of(dead=dead, failing=failing, late=late, undelivered=undelivered)
+    given = {"host": host, "algorithm": algorithm, "user": user, "since": since, "until": until, "error": error}
+    if job_id is not None and (status or any(given.values())):
+        raise typer.BadParameter("These options select deliveries of several tasks: omit JOB_ID.", param_hint="JOB_ID")
     with open_client(url, token_file) as client:
+        if job_id is None:
+            _list(client, filter_of(status, **given), limit, as_json=as_json)
+            return
         found = client.get_deliveries(job_id)
     if as_json:
         print_json([delivery.to_dict() for delivery in found])
@@ -33,22 +69,71 @@ def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token
 
 
 def redeliver(
-    job_id: JobId,
+    job_id: JobId = None,
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[DELIVERY_ID]...", help="Deliveries.", show_default=False)
     ] = None,
     *,
-    dead: Annotated[bool, typer.Option("--dead", help="All dead deliveries.")] = False,
+    dead: delivery_filter.Dead = False,
+    failing: delivery_filter.Failing = False,
+    late: delivery_filter.Late = False,
+    undelivered: delivery_filter.Undelivered = False,
+    host: delivery_filter.Host = None,
+    algorithm: delivery_filter.AlgorithmName = None,
+    user: delivery_filter.UserName = None,
+    since: delivery_filter.Since = None,
+    until: delivery_filter.Until = None,
+    error: delivery_filter.ErrorText = None,
     target: Annotated[str | None, typer.Option(metavar="FILE", help=NEW_TARGET_HELP, show_default=False)] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Without JOB_ID: new targets of many deliveries, a JSON object per line with job_id, delivery_id and "
+            "target, as callback-sdk sign again prints them; - reads standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: count, and check the targets.")] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="NUMBER", help="Maximum deliveries per second.", show_default=False),
+    ] = None,
+    skipped: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the deliveries that no attempt can complete to a file, one JSON object per line.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Redeliver a task's result now, to targets whose delivery is dead or has succeeded.
+    """Redeliver a task's result now, to targets whose delivery is dead or has succeeded; or the results of many tasks.
+
+    Without JOB_ID the options select deliveries of all tasks, such as --dead --host HOST --since 3h. Targets that have
+    expired are skipped and counted. After Ctrl-C the same command continues with the others.
 
     With --target one delivery gets a new target, such as one whose signature has not expired, also if the task has not
     ended. The document stays the same. The id of a task's only delivery may be omitted.
-    Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage; 3 deliveries were skipped; 130
+    Ctrl-C.
     """
+    status = state_of(dead=dead, failing=failing, late=late, undelivered=undelivered)
+    given = {"host": host, "algorithm": algorithm, "user": user, "since": since, "until": until, "error": error}
+    is_bulk = any(given.values()) or dry_run or rate is not None or skipped is not None or targets is not None
+    if job_id is None:
+        _check_bulk(status, targets=targets, target=target, is_filtered=bool(status or any(given.values())))
+        with open_client(url, token_file) as client:
+            if targets is not None:
+                _replace_all(client, targets)
+            else:
+                _redeliver_all(client, filter_of(status, **given), rate, skipped, dry_run=dry_run, as_json=as_json)
+        return
+    if is_bulk or status not in (None, "dead"):
+        raise typer.BadParameter("These options are for deliveries of several tasks.", param_hint="JOB_ID")
     if bool(ids) == dead and (dead or target is None):
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
     new = None if target is None else read_new_target(target, count=0 if dead else len(ids or [""]))
@@ -63,6 +148,98 @@ def redeliver(
             client.redeliver(job_id, delivery_id)
     count = len(ids or ())
     print_line(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
+
+
+def _check_bulk(status: str | None, *, targets: str | None, target: str | None, is_filtered: bool) -> None:
+    if target is not None:
+        raise typer.BadParameter("Give the task and the delivery of the new target.", param_hint="--target")
+    if targets is not None and is_filtered:
+        raise typer.BadParameter("The file names the deliveries: omit the filters.", param_hint="--targets")
+    if targets is None and status is None:
+        raise typer.BadParameter(
+            "Give JOB_ID; or one of --dead, --failing, --late and --undelivered for deliveries of all tasks.",
+            param_hint="JOB_ID",
+        )
+
+
+def _list(client: Client, wanted: DeliveryFilter, limit: int, *, as_json: bool) -> None:
+    found = list(client.find_deliveries(wanted, limit=limit))
+    if as_json:
+        print_json([delivery.to_dict() for delivery in found])
+        return
+    heads = ("ID", "TASK", "USER", "ALGORITHM", "STATUS", "ATTEMPTS", "READY", "TARGET", "ERROR")
+    print_table(heads, (_listed_cells(delivery) for delivery in found))
+    if len(found) == limit:
+        print_line(f"These are the latest {limit}. --limit shows more.", err=True)
+
+
+def _redeliver_all(
+    client: Client, wanted: DeliveryFilter, rate: float | None, file: Path | None, *, dry_run: bool, as_json: bool
+) -> None:
+    from callback_sdk.client.progress import ProgressBar
+
+    hosts: Counter[str] = Counter()
+    skipped: list[dict[str, Any]] = []
+    total = due = 0
+    try:
+        with ProgressBar("Redelivering", wanted=not as_json) as bar:
+            for step in client.redeliver_all(wanted, rate=rate, dry_run=dry_run):
+                hosts.update(step.hosts)
+                skipped += [one.to_dict() for one in step.skipped]
+                total, due = step.total, due + step.due
+                done = due + len(skipped)
+                bar.show(min(1.0, done / total) if total else 1.0, f"{done} of {total}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{due} of {total} deliveries are due now. The same command continues with the others."
+        ) from None
+    if file is not None:
+        _write_lines(file, skipped)
+    if as_json:
+        print_json({"total": total, "due": due, "hosts": hosts, "skipped": skipped, "dry_run": dry_run})
+    else:
+        _print_outcome(due, hosts, skipped, dry_run=dry_run)
+    if skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def _print_outcome(due: int, hosts: Counter[str], skipped: list[dict[str, Any]], *, dry_run: bool) -> None:
+    listed = ", ".join(f"{count} at {host}" for host, count in hosts.most_common(5))
+    verb = "would be due" if dry_run else "is due now" if due == 1 else "are due now"
+    print_line(f"{due} {'delivery' if due == 1 else 'deliveries'} {verb}{f': {listed}' if listed else ''}.")
+    reasons = Counter((one["reason"], one["host"], one["problem"].partition(". ")[2]) for one in skipped)
+    for (reason, host, hint), count in reasons.most_common(5):
+        print_line(f"{count} skipped at {host}, as the target is {reason}. {hint}", err=True)
+
+
+def _write_lines(file: Path, items: Iterable[Any]) -> None:
+    import json
+
+    file.write_text("".join(f"{json.dumps(item)}\n" for item in items))
+
+
+def _replace_all(client: Client, where: str) -> None:
+    """Replace the targets of the deliveries in a file of JSON lines, those that are delivered already excepted."""
+    from callback_sdk.commands.printing import print_error
+    from callback_sdk.commands.target_lines import read_lines
+    from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, TargetError
+
+    replaced = delivered = failed = 0
+    for line in read_lines(where):
+        try:
+            if line.is_delivered(client):
+                delivered += 1
+                continue
+            client.redeliver(line.job_id, line.delivery_id, target=line.target.reveal())
+            replaced += 1
+        except (ConflictError, InvalidRequestError, NotFoundError, TargetError) as error:
+            # The other lines may still be valid. After any other error they couldn't be sent.
+            failed += 1
+            print_error(f"Line {line.number}: {error.message} {error.command_hint}".strip())
+    more = f" {delivered} were delivered already." if delivered else ""
+    print_line(f"{replaced} {'delivery has a new target' if replaced == 1 else 'deliveries have new targets'}.{more}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _single_delivery(client: Client, job_id: str) -> str:
@@ -85,4 +262,18 @@ def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
         moment(delivery.next_attempt_at),
         delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
         one_line(delivery.error or proof(delivery.receipt)),
+    )
+
+
+def _listed_cells(delivery: ListedDelivery) -> tuple[str, ...]:
+    return (
+        delivery.delivery_id,
+        delivery.job_id,
+        delivery.owner or "",
+        delivery.algorithm or "",
+        delivery.status,
+        str(delivery.attempt_count),
+        moment(delivery.finished_at),
+        delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
+        one_line(delivery.error or ""),
     )

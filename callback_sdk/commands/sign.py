@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,9 @@ from callback_sdk.commands.printing import moment, print_json, print_line
 if TYPE_CHECKING:
     from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
     from callback_sdk.signer import S3Signer
+
+EXIT_OMITTED = 3
+"""Exit code if some targets could not be presigned again."""
 
 app = typer.Typer(
     name="sign",
@@ -143,6 +147,46 @@ def sign_multipart(
     options |= {} if part_size is None else {"part_size": part_size}
     key, signer = _signer(place, region, endpoint_url)
     _print_target(signer.presign_multipart(key, **options), as_json=True)
+
+
+@app.command("again")
+def sign_again(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="What callback-sdk redeliver --skipped wrote; - reads standard input.",
+            show_default=False,
+        ),
+    ],
+    *,
+    expires: Expires = "6h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Presign the objects of expired targets again, and print them for `callback-sdk redeliver --targets -`.
+
+    Each object keeps its bucket and key. Lines whose target is not an expired object of S3 are reported and omitted;
+    the exit code is then 3. Pipe the output: it is a credential.
+    """
+    from callback_sdk.commands.resigning import Resigner
+    from callback_sdk.commands.target_lines import read_objects
+
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "content_type": content_type, "acl": acl}
+    resigner = Resigner(options, region=region, endpoint_url=endpoint_url)
+    omitted = 0
+    for number, item in read_objects(file):
+        target = resigner.sign(item.reveal().get("object_url"))
+        if isinstance(target, str):
+            omitted += 1
+            print_line(f"Line {number}: {target}", err=True)
+            continue
+        ids = {name: item.reveal().get(name) for name in ("job_id", "delivery_id")}
+        print_line(json.dumps({**ids, "target": {"url": target.url, "param": target.callback_param}}))
+    if omitted:
+        raise typer.Exit(EXIT_OMITTED)
 
 
 def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[str, S3Signer]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
+from callback_sdk.commands.delivery_filter import UserName
 from callback_sdk.commands.options import AsJSON
 from callback_sdk.commands.printing import one_line, print_error, print_json, print_line, print_table, print_text
 from callback_sdk.commands.task_facts import facts, print_facts, task_cells
@@ -43,6 +44,7 @@ def tasks(
     algorithm: Annotated[
         str | None, typer.Option(metavar="ALGORITHM", help="Only tasks of this algorithm.", show_default=False)
     ] = None,
+    user: UserName = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")] = 50,
     logs: Annotated[
         bool, typer.Option("--logs", help="With JOB_ID: print the output and log of the algorithm.")
@@ -66,11 +68,13 @@ def tasks(
 ) -> None:
     """List your tasks, newest first, or show one task. With --json, a single task includes its results.
 
+    Operators see the tasks of all users, and results only if they may read them.
+
     Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage; 130 Ctrl-C, which ends only --follow.
     """
     _check_options(
         job_id,
-        for_list=bool(status or algorithm),
+        for_list=bool(status or algorithm or user),
         logs=logs,
         follow=follow,
         outputs=outputs or bool(download),
@@ -93,12 +97,15 @@ def tasks(
             else:
                 _show_task(task, as_json=as_json)
             return
-        found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, limit=limit))
+        found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, user=user, limit=limit))
     if as_json:
         print_json([task.to_dict() for task in found])
         return
     heads = ("ID", "ALGORITHM", "KIND", "STATUS", "PROGRESS", "CREATED", "DELIVERIES", "ERROR")
-    print_table(heads, (task_cells(task) for task in found))
+    if len({task.owner for task in found}) < 2:
+        print_table(heads, (task_cells(task) for task in found))
+    else:
+        print_table(("USER", *heads), ((task.owner or "", *task_cells(task)) for task in found))
 
 
 def cancel(
@@ -136,7 +143,7 @@ def _check_options(
     """Reject options of `tasks` that don't fit each other."""
     if job_id is not None and for_list:
         raise typer.BadParameter(
-            "These options select tasks for a list: omit JOB_ID.", param_hint="--status, --algorithm"
+            "These options select tasks for a list: omit JOB_ID.", param_hint="--status, --algorithm, --user"
         )
     if logs and (job_id is None or as_json):
         raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
