@@ -1,4 +1,4 @@
-"""The schema of a database: created, checked and upgraded by Alembic's migrations."""
+"""The schema of a database: created from the tables, checked, and upgraded by Alembic's migrations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
-from callback_sdk.service.store.tables import deliveries, key_checks
+from callback_sdk.service.store.tables import deliveries, key_checks, metadata
 
 FIRST = "0001"
 """The revision of databases that were created before there were migrations, and have no `alembic_version`."""
@@ -22,6 +22,18 @@ _LOCK = 7_263_541_980
 """An arbitrary key of PostgreSQL's advisory locks: one process migrates at a time."""
 
 _CHECK_NAME = "credentials"
+
+_versions = sa.Table(
+    "alembic_version",
+    # Alembic's own table, which is none of the store's.
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
+class _MigrationError(Exception):
+    """Alembic can't run the migrations."""
 
 
 def revision(database: Database) -> str | None:
@@ -118,9 +130,7 @@ def rotate(database: Database, cipher: CredentialCipher) -> int:
 
 
 def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = False) -> str | None:
-    """Run the migrations that a database lacks, all or none, and return the revision that it had."""
-    from alembic import command
-    from alembic.util import CommandError
+    """Create the schema, or run the migrations that a database lacks, all or none; return the revision that it had."""
 
     def migrate(connection: sa.Connection) -> str | None:
         if connection.dialect.name == "postgresql":
@@ -128,10 +138,10 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         before = _revision(connection)
-        config = _config(connection=connection, cipher=cipher)
-        if before == FIRST:
-            command.stamp(config, FIRST)
-        command.upgrade(config, "head")
+        if before is None:
+            _create(connection)
+        elif before != newest():
+            _run_migrations(connection, cipher, before)
         if connection.execute(sa.select(key_checks.c.name).where(key_checks.c.name == _CHECK_NAME)).first() is None:
             connection.execute(
                 key_checks.insert(), {"name": _CHECK_NAME, "encrypted_value": cipher.encrypt(Secret(_CHECK_NAME))}
@@ -145,13 +155,34 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
         raise type(error)(
             f"The database {database.place} was not {done}. {error.message}", hint=error.hint
         ) from error.__cause__
-    except (sa.exc.SQLAlchemyError, CommandError) as error:
+    except (sa.exc.SQLAlchemyError, _MigrationError) as error:
         cause = strip_traceback(error)
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
     raise ConfigurationError(
         f"The database {database.place} was not {done}: {reason}.",
         hint="Check that the database belongs to callback-sdk. If it does, report this with the schema of the backup.",
     )
+
+
+def _create(connection: sa.Connection) -> None:
+    """Create all tables as the newest migration leaves them: ten times as fast as all migrations."""
+    metadata.create_all(connection)
+    _versions.create(connection)
+    connection.execute(_versions.insert(), {"version_num": newest()})
+
+
+def _run_migrations(connection: sa.Connection, cipher: CredentialCipher, before: str | None) -> None:
+    # Imported here, because few processes migrate a database.
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = _config(connection=connection, cipher=cipher)
+    try:
+        if before == FIRST:
+            command.stamp(config, FIRST)
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise _MigrationError(str(error)) from error
 
 
 def _clean(database: Database) -> None:
@@ -192,7 +223,7 @@ def _check_key(database: Database, cipher: CredentialCipher) -> None:
 def _revision(connection: sa.Connection) -> str | None:
     names = sa.inspect(connection).get_table_names()
     if "alembic_version" in names:
-        found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        found: str | None = connection.execute(sa.select(_versions.c.version_num)).scalar()
         return found
     return FIRST if "tasks" in names else None
 
