@@ -15,16 +15,20 @@ import psutil
 import requests
 
 from callback_sdk import Client
+from tests.commands import run_here
 
 PATIENCE = 90.0
 HERE = Path(__file__).parent
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.01, 0.2, 1.3
+"""Seconds between two looks at a condition: most ask a service, which takes the machine's time from what is awaited."""
 
 
 def wait_until(condition: Callable[[], Any], *, patience: float = PATIENCE, what: str = "it") -> None:
-    end = time.monotonic() + patience
+    end, pause = time.monotonic() + patience, _FIRST_PAUSE
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
@@ -123,11 +127,9 @@ class Topology:
         return self._log.read_text(errors="replace")
 
     def run(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command on the service's data directory, and return its output."""
-        command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
-        done = subprocess.run(
-            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=True
-        )
+        """Run a command that ends by itself on the service's data directory, and return its output."""
+        done = run_here(arguments, environment=self.environment, stdin=stdin)
+        done.check_returncode()
         return done.stdout.strip()
 
     def start_service(self) -> None:
