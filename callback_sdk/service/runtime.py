@@ -196,13 +196,26 @@ class RunConfig:
             devices=pool if self.devices else None,
         )
 
-    def new_pair(self, registry_name: str, algorithms: Sequence[str] = (), devices: int = 0) -> ChildPair:
+    def new_pair(
+        self,
+        registry_name: str,
+        algorithms: Sequence[str] = (),
+        devices: int = 0,
+        *,
+        current: ChildProcess | None = None,
+    ) -> ChildPair:
         """Return a child process for runs, and a spare one that replaces it; see `new_child`.
 
         There is none where processes lease devices: its lease would wait for that of the other one.
+
+        Args:
+            registry_name: Module and variable of the registry.
+            algorithms: Names of the algorithms that it runs; all if empty.
+            devices: Number of devices that it leases.
+            current: The first child process, with these algorithms and devices; a new one if None.
         """
         new_child = partial(self.new_child, registry_name, algorithms, devices)
-        return ChildPair(new_child, may_start=lambda size: not devices and has_room(size))
+        return ChildPair(new_child, may_start=lambda size: not devices and has_room(size), current=current)
 
 
 @define(frozen=True, kw_only=True)
@@ -231,9 +244,11 @@ class Runtime:
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
-    def new_pair(self, algorithms: Sequence[str] = (), devices: int = 0) -> ChildPair:
+    def new_pair(
+        self, algorithms: Sequence[str] = (), devices: int = 0, *, current: ChildProcess | None = None
+    ) -> ChildPair:
         """Return a child process for runs, with a spare one; see `RunConfig.new_pair`."""
-        return self.runs.new_pair(self.registry_name, algorithms, devices)
+        return self.runs.new_pair(self.registry_name, algorithms, devices, current=current)
 
 
 @define(frozen=True, kw_only=True)

@@ -86,8 +86,8 @@ def serve(
         slots = config.processes or default_processes()
         # In a child process: this one needs no more than names, limits and schemas. No device is leased for that.
         runs = RunConfig.of(config, slots, config.data_dir)
-        with contextlib.closing(runs.new_child(registry)) as child:
-            algorithms = Algorithms(child.describe().versions)
+        child = stack.enter_context(contextlib.closing(runs.new_child(registry)))
+        algorithms = Algorithms(child.describe().versions)
         listener = stack.enter_context(bound(config.host, config.port, listening))
         address = _address(listener, config.host)
         delivery = evolve(delivery, public_url=delivery.public_url or address)
@@ -99,7 +99,11 @@ def serve(
         audit = AuditLog(runtime.store.audit)
         ensure_first_user(runtime.store.users, folder / "token", audit, label=f"serve {_instance(folder)}")
         options = EngineOptions(
-            instance=_instance(folder), processes=slots, shutdown_timeout=config.shutdown_timeout, broker=config.broker
+            instance=_instance(folder),
+            processes=slots,
+            shutdown_timeout=config.shutdown_timeout,
+            broker=config.broker,
+            child=child,
         )
         engine = stack.enter_context(open_engine(config.engine, runtime, options))
         dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)

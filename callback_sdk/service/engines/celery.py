@@ -113,6 +113,9 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEn
         MissingExtraError: Celery is not installed.
     """
     broker = needed(options.broker)
+    if options.child is not None:
+        # Its workers run the tasks.
+        options.child.close()
     engine = CeleryEngine(make_app(broker), broker, list(runtime.registry), runtime.store.worker_states.current)
     yield engine
 

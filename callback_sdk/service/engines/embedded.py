@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 
@@ -41,6 +41,8 @@ _QUEUED_PER_CHILD = 3
 def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
     """Create the engine. Claims of an earlier process of the same service are released at once.
 
+    Its first worker continues with the child process of the options, so that the registry is not imported once more.
+
     Algorithms that need devices have their own workers, so that other tasks don't wait for a device.
 
     Raises:
@@ -53,13 +55,23 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
     runtime.store.deliveries.reclaim(worker=worker)
     if lost:
         _log.warning("Requeued %d tasks that were running when the service stopped.", len(lost))
+    children = [] if options.child is None else [options.child]
+    if needed and children:
+        # Its processes call the setups of some algorithms only.
+        children.pop().close()
     with open_worker(runtime, worker) as work:
+
+        def new_pair(algorithms: Sequence[str], devices: int) -> ChildPair:
+            # Several threads call this at the same time, and one of them gets the child.
+            with suppress(IndexError):
+                return runtime.new_pair(algorithms, devices, current=children.pop())
+            return runtime.new_pair(algorithms, devices)
 
         def engine(processes: int, algorithms: Sequence[str] = (), devices: int = 0) -> EmbeddedEngine:
             return EmbeddedEngine(
                 work,
                 name="device-worker" if devices else "worker",
-                new_pair=partial(runtime.new_pair, algorithms, devices),
+                new_pair=partial(new_pair, algorithms, devices),
                 processes=processes,
                 shutdown_timeout=options.shutdown_timeout,
                 stop_timeout=runtime.runs.stop_timeout,

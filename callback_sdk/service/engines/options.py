@@ -13,6 +13,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.engines.engine import Engine
 from callback_sdk.service.runtime import Runtime
+from callback_sdk.service.work.process import ChildProcess
 
 ENGINES = {"embedded": "callback_sdk.service.engines.embedded", "celery": "callback_sdk.service.engines.celery"}
 """Modules of the engines. Each has a context manager `create_engine(parts, options)` that yields the engine."""
@@ -28,6 +29,7 @@ class EngineOptions:
         shutdown_timeout: Shutdown timeout of running tasks.
         broker: URL of the message broker.
         force_stop: Ends the shutdown timeout at once when it is set.
+        child: A child process that has imported the registry. The engine runs tasks in it, or closes it.
     """
 
     instance: str
@@ -35,6 +37,7 @@ class EngineOptions:
     shutdown_timeout: timedelta
     broker: Secret[str] | None = None
     force_stop: threading.Event = field(factory=threading.Event)
+    child: ChildProcess | None = None
 
 
 def open_engine(name: str, runtime: Runtime, options: EngineOptions) -> AbstractContextManager[Engine]:

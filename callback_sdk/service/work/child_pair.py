@@ -29,14 +29,19 @@ class ChildPair:
         new_child: Returns a child process.
         may_start: Returns whether there is memory for a spare process, given the bytes that the current one uses after
             its setups.
+        current: The first child process; a new one if None.
     """
 
     def __init__(
-        self, new_child: Callable[[], ChildProcess], *, may_start: Callable[[int], bool] = has_room
-    ) -> None:  # fmt: skip
+        self,
+        new_child: Callable[[], ChildProcess],
+        *,
+        may_start: Callable[[int], bool] = has_room,
+        current: ChildProcess | None = None,
+    ) -> None:
         self._new_child = new_child
         self._may_start = may_start
-        self._current = new_child()
+        self._current = current or new_child()
         self._starter: _Spare | None = None
         self._spare: _Spare | None = None
         self._leaving: set[str] = set()
