@@ -45,7 +45,7 @@ class Bearer:
         """Whether there may be another token after a rejection."""
         self._source: Callable[[], str] = Secret(source).reveal if isinstance(source, str) else source
         if not self.is_renewable:
-            self._current()
+            self._read_token()
 
     def header(self) -> str:
         """Return the value of `Authorization`, in plain text: don't assign it to a variable.
@@ -53,15 +53,15 @@ class Bearer:
         Raises:
             ConfigurationError: The function returned something that is not a token.
         """
-        return f"Bearer {self._current().reveal()}"
+        return f"Bearer {self._read_token().reveal()}"
 
     def renewed(self, refused: Secret[str]) -> bool:
         """Return whether there is a new token instead of a rejected one."""
         if isinstance(self._source, RenewableToken):
             self._source.discard(refused)
-        return self._current() != refused
+        return self._read_token() != refused
 
-    def _current(self) -> Secret[str]:
+    def _read_token(self) -> Secret[str]:
         token = Secret(self._source())
         # The error of http.client for an invalid header shows its value.
         if isinstance(token.reveal(), str) and _TOKEN.fullmatch(token.reveal()):

@@ -93,10 +93,10 @@ class LogIn:
             if answer.status_code == 200 and isinstance(token.reveal(), str) and token.reveal():
                 return token, lifetime(token, answer.headers.get("Date"))
             reason, hint = f"answered {answer.status_code}", "Check the endpoint, user name and password."
-            reason += self._shown(document.reveal().get("message"))
+            reason += self._quote(document.reveal().get("message"))
         raise AIStoreLoginError(f"AuthN at {self._url.bare} {reason} and issued no token.", hint=hint)
 
-    def _shown(self, message: Any) -> str:
+    def _quote(self, message: Any) -> str:
         """Return AuthN's message, which says for instance that a lifetime is too short."""
         if not isinstance(message, str) or not message or len(self._password.reveal()) < _SHORTEST_HIDDEN:
             return ""

@@ -68,7 +68,7 @@ class Token:
         if username is not None and file is not None:
             raise ConfigurationError("There are both a user name and a file.", hint="Give one of them.")
         if username is None:
-            self._source = _stored(file, Environment.read())
+            self._source = _existing_token(file, Environment.read())
             return
         if password is None:
             raise ConfigurationError("The password is missing.", hint="Give the user's password.")
@@ -130,7 +130,7 @@ def _check_text(name: str, value: Secret[Any]) -> None:
         raise ConfigurationError(f"{name} has a lone surrogate.", hint="Check how the string is made.")
 
 
-def _stored(file: str | os.PathLike[str] | None, environment: Environment) -> RenewableToken:
+def _existing_token(file: str | os.PathLike[str] | None, environment: Environment) -> RenewableToken:
     """Return a token that exists already."""
     if file is not None:
         return TokenFile(path_of("file", file))

@@ -193,7 +193,7 @@ class Batch:
         self._callbacks = callbacks
         if isinstance(items, Sequence):
             for number, item in enumerate(items):
-                with _naming(number):
+                with _name_item(number):
                     self._targets(_item(item))
 
     def send(self, connection: ServiceConnection, path: str, bar: ProgressBar) -> None:
@@ -260,13 +260,13 @@ class Batch:
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)
         for number, given in enumerate(self._items):
-            with _naming(number):
+            with _name_item(number):
                 item = _item(given)
                 features = _file(item.features, self._compression)
             if chunk.is_full(features):
                 yield chunk
                 chunk = _Chunk(number)
-            with _naming(number):
+            with _name_item(number):
                 self._add(chunk, item, chunk.index(features))
         if chunk.tasks:
             yield chunk
@@ -321,7 +321,7 @@ def _file(features: Any, compression: str | None) -> _NamedFile | None:
 
 
 @contextmanager
-def _naming(number: int) -> Iterator[None]:
+def _name_item(number: int) -> Iterator[None]:
     """Add the index of the item to an error."""
     try:
         yield

@@ -51,7 +51,7 @@ class CallbackResolver:
             return self.resolve_list(callbacks)
         if param.reveal() and not has_url and self._default.reveal() is None:
             raise CallbackParamError("callback_param= is given without callback_url=.", hint="Give the URL too.")
-        return self._checked(parse_callbacks(url if has_url else self._default, param))
+        return self._check(parse_callbacks(url if has_url else self._default, param))
 
     def resolve_list(self, callbacks: Secret[Any]) -> tuple[Callback, ...]:
         """Return the targets of `callbacks`, a list or a single one.
@@ -59,7 +59,7 @@ class CallbackResolver:
         Raises:
             TargetError: A result can't be delivered to one of the targets.
         """
-        return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
+        return self._check(parse_callbacks(Secret(_to_list(callbacks.reveal()))))
 
     def resolve_outputs(self, outputs: Secret[Any], documents: Iterable[Callback]) -> dict[str, Callback]:
         """Return the targets of single output files, by name.
@@ -88,10 +88,10 @@ class CallbackResolver:
         Raises:
             TargetError: A result can't be delivered to it.
         """
-        (found,) = self._checked(parse_callbacks(Secret([target.reveal()])))
+        (found,) = self._check(parse_callbacks(Secret([target.reveal()])))
         return found
 
-    def _checked(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
+    def _check(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
         for callback in targets:
             if callback.is_results:
                 # The service checks its name, and signs its URL.
@@ -114,5 +114,5 @@ class CallbackResolver:
             logger.warning("%s", escaped(message or text))
 
 
-def _listed(targets: Any) -> Any:
+def _to_list(targets: Any) -> Any:
     return list(targets) if isinstance(targets, Iterable) and not isinstance(targets, (str, Mapping)) else [targets]

@@ -245,7 +245,7 @@ class ServiceConnection:
         Raises:
             ServiceError: The service sent another response, or none.
         """
-        return self._authenticated(Request(method=method, path=path, **options), self._exchange)
+        return self._authenticate(Request(method=method, path=path, **options), self._exchange)
 
     def stream(self, path: str, *, conditions: Mapping[str, str], max_bytes: float) -> Stream:
         """Make a GET request for content of any size; see `request`.
@@ -261,9 +261,9 @@ class ServiceConnection:
         # Of a compressed response no range could be continued.
         conditions = {"Accept-Encoding": "identity", **conditions}
         request = Request(method="GET", path=path, accept="*/*", conditions=conditions)
-        return self._authenticated(request, partial(self._open, max_bytes=max_bytes))
+        return self._authenticate(request, partial(self._open, max_bytes=max_bytes))
 
-    def _authenticated(self, request: Request, exchange: Callable[[Request, Secret[str] | None], T]) -> T:
+    def _authenticate(self, request: Request, exchange: Callable[[Request, Secret[str] | None], T]) -> T:
         post = partial(self._post, deadline=request.deadline)
         token = self._credentials.token(post, request.deadline)
         try:
@@ -299,21 +299,21 @@ class ServiceConnection:
 
     def _open(self, request: Request, token: Secret[str] | None, *, max_bytes: float) -> Stream:
         limits = Limits(self._careful, max_bytes=max_bytes)
-        with self._translating(request, token, limits):
+        with self._translate_errors(request, token, limits):
             response = self._respond(request, token, limits)
             # Only the content of an error is read here.
             content = b"" if response.ok else content_of(response, self.url, self._max_response)
         read(response, content, self.url, self._hidden(request, token), as_file=True)
 
         def chunks() -> Iterator[bytes]:
-            with self._translating(request, token, limits), contextlib.closing(response):
+            with self._translate_errors(request, token, limits), contextlib.closing(response):
                 yield from response.iter_content(_CHUNK)
 
         return Stream(response.status_code, response.headers, chunks())
 
     def _send(self, request: Request, token: Secret[str] | None) -> tuple[requests.Response, bytes]:
         limits = self._limits(request)
-        with self._translating(request, token, limits):
+        with self._translate_errors(request, token, limits):
             response = self._respond(request, token, limits)
             return response, content_of(response, self.url, self._max_response)
 
@@ -333,7 +333,7 @@ class ServiceConnection:
             )
 
     @contextlib.contextmanager
-    def _translating(self, request: Request, token: Secret[str] | None, limits: Limits) -> Iterator[None]:
+    def _translate_errors(self, request: Request, token: Secret[str] | None, limits: Limits) -> Iterator[None]:
         """Raise errors of requests and the libraries below it as errors of this package, without their frames."""
         failure: BaseException
         try:
@@ -343,7 +343,7 @@ class ServiceConnection:
                 failure = too_large(self.url, limits.max_bytes)
             else:
                 hidden = self._hidden(request, token)
-                failure = strip_traceback(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
+                failure = strip_traceback(_translate(error, self.url, request, hidden, was_sent=limits.progress.sent))
         else:
             return
         # Raised outside the except block, because the frames of the original error have the token as a local variable.
@@ -370,7 +370,7 @@ class ServiceConnection:
         return min(self._timeouts[0], left), min(self._timeouts[1], left)
 
 
-def _translated(
+def _translate(
     error: BaseException, url: str, request: Request, hidden: Secret[tuple[str, ...]], *, was_sent: bool
 ) -> BaseException:
     """Return the error of this package for an error of requests or a library below it."""

@@ -103,13 +103,13 @@ def _path(given: str | os.PathLike[str], *, what: str = "features") -> Path:
         shown = SecretURL(url.reveal()).bare
     except InvalidTargetError:
         shown = f"{scheme}://…"
-    raise FeaturesError(f"{_shortened(shown)} is a URL, but {what} are read from files.", hint=hint)
+    raise FeaturesError(f"{_shorten(shown)} is a URL, but {what} are read from files.", hint=hint)
 
 
 def _from_path(path: Path, *, what: str = "features") -> FormFile:
     try:
         if not path.is_file():
-            raise _missing(path, what)
+            raise _missing_file(path, what)
         part = PathPart(path)
         with path.open("rb") as file:
             head = file.read(_SNIFFED)
@@ -120,13 +120,13 @@ def _from_path(path: Path, *, what: str = "features") -> FormFile:
             raise
         reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise FeaturesError(
-            f"The file of {what} {_shortened(str(path))} can't be read: {reason}.",
+            f"The file of {what} {_shorten(str(path))} can't be read: {reason}.",
             hint="A string is interpreted as a path. Pass the content of a JSON document as a dict or list.",
         ) from error
-    return _sniffed(path, part, head, tail)
+    return _sniff(path, part, head, tail)
 
 
-def _sniffed(path: Path, part: PathPart, head: bytes, tail: bytes) -> FormFile:
+def _sniff(path: Path, part: PathPart, head: bytes, tail: bytes) -> FormFile:
     """Detect the format of a file by its content, regardless of its name."""
     if not part.size:
         raise empty(f"The file {path} is empty.")
@@ -154,7 +154,7 @@ def _advice(head: bytes) -> str:
     return "Write the file with DataFrame.to_parquet or json.dump."
 
 
-def _missing(path: Path, what: str) -> FeaturesError:
+def _missing_file(path: Path, what: str) -> FeaturesError:
     text = str(path).lstrip()
     if text.startswith(("{", "[")):
         return FeaturesError(
@@ -169,14 +169,14 @@ def _missing(path: Path, what: str) -> FeaturesError:
         )
     if text.startswith("~"):
         return FeaturesError(
-            f"The file {_shortened(text)} doesn't exist: shells expand ~, Python doesn't.",
+            f"The file {_shorten(text)} doesn't exist: shells expand ~, Python doesn't.",
             hint="Give os.path.expanduser(path).",
         )
     return FeaturesError(
-        f"The file {_shortened(str(path))} doesn't exist; its absolute path is {_shortened(str(path.absolute()))}.",
+        f"The file {_shorten(str(path))} doesn't exist; its absolute path is {_shorten(str(path.absolute()))}.",
         hint="Check the path and the working directory.",
     )
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -70,7 +70,7 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
 
 def joined(body: Body) -> Body:
     """Join small parts of a body, because each would be sent in a separate packet."""
-    return Body(*_joined(body.parts))
+    return Body(*_join_small(body.parts))
 
 
 def task_item(
@@ -119,7 +119,7 @@ def task_item(
     return Secret({"features": index, **given, **({"callbacks": callbacks.reveal()} if callbacks.reveal() else {})})
 
 
-def _joined(parts: Sequence[Part]) -> Iterator[Part]:
+def _join_small(parts: Sequence[Part]) -> Iterator[Part]:
     for is_small, group in groupby(parts, lambda part: isinstance(part, bytes) and len(part) < _SMALL):
         if is_small:
             yield b"".join(part for part in group if isinstance(part, bytes))

@@ -99,7 +99,7 @@ class Login:
             AuthenticationError: The user name or the password is wrong.
             ServiceError: The login failed for another reason.
         """
-        with self._locked(deadline):
+        with self._lock_until(deadline):
             if self._access is None or time.monotonic() >= self._stale_at:
                 return self._renew(post)
             return self._access
@@ -110,7 +110,7 @@ class Login:
         Raises:
             ServiceError: The login failed; see `token`.
         """
-        with self._locked(deadline):
+        with self._lock_until(deadline):
             if self._access is not None and self._access is not refused:
                 # Another thread has already replaced the token.
                 return self._access
@@ -122,7 +122,7 @@ class Login:
         return tuple(secret.reveal() for secret in secrets if secret is not None)
 
     @contextlib.contextmanager
-    def _locked(self, deadline: float | None) -> Iterator[None]:
+    def _lock_until(self, deadline: float | None) -> Iterator[None]:
         # acquire() raises an OverflowError for more.
         seconds = min(max(0.0, earliest(deadline) - time.monotonic()), threading.TIMEOUT_MAX)
         if not self._lock.acquire(timeout=seconds):
@@ -214,11 +214,11 @@ def credentials_of(
         ConfigurationError: Neither a token nor a user name with a password is given.
     """
     given = username is not None or password is not None
-    chosen = _filled(token) or (None if given else _filled(config.token))
+    chosen = _none_if_empty(token) or (None if given else _none_if_empty(config.token))
     if chosen is not None:
         check_string("token", chosen.reveal())
         return StaticToken(chosen)
-    name, word = username or config.username, _filled(password) or _filled(config.password)
+    name, word = username or config.username, _none_if_empty(password) or _none_if_empty(config.password)
     if name and word is not None:
         check_string("username", name)
         check_string("password", word.reveal())
@@ -232,7 +232,7 @@ def credentials_of(
     )
 
 
-def _filled(secret: Secret[Any] | None) -> Secret[Any] | None:
+def _none_if_empty(secret: Secret[Any] | None) -> Secret[Any] | None:
     return secret if secret is not None and secret.reveal() not in ("", None) else None
 
 

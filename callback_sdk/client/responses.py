@@ -115,9 +115,7 @@ class _ResponseFacts:
     @property
     def reason(self) -> str:
         """The error message of the service, or the text of a proxy's HTML page."""
-        return _scrubbed(_message(self._content), self._hidden) or _scrubbed(
-            _utf8(self._response.reason or ""), self._hidden
-        )
+        return _scrub(_message(self._content), self._hidden) or _scrub(_utf8(self._response.reason or ""), self._hidden)
 
     @property
     def nothing_accepted(self) -> bool:
@@ -137,7 +135,7 @@ class _ResponseFacts:
         return self._header("Retry-After") or None
 
     def _header(self, name: str) -> str:
-        return _scrubbed(_utf8(self._response.headers.get(name, "")), self._hidden)
+        return _scrub(_utf8(self._response.headers.get(name, "")), self._hidden)
 
 
 def _utf8(text: str | bytes) -> str:
@@ -146,7 +144,7 @@ def _utf8(text: str | bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
+def _scrub(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     # Removed before the text is truncated, because a part of a token is a credential too.
     text = _printable(without_secrets(text, hidden.reveal()))
     return _WORD.sub(_without_credentials, text)[:_MAX_MESSAGE]
@@ -273,7 +271,7 @@ def unreachable(
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
     if _speaks_no_tls(root):
         hint = "Give a URL with http://, or the port for https: the server doesn't use TLS at this port."
-    failure = ServiceConnectionError(f"No answer from {url}: {sentence(_described(root, hidden))}")
+    failure = ServiceConnectionError(f"No answer from {url}: {sentence(_describe(root, hidden))}")
     if may_be_accepted:
         failure.idempotency_key = key
         failure.add_hint(*accepted(key))
@@ -347,9 +345,9 @@ def _speaks_no_tls(root: BaseException) -> bool:
     return isinstance(root, ssl.SSLError) and root.reason in NO_TLS
 
 
-def _described(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
+def _describe(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
     text = getattr(root, "strerror", None) or str(root) or type(root).__name__
-    return _scrubbed(str(text), hidden)[:200]
+    return _scrub(str(text), hidden)[:200]
 
 
 def _quotes_credential(root: BaseException, hidden: Secret[tuple[str, ...]]) -> bool:

@@ -143,7 +143,9 @@ class TaskSnapshot:
             callback_param=data.get("callback_param"),
             progress=Progress.from_dict(data.get("progress")),
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
-            deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
+            deliveries=tuple(
+                DeliverySnapshot(**_known_members(DeliverySnapshot, one)) for one in data.get("deliveries") or ()
+            ),
             outputs=tuple(OutputSnapshot.from_dict(one) for one in data.get("outputs") or ()),
             new_version=data.get("new_version"),
             results_hidden=bool(data.get("results_hidden")),
@@ -233,7 +235,7 @@ class TaskSummary(HTMLRepr):
             error=data.get("error"),
             error_code=data.get("error_code"),
             progress=Progress.from_dict(data.get("progress")),
-            deliveries=DeliveryCounts(**_known(DeliveryCounts, data.get("deliveries") or {})),
+            deliveries=DeliveryCounts(**_known_members(DeliveryCounts, data.get("deliveries") or {})),
             **_facts(data),
         )
 
@@ -299,7 +301,7 @@ class Delivery(HTMLRepr):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
         """Parse the JSON form; unknown members are ignored."""
-        members = _known(cls, data)
+        members = _known_members(cls, data)
         members["next_attempt_at"] = parse_moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
         members["attempts"] = tuple(
@@ -370,7 +372,7 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
     return facts | {name: parse_moment(data.get(name)) for name in _TIMES}
 
 
-def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+def _known_members(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in kind.__annotations__ if name in data}
 
 

@@ -341,7 +341,7 @@ class Task(HTMLRepr):
             with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
 
                 def show(state: TaskSnapshot, poll_error: ServiceError | None) -> None:
-                    bar.show(state.progress.fraction, _shown(state, poll_error))
+                    bar.show(state.progress.fraction, _progress_text(state, poll_error))
 
                 self._wait_for_end(Waiting(end=end, max_interval=pause, show=show))
                 end = min(end, time.monotonic() + for_deliveries)
@@ -434,7 +434,7 @@ def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
     return kind(cast("ServiceAPI", api), state)
 
 
-def _shown(state: TaskSnapshot, poll_error: ServiceError | None) -> str:
+def _progress_text(state: TaskSnapshot, poll_error: ServiceError | None) -> str:
     if poll_error is not None:
         return "the service doesn't respond"
     if state.ended:

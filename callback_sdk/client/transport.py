@@ -212,10 +212,10 @@ class _Adapter(HTTPAdapter):
 
 def _bound_connections(manager: urllib3.PoolManager) -> None:
     """Replace the connection classes of a pool manager, including those for SOCKS, by subclasses with limits."""
-    manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
+    manager.pool_classes_by_scheme = {scheme: _bound(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
 
 
-def _bounded(pool: type[Any]) -> type[Any]:
+def _bound(pool: type[Any]) -> type[Any]:
     plain = pool.ConnectionCls
     dials_itself = plain._new_conn is not HTTPConnection._new_conn
     mixins = (_BoundedConnection,) if dials_itself else (_DialedConnection, _BoundedConnection)

@@ -112,7 +112,7 @@ def check(arrivals: Sequence[Arrival], job_id: str) -> None:
     Raises:
         CallbackSDKError: A document has wrong members, isn't a success or lacks metadata, or the results differ.
     """
-    documents = [_parsed(arrival) for arrival in arrivals]
+    documents = [_parse(arrival) for arrival in arrivals]
     for arrival, document in zip(arrivals, documents, strict=True):
         if tuple(document) != MEMBERS:
             raise CallbackSDKError(f"{arrival.where}: the members are {', '.join(document)}.")
@@ -282,7 +282,7 @@ def _show_receipts(console: Console, receipts: Sequence[Receipt]) -> None:
     console.print(table)
 
 
-def _parsed(arrival: Arrival) -> dict[str, Any]:
+def _parse(arrival: Arrival) -> dict[str, Any]:
     try:
         document = json.loads(arrival.body)
     except ValueError:

@@ -78,8 +78,8 @@ def read_targets(where: str, *, webhook: bool = False) -> list[Secret[Any]]:
     del where
     found: Secret[Any] = text
     if text.reveal()[:1] in ("{", "["):
-        found = _parsed(text)
-    items = [Secret(one) for one in _listed(found).reveal()]
+        found = _parse(text)
+    items = [Secret(one) for one in _to_list(found).reveal()]
     if not items:
         raise CallbackParamError(
             "There is no target in what was given.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
@@ -211,7 +211,7 @@ def _is_results(text: str) -> bool:
     return text[:8].lower() == "results:"
 
 
-def _parsed(text: Secret[str]) -> Secret[Any]:
+def _parse(text: Secret[str]) -> Secret[Any]:
     from callback_sdk.errors import CallbackParamError
     from callback_sdk.redaction import Secret
 
@@ -227,7 +227,7 @@ def _parsed(text: Secret[str]) -> Secret[Any]:
     )
 
 
-def _listed(found: Secret[Any]) -> Secret[list[Any]]:
+def _to_list(found: Secret[Any]) -> Secret[list[Any]]:
     from callback_sdk.redaction import Secret
 
     value = found.reveal()

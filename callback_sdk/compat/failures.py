@@ -77,13 +77,13 @@ def returns_false_on_error(*names: str) -> Callable[[C], C]:
 
     def decorate(kind: C) -> C:
         for name in names:
-            setattr(kind, name, _wrapped(getattr(kind, name)))
+            setattr(kind, name, _wrap(getattr(kind, name)))
         return kind
 
     return decorate
 
 
-def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap(method: Callable[..., Any]) -> Callable[..., Any]:
     call = hides_tracebacks(method)
 
     @functools.wraps(method)

@@ -85,7 +85,7 @@ def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bo
     # The key includes the pid, because parent and child must not share sockets after a fork.
     key = (os.getpid(), config)
     with _instances_lock:
-        client = _shared(key) if refresh is None else None
+        client = _find_shared(key) if refresh is None else None
     if client is not None:
         if validate:
             _validate(client)
@@ -99,7 +99,7 @@ def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bo
             raise
     with _instances_lock:
         # Another thread may have created a client since the check.
-        client = _shared(key) if refresh is None else None
+        client = _find_shared(key) if refresh is None else None
         if client is None:
             client = _instances[key] = new_client
     if client is not new_client:
@@ -107,7 +107,7 @@ def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bo
     return client
 
 
-def _shared(key: tuple[int, ClientConfig]) -> PlatformClient | None:
+def _find_shared(key: tuple[int, ClientConfig]) -> PlatformClient | None:
     client = _instances.get(key)
     return None if client is None or client.closed else client
 

@@ -53,7 +53,7 @@ def Lock() -> threading.Lock:  # noqa: N802 - the name that `threading` gives it
     It is not wrapped in a class: if a signal handler raised between the acquisition and the end of an `__enter__`
     written in Python, the lock would never be released.
     """
-    return _renewed(threading.Lock())
+    return _renew_after_fork(threading.Lock())
 
 
 def RLock() -> threading.RLock:  # noqa: N802 - the name that `threading` gives it
@@ -62,10 +62,10 @@ def RLock() -> threading.RLock:  # noqa: N802 - the name that `threading` gives 
     Use it where signal handlers acquire the lock: they interrupt the main thread and would deadlock on a `Lock` that
     the main thread holds.
     """
-    return _renewed(threading.RLock())
+    return _renew_after_fork(threading.RLock())
 
 
-def _renewed(lock: T) -> T:
+def _renew_after_fork(lock: T) -> T:
     after_fork(lock, _renew_lock)
     return lock
 

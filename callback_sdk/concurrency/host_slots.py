@@ -72,7 +72,9 @@ class HostSlots:
     @property
     def free(self) -> int:
         """Number of attempts that may start at hosts that are not full."""
-        return max(0, min(self._slots - self._responding(), self._slots * _MAX_ATTEMPTS_FACTOR - len(self._running)))
+        return max(
+            0, min(self._slots - self._responding_count(), self._slots * _MAX_ATTEMPTS_FACTOR - len(self._running))
+        )
 
     @property
     def free_any_host(self) -> int:
@@ -94,6 +96,6 @@ class HostSlots:
         late = time.monotonic() - SLOW
         return self._silent.keys() | {attempt.host for attempt in self._running.values() if attempt.begun < late}
 
-    def _responding(self) -> int:
+    def _responding_count(self) -> int:
         silent = self._silent_now()
         return sum(attempt.host not in silent for attempt in self._running.values())

@@ -54,7 +54,7 @@ class PathPart:
                 _check_identity(file, self._identity, self._name)
                 _check_end(file, self.size, self._name)
 
-            yield from _unchanged(_read(file, start, wanted, self._name), check)
+            yield from _check_unchanged(_read(file, start, wanted, self._name), check)
 
     def _open(self) -> BinaryIO:
         try:
@@ -90,7 +90,7 @@ class FilePart:
         # Reentrant, because a signal handler may read the same file as the frame that it interrupted.
         self._lock = RLock()
         self._name = file_name(file)
-        with _translated(self._name):
+        with _translate_errors(self._name):
             self._start = file.tell()
             self.size = file.seek(0, os.SEEK_END) - self._start
             file.seek(self._start)
@@ -107,7 +107,7 @@ class FilePart:
             EncodingError: The file can't be read, or was changed since its size was determined.
         """
         end = self.size if size is None else start + size
-        yield from _unchanged(self._chunks(start, end), self._check)
+        yield from _check_unchanged(self._chunks(start, end), self._check)
 
     def _check(self) -> None:
         _check_identity(self._file, self._identity, self._name)
@@ -116,11 +116,11 @@ class FilePart:
 
     def _chunks(self, done: int, end: int) -> Iterator[bytes]:
         while done < end:
-            with self._lock, _translated(self._name):
+            with self._lock, _translate_errors(self._name):
                 self._file.seek(self._start + done)
                 chunk = self._file.read(min(CHUNK_SIZE, end - done))
             if not chunk:
-                raise _changed(self._name)
+                raise _changed_file(self._name)
             done += len(chunk)
             yield chunk
 
@@ -256,14 +256,14 @@ def reason(error: Exception) -> str:
 
 
 def _read(file: BinaryIO, start: int, size: int, name: str) -> Iterator[bytes]:
-    with _translated(name):
+    with _translate_errors(name):
         file.seek(start)
     left = size
     while left:
-        with _translated(name):
+        with _translate_errors(name):
             chunk = file.read(min(CHUNK_SIZE, left))
         if not chunk:
-            raise _changed(name)
+            raise _changed_file(name)
         left -= len(chunk)
         yield chunk
 
@@ -284,12 +284,12 @@ def _identity(file: BinaryIO) -> Identity:
 
 def _check_identity(file: BinaryIO, identity: Identity, name: str) -> None:
     if _identity(file) != identity:
-        raise _changed(name)
+        raise _changed_file(name)
 
 
 def _check_end(file: BinaryIO, end: int, name: str) -> None:
     """Check that a file ends where its size says: those of /proc have the size 0, whatever they contain."""
-    with _translated(name):
+    with _translate_errors(name):
         file.seek(end)
         more = file.read(1)
     if more:
@@ -299,7 +299,7 @@ def _check_end(file: BinaryIO, end: int, name: str) -> None:
         )
 
 
-def _unchanged(chunks: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
+def _check_unchanged(chunks: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
     """Yield the chunks of a file if it is unchanged; the last one only after a second check at the end.
 
     Otherwise a receiver could get a complete body that mixes the contents of two files.
@@ -320,7 +320,7 @@ def _is_regular(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _translated(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     """Convert read errors to EncodingError: the cause is neither the network nor the target."""
     try:
         yield
@@ -335,7 +335,7 @@ def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-def _changed(name: str) -> EncodingError:
+def _changed_file(name: str) -> EncodingError:
     return EncodingError(
         f"{_capital(name)} was changed while it was being sent.",
         hint="Write a new file for each result, and leave it alone until then.",

@@ -58,12 +58,12 @@ def _has_long_integer(data: bytes) -> bool:
 def _decode_exactly(data: bytes) -> Any:
     try:
         # Decoded first, because `json.loads` also accepts bytes in UTF-16 and UTF-32.
-        return json.loads(data.decode(), parse_constant=_reject_constant, parse_float=_finite, parse_int=_bounded)
+        return json.loads(data.decode(), parse_constant=_reject_constant, parse_float=_finite, parse_int=_parse_integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def _bounded(text: str) -> int:
+def _parse_integer(text: str) -> int:
     # Python has this limit too (CVE-2020-10735), but its error suggests raising the limit.
     if len(text) > MAX_DIGITS:
         raise ValueError(f"an integer in it has more than {MAX_DIGITS} digits")

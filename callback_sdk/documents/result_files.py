@@ -44,14 +44,14 @@ def file_body(file: BinaryIO, stack: ExitStack) -> Body:
         EncodingError: The file is closed or in text mode, can't be read or copied, or is not valid JSON.
     """
     name = file_name(file)
-    with _reading(name):
+    with _translate_read_errors(name):
         if getattr(file, "closed", False):
             raise EncodingError(f"{_capital(name)} is closed.", hint="Write the result before the file is closed.")
         if isinstance(file.read(0), str):
             raise EncodingError(f"{_capital(name)} is open as text.", hint="Open it in binary mode, open(path, 'rb').")
         # Streams of HTTP clients may lack this method.
         seekable = getattr(file, "seekable", lambda: False)()
-    body = Body(FilePart(file if seekable else _copied(file, name, stack)))
+    body = Body(FilePart(file if seekable else _copy(file, name, stack)))
     _check_json(body, name)
     return body
 
@@ -77,10 +77,10 @@ def gzip_body(body: Body, stack: ExitStack) -> Body:
         return Body(FilePart(target))
 
 
-def _copied(file: BinaryIO, name: str, stack: ExitStack) -> BinaryIO:
+def _copy(file: BinaryIO, name: str, stack: ExitStack) -> BinaryIO:
     with _temporary_file(f"copy {name}, which can't be read twice", stack) as target:
         while True:
-            with _reading(name):
+            with _translate_read_errors(name):
                 chunk = file.read(CHUNK_SIZE)
             if not chunk:
                 break
@@ -107,7 +107,7 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _translate_read_errors(name: str) -> Iterator[None]:
     try:
         yield
     except EncodingError:
@@ -135,19 +135,19 @@ def _check_json(body: Body, name: str) -> None:
     parser = ijson.basic_parse_coro(events)
     # The file is read outside the parser: a read that the parser calls could fail for an error of the parser's own.
     for chunk in chain(body.chunks(), [_LAST]):
-        with _parsing(name):
+        with _translate_parse_errors(name):
             if any(byte in chunk for byte in _NEVER_VALID):
                 raise ValueError("lexical error: a form feed or a vertical tab")
             # The parser takes no bytes as the end.
             if rest := strings.removed(chunk):
                 parser.send(rest)
         events.clear()
-    with _parsing(name):
+    with _translate_parse_errors(name):
         parser.close()
 
 
 @contextmanager
-def _parsing(name: str) -> Iterator[None]:
+def _translate_parse_errors(name: str) -> Iterator[None]:
     try:
         yield
     # For an integer with more digits than Python converts, ijson continues with a pending ValueError, raised as

@@ -127,7 +127,7 @@ def check_schema(schema: pyarrow.Schema) -> None:
     check_names(schema.names)
     arranged = indexed(dict(zip(schema.names, schema, strict=True)), schema.metadata, 0)
     for name, field in arranged.items():
-        _normalized_field(name, field, 0)
+        _normalize_field(name, field, 0)
 
 
 def normalized_array(name: str, array: Any) -> Any:
@@ -148,7 +148,7 @@ def normalized_array(name: str, array: Any) -> Any:
     if pa.types.is_floating(wanted):
         return _without_nan(array)
     if pa.types.is_nested(wanted) and any(_has_nan(leaf) for leaf in _leaves(array)):
-        return pa.chunked_array([pa.array([_nulled(value) for value in array.to_pylist()], type=wanted)])
+        return pa.chunked_array([pa.array([_replace_nan(value) for value in array.to_pylist()], type=wanted)])
     return array
 
 
@@ -173,7 +173,7 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
         return pa.decimal128(kind.precision, kind.scale) if kind.bit_width < 128 else kind
     if pa.types.is_dictionary(kind):
         return normalized_type(name, kind.value_type, depth + 1)
-    return _normalized_nested(name, kind, depth)
+    return _normalize_nested(name, kind, depth)
 
 
 def _without_views(kind: Any) -> Any:
@@ -192,7 +192,7 @@ def _without_views(kind: Any) -> Any:
     return kind
 
 
-def _normalized_field(name: str, field: Any, depth: int) -> Any:
+def _normalize_field(name: str, field: Any, depth: int) -> Any:
     # An extension type that pyarrow doesn't know has its storage type, and its name in the field's metadata.
     tag = (getattr(field, "metadata", None) or {}).get(b"ARROW:extension:name")
     if tag is not None:
@@ -275,13 +275,13 @@ def _milliseconds(kind: Any) -> Any:
     return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) else pa.duration("ms")
 
 
-def _normalized_nested(name: str, kind: Any, depth: int) -> Any:
+def _normalize_nested(name: str, kind: Any, depth: int) -> Any:
     pa = library()
     if pa.types.is_fixed_size_list(kind) and kind.list_size:
-        return pa.list_(_normalized_field(name, kind.value_field, depth + 1), kind.list_size)
+        return pa.list_(_normalize_field(name, kind.value_field, depth + 1), kind.list_size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         make = pa.list_ if pa.types.is_list(kind) else pa.large_list
-        return make(_normalized_field(name, kind.value_field, depth + 1))
+        return make(_normalize_field(name, kind.value_field, depth + 1))
     if pa.types.is_map(kind):
         types = (kind.key_type, kind.item_type)
         return pa.map_(*(normalized_type(name, one, depth + 1) for one in types))
@@ -290,7 +290,7 @@ def _normalized_nested(name: str, kind: Any, depth: int) -> Any:
         names = [one.name for one in fields]
         if len(set(names)) < len(names):
             raise refused(name, "its objects have two members of one name", hint="Rename one of them.")
-        return pa.struct([(one.name, _normalized_field(name, one, depth + 1)) for one in fields])
+        return pa.struct([(one.name, _normalize_field(name, one, depth + 1)) for one in fields])
     raise _no_type(name, str(kind))
 
 
@@ -329,13 +329,13 @@ def _has_nan(array: Any) -> bool:
     return pa.types.is_floating(array.type) and pa.compute.any(pa.compute.is_nan(array)).as_py() is True
 
 
-def _nulled(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     """Replace NaN by None in a nested value."""
     if isinstance(value, dict):
-        return {key: _nulled(member) for key, member in value.items()}
+        return {key: _replace_nan(member) for key, member in value.items()}
     # An entry of a map is a tuple.
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_nulled, value))
+        return type(value)(map(_replace_nan, value))
     return None if isinstance(value, float) and value != value else value
 
 

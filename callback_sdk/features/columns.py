@@ -97,7 +97,7 @@ def checked(name: str, values: Iterable[Any]) -> Column:
     """
     try:
         with translated_errors(name):
-            return _checked(list(values), 0)
+            return _check(list(values), 0)
     except MisfitError as misfit:
         raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__
 
@@ -125,7 +125,7 @@ def check_names(names: Sequence[Any]) -> None:
 
 def completed(column: Column) -> list[Any]:
     """Return a column's values, with None for missing members of objects."""
-    return _completed(column.values, column.kind)
+    return _complete(column.values, column.kind)
 
 
 def _rename(name: Any) -> str:
@@ -134,7 +134,7 @@ def _rename(name: Any) -> str:
     return "Make all column names strings; in pandas: table.columns = table.columns.astype(str)."
 
 
-def _checked(values: list[Any], depth: int) -> Column:
+def _check(values: list[Any], depth: int) -> Column:
     if set(map(type, values)) - EXACT:
         values = [value if type(value) in EXACT else _at(row, plain_value, value) for row, value in enumerate(values)]
     found = set(map(type, values)) - {type(None)}
@@ -146,7 +146,7 @@ def _checked(values: list[Any], depth: int) -> Column:
         values, found = _as_floats(values), {float}
     kinds = {_kind_of(kind) for kind in found}
     if len(kinds) > 1:
-        raise _mixed(values)
+        raise _mixed_kinds(values)
     name = kinds.pop() if kinds else "null"
     return _CHECKS.get(name, _as_they_are)(name, values, depth)
 
@@ -204,7 +204,7 @@ def _is_finite(values: list[Any]) -> bool:
     return set(map(type, values)) == {float} and math.isfinite(sum(values))
 
 
-def _present(values: list[Any]) -> list[Any]:
+def _without_none(values: list[Any]) -> list[Any]:
     # Checks the types, because comparing each value takes five times as long.
     has_none = type(None) in set(map(type, values))
     return [value for value in values if value is not None] if has_none else values
@@ -217,7 +217,7 @@ _ALIKE = [{"int", "float"}]
 """Kinds that may be mixed in one column."""
 
 
-def _mixed(values: list[Any]) -> MisfitError:
+def _mixed_kinds(values: list[Any]) -> MisfitError:
     first = next(value for value in values if value is not None)
     kind = _kind_of(type(first))
     like = {
@@ -237,12 +237,12 @@ def _as_they_are(name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _floats(name: str, values: list[Any], _depth: int) -> Column:
-    finite = _is_finite(values) or all(map(math.isfinite, _present(values)))
+    finite = _is_finite(values) or all(map(math.isfinite, _without_none(values)))
     return Column(values, Kind(name=name, is_json=finite))
 
 
 def _integers(_name: str, values: list[Any], _depth: int) -> Column:
-    present = _present(values)
+    present = _without_none(values)
     low, high = min(present), max(present)
     if low >= -(2**63) and high < 2**63:
         return Column(values, Kind(name="int", is_json=True))
@@ -255,7 +255,7 @@ def _integers(_name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _strings(name: str, values: list[Any], _depth: int) -> Column:
-    if not all(map(str.isascii, _present(values))):
+    if not all(map(str.isascii, _without_none(values))):
         for row, value in enumerate(values):
             if value is not None and not is_unicode(value):
                 raise MisfitError(row, f"{value!a:.{SHOWN}} is not valid Unicode", "Replace the lone surrogates in it.")
@@ -314,7 +314,7 @@ def _lists(name: str, values: list[Any], depth: int) -> Column:
     _check_depth(values, depth)
     ends = list(accumulate(0 if value is None else len(value) for value in values))
     try:
-        inner = _checked(list(chain.from_iterable(value for value in values if value is not None)), depth + 1)
+        inner = _check(list(chain.from_iterable(value for value in values if value is not None)), depth + 1)
     except MisfitError as misfit:
         raise misfit.at(bisect_right(ends, misfit.row)) from misfit.__cause__
     items = iter(inner.values)
@@ -343,7 +343,7 @@ def _dicts(name: str, values: list[Any], depth: int) -> Column:
 
 def _members(key: str, rows: list[int], members: list[Any], copies: list[Any], depth: int) -> Kind:
     try:
-        column = _checked(members, depth + 1)
+        column = _check(members, depth + 1)
     except MisfitError as misfit:
         raise misfit.at(rows[misfit.row]) from misfit.__cause__
     for row, value in zip(rows, column.values, strict=True):
@@ -369,14 +369,14 @@ _CHECKS: dict[str, Callable[[str, list[Any], int], Column]] = {
 }
 
 
-def _completed(values: list[Any], kind: Kind) -> list[Any]:
+def _complete(values: list[Any], kind: Kind) -> list[Any]:
     if kind.items is not None and _has_dicts(kind.items):
-        items = iter(_completed([item for value in values if value is not None for item in value], kind.items))
+        items = iter(_complete([item for value in values if value is not None for item in value], kind.items))
         return [None if value is None else [next(items) for _ in value] for value in values]
     if kind.name != "dict":
         return values
     members = {
-        key: _completed([None if value is None else value.get(key) for value in values], one)
+        key: _complete([None if value is None else value.get(key) for value in values], one)
         for key, one in kind.members.items()
     }
     return [None if value is None else {key: members[key][row] for key in members} for row, value in enumerate(values)]

@@ -98,7 +98,7 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
         return {name: checked(name, [value]) for name, value in features.items()}
     if scalars:
         raise FeaturesError(
-            f"Some features are columns, but {_listed(scalars)} {'is' if len(scalars) == 1 else 'are'} not.",
+            f"Some features are columns, but {_list_names(scalars)} {'is' if len(scalars) == 1 else 'are'} not.",
             hint="Give a list for every column, or one value for each to make a single row.",
         )
     _check_lengths({name: _length(name, column) for name, column in features.items()})
@@ -162,13 +162,13 @@ def _from_arrow(features: Any) -> dict[str, Any]:
     _check_pyarrow()
     pa = library()
     if any(map(holds_objects, getattr(features, "dtypes", ()))):
-        return _exported(features) or {}
+        return _export(features) or {}
     try:
         table = normalized(pa.table(features))
     except FeaturesError:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
-        columns = _exported(features)
+        columns = _export(features)
         if columns is None:
             reason = shown(" ".join(str(error).split()))
             raise FeaturesError(
@@ -183,7 +183,7 @@ def _from_arrow(features: Any) -> dict[str, Any]:
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def _exported(features: Any) -> dict[str, Any] | None:
+def _export(features: Any) -> dict[str, Any] | None:
     """Return the columns of a table with a column that has no Arrow type, such as 128-bit integers of polars."""
     names = getattr(features, "columns", ())
     # The attribute `columns` of a pyarrow table has arrays, not names.
@@ -347,6 +347,6 @@ def _conversion(features: Any) -> str:
     return ""
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     text = ", ".join(repr(name) for name in names[:10])
     return f"{text} and {len(names) - 10} more" if len(names) > 10 else text

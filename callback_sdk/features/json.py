@@ -49,7 +49,7 @@ def check(source: Path | bytes, max_json: int) -> None:
             hint="Send Parquet: it is smaller, and may be larger.",
         )
     # One column at a time, because each is a copy.
-    for name, values in _parsed(source).items():
+    for name, values in _parse(source).items():
         checked(name, values)
 
 
@@ -59,10 +59,10 @@ def read(source: Path | bytes) -> dict[str, Column]:
     Raises:
         FeaturesError: The file is not a valid table.
     """
-    return {name: checked(name, values) for name, values in _parsed(source).items()}
+    return {name: checked(name, values) for name, values in _parse(source).items()}
 
 
-def _parsed(source: Path | bytes) -> dict[str, list[Any]]:
+def _parse(source: Path | bytes) -> dict[str, list[Any]]:
     data = source if isinstance(source, bytes) else source.read_bytes()
     if weigh(data) > _MAX_PARTS:
         raise FeaturesError("The features have too many values for JSON.", hint="Send Parquet.")

@@ -65,7 +65,7 @@ def check(source: Path | bytes, max_unpacked: int) -> None:
         # An open file instead of the path, which pyarrow's errors would reveal to the client.
         with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             _check_shape(file.metadata)
-            unpacked = _unpacked(file.metadata)
+            unpacked = _unpacked_size(file.metadata)
             check_schema(file.schema_arrow)
     except (library().ArrowException, OSError, UnicodeDecodeError) as error:
         raise FeaturesError(
@@ -170,7 +170,7 @@ def _check_shape(metadata: Any) -> None:
         raise FeaturesError(f"The features have {rows} rows, and may have {_MAX_ROWS}.", hint="Send fewer at once.")
 
 
-def _unpacked(metadata: Any) -> int:
+def _unpacked_size(metadata: Any) -> int:
     """Return the decompressed size of all row groups according to the footer.
 
     It doesn't call `column` of a row group: with malformed statistics, pyarrow throws an uncaught C++ exception there,

@@ -281,16 +281,16 @@ class OutboxSender:
                 kept, files = self._store.delivered(claim, outcome)
                 self._files.remove(files)
             else:
-                kept = self._failed(claim, outcome)
+                kept = self._record_failure(claim, outcome)
         except Exception:
             with self._lock:
                 self._unsaved[claim] = outcome
             raise
-        self._end_attempt(claim, responded=_responded(outcome))
+        self._end_attempt(claim, responded=_has_responded(outcome))
         if not kept:
             logger.warning("%s: claim lost to another process; outcome discarded", claim.delivery_id)
 
-    def _failed(self, claim: OutboxClaim, error: Exception) -> bool:
+    def _record_failure(self, claim: OutboxClaim, error: Exception) -> bool:
         moment, text = _next_attempt(error, claim.attempt), loggable_text(error)
         extra = {"action": "deliver", "delivery_id": claim.delivery_id, "attempt": claim.attempt}
         if moment is None:
@@ -318,7 +318,7 @@ def _next_attempt(error: Exception, attempts: int) -> float | None:
     return None if delay is None else time.time() + delay.total_seconds()
 
 
-def _responded(outcome: Receipt | Exception) -> bool | None:
+def _has_responded(outcome: Receipt | Exception) -> bool | None:
     """Return whether the host sent a response; None when no request was sent."""
     if isinstance(outcome, Receipt):
         return True

@@ -39,7 +39,7 @@ def directory_files(name: str, root: Path) -> Iterator[tuple[str, Path]]:
         OutputError: A directory can't be read, or has more than 20,000 entries or 256 levels, those in linked
             directories counted again for each link; or it has a link that isn't followed, a pipe, a socket or a device.
     """
-    real = _resolved(name, root)
+    real = _resolve(name, root)
     yield from _files(name, real, real, (real,), _Budget(name))
 
 
@@ -100,7 +100,7 @@ def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget:
         )
     for entry in _sorted_entries(name, folder, budget):
         member = f"{name}/{entry.name}"
-        path = _followed(member, Path(entry.path), root) if entry.is_symlink() else Path(entry.path)
+        path = _follow(member, Path(entry.path), root) if entry.is_symlink() else Path(entry.path)
         if path.is_dir():
             if path in above:
                 raise OutputError(
@@ -133,8 +133,8 @@ def _sorted_entries(name: str, folder: Path, budget: _Budget) -> list[os.DirEntr
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _followed(name: str, link: Path, root: Path) -> Path:
-    path = _resolved(name, link)
+def _follow(name: str, link: Path, root: Path) -> Path:
+    path = _resolve(name, link)
     if not path.is_relative_to(root):
         raise OutputError(
             f"{shown(name)} in an output directory is a link that leads out of the directory.",
@@ -144,7 +144,7 @@ def _followed(name: str, link: Path, root: Path) -> Path:
     return path
 
 
-def _resolved(name: str, path: Path) -> Path:
+def _resolve(name: str, path: Path) -> Path:
     try:
         return path.resolve(strict=True)
     # Python before 3.13 raises a RuntimeError for links in a circle.

@@ -146,12 +146,12 @@ def _write_figure(name: str, figure: Any, method: str, new: Path) -> None:
 
 
 def _write(name: str, new: Path, chunks: Iterable[bytes | bytearray]) -> None:
-    with _storing(name, new), create_file(new) as file:
+    with _translate_write_errors(name, new), create_file(new) as file:
         file.writelines(chunks)
 
 
 @contextlib.contextmanager
-def _storing(name: str, new: Path) -> Iterator[None]:
+def _translate_write_errors(name: str, new: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

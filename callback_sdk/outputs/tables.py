@@ -47,8 +47,8 @@ def write_table(name: str, table: Any, path: Path, extension: str) -> None:
         raise _misfit(name, "has a column of Python objects", "Convert the column to one type first.")
     try:
         reader = _reader(table)
-        known = _converted(reader.schema, _without_views)
-        written = _converted(known, _without_dictionary) if extension == ".csv" else known
+        known = _convert(reader.schema, _without_views)
+        written = _convert(known, _without_dictionary) if extension == ".csv" else known
         _check_names(name, written, is_csv=extension == ".csv")
         with create_file(path) as file, _writer(file, written, extension) as writer:
             for batch in reader:
@@ -70,7 +70,7 @@ def _reader(table: Any) -> pyarrow.RecordBatchReader:
     return pa.table(table).to_reader()
 
 
-def _converted(schema: pyarrow.Schema, convert: Callable[[Any], Any]) -> pyarrow.Schema:
+def _convert(schema: pyarrow.Schema, convert: Callable[[Any], Any]) -> pyarrow.Schema:
     return library().schema([field.with_type(convert(field.type)) for field in schema], metadata=schema.metadata)
 
 

@@ -33,7 +33,7 @@ def start_upload(client: Any, bucket: str, key: str, arguments: Mapping[str, Any
     Raises:
         SigningError: The store or boto3 rejects it.
     """
-    response = _called(
+    response = _call(
         lambda: client.create_multipart_upload(Bucket=bucket, Key=key, **arguments), f"started for {key!r:.100}"
     )
     upload_id: Secret[Any] = Secret(response.get("UploadId") if isinstance(response, Mapping) else None)
@@ -56,14 +56,14 @@ def abort_upload(client: Any, bucket: str, key: str, upload_id: Secret[str]) -> 
     Raises:
         SigningError: The store rejects it.
     """
-    _called(
+    _call(
         lambda: client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id.reveal()),
         f"aborted for {key!r:.100}",
         gone="NoSuchUpload",
     )
 
 
-def _called(call: Callable[[], Any], what: str, *, gone: str | None = None) -> Any:
+def _call(call: Callable[[], Any], what: str, *, gone: str | None = None) -> Any:
     failure: SigningError
     try:
         return call()

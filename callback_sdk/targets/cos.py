@@ -83,7 +83,7 @@ class COSPut(Target):
         if signature is None:
             return None
         check_forms(signature, {**_FORMS, "q-header-list": _NAMES, "q-url-param-list": _NAMES})
-        headers, parameters = _listed(signature, "q-header-list"), _listed(signature, "q-url-param-list")
+        headers, parameters = _names_in_list(signature, "q-header-list"), _names_in_list(signature, "q-url-param-list")
         missing = sorted(parameters - {name.lower() for name in url.query_names()})
         if missing:
             raise incomplete_url_error(url, f"the signed parameter {missing[0]!r} is missing")
@@ -150,7 +150,7 @@ def _signature(url: SecretURL) -> Parameters | None:
     return _SignParameter(url, SecretFields(dict(pairs.reveal())))
 
 
-def _listed(signature: Parameters, name: str) -> frozenset[str]:
+def _names_in_list(signature: Parameters, name: str) -> frozenset[str]:
     return frozenset(filter(None, _plain(signature, name).lower().split(";")))
 
 

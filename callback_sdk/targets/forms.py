@@ -106,9 +106,9 @@ class FormPost(Target):
             from callback_sdk.targets.policies import parse_policy
 
         policy = parse_policy(url, callback.fields, cls.dialect)
-        return cls(callback=callback, policy=policy, expires_at=policy.expires_at)._completed()
+        return cls(callback=callback, policy=policy, expires_at=policy.expires_at)._complete()
 
-    def _completed(self) -> FormPost:
+    def _complete(self) -> FormPost:
         """Return the form with its prefix, and with the fields that its signer left to whoever sends it."""
         key = self._field("key") or ""
         prefix = key.removesuffix(FILENAME)

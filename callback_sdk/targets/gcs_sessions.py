@@ -118,7 +118,7 @@ class GCSUpload(SessionTarget):
 
     def check_stored(self, response: StoreResponse, document: Body) -> None:
         """See `SessionTarget.check_stored`."""
-        size, md5 = _described(response)
+        size, md5 = _size_and_md5(response)
         if size not in (None, str(document.size)) or md5 not in (None, document.content_md5):
             raise self._of_another("stored an object with another size or MD5 than the document", response)
 
@@ -200,7 +200,7 @@ def _session(url: SecretURL, location: Secret[str]) -> SecretURL | None:
     return session.with_public_path() if session.path == url.path else session
 
 
-def _described(response: StoreResponse) -> tuple[str | None, str | None]:
+def _size_and_md5(response: StoreResponse) -> tuple[str | None, str | None]:
     """Return size and MD5 in base64 of the object in the response to its last range; None where it doesn't tell.
 
     The XML API has them in headers, and the JSON API in the object's metadata.

@@ -83,13 +83,13 @@ class Identifiers:
             return True
         if self._prefixes and any(name.startswith(self._prefixes) for name in names):
             return True
-        if self.tokens and _matching(self.tokens, found):
+        if self.tokens and _matching_names(self.tokens, found):
             return True
-        alike = _matching(self.values, found) if self.values else set[str]()
-        return bool(alike) and len(alike | _matching(self.others, found)) >= _SEVERAL
+        alike = _matching_names(self.values, found) if self.values else set[str]()
+        return bool(alike) and len(alike | _matching_names(self.others, found)) >= _SEVERAL
 
 
-def _matching(values: Mapping[str, re.Pattern[str]], found: Found) -> set[str]:
+def _matching_names(values: Mapping[str, re.Pattern[str]], found: Found) -> set[str]:
     names = [name for name in values if name in found.reveal()]
     return {name for name in names if any(map(values[name].fullmatch, found.reveal()[name]))}
 
@@ -156,13 +156,13 @@ def parameters(url: SecretURL) -> Found:
 
 def _pairs(text: Secret[str]) -> Iterator[tuple[str, str]]:
     path, *pieces = map(Secret, _SEPARATOR.split(_AMPERSAND.sub("&", text.reveal())))
-    yield from _hidden(path)
+    yield from _hidden_names(path)
     for piece in pieces:
         yield _pair(piece)
-        yield from _hidden(piece)
+        yield from _hidden_names(piece)
 
 
-def _hidden(text: Secret[str]) -> Iterator[tuple[str, str]]:
+def _hidden_names(text: Secret[str]) -> Iterator[tuple[str, str]]:
     """Yield parameters with an escaped `?`, `&` or `=`, if the text isn't the beginning of another URL."""
     for _ in range(_ROUNDS if "%" in text.reveal() or "+" in text.reveal() else 0):
         text = Secret(unquote_plus(text.reveal()))

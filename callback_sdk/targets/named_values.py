@@ -25,7 +25,7 @@ def by_name(given: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
 
 def joined(values: Secret[Mapping[Any, Any]]) -> Secret[dict[Any, Any]]:
     """Join several values of one name: SDKs for Go, PHP and Java return a list for each (RFC 9110, section 5.3)."""
-    return Secret({name: _joined(value) for name, value in values.reveal().items()})
+    return Secret({name: _join(value) for name, value in values.reveal().items()})
 
 
 def not_text(values: Secret[Mapping[Any, Any]]) -> list[Any]:
@@ -79,7 +79,7 @@ def _by_name(given: Any) -> Mapping[Any, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def _joined(value: Any) -> Any:
+def _join(value: Any) -> Any:
     several = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, str) for one in value)
     return ",".join(value) if several else value
 

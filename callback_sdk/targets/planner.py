@@ -135,12 +135,12 @@ def _upload(callback: Callback, settings: TargetSettings) -> Target | None:
         if (target := kind.recognize(callback, settings)) is not None:
             if provider is not None:
                 check_support(callback.url, target.needs(), provider)
-            return _planned(target, provider)
+            return _with_provider(target, provider)
     check_unsigned(callback.url, _identifiers())
     return None
 
 
-def _planned(target: Target, provider: Provider | None) -> Target:
+def _with_provider(target: Target, provider: Provider | None) -> Target:
     """Return a target with its provider, whose URL shows the name of the object."""
     start = target.public_path_start(provider)
     if start is None:

@@ -188,7 +188,7 @@ class _Form:
         self._url = url
         self._given = given
         self._open = Secret({name: _OpenValue.of(Secret(value)) for name, value in given.reveal().items()})
-        self._content_types = _outermost(Secret(given.reveal().get("content-type", "")))
+        self._content_types = _first_and_last(Secret(given.reveal().get("content-type", "")))
         segments = [part for segment in unquote(url.path).split("/") for part in segment.split(":") if part]
         self._buckets = {*segments, url.host}
         # A custom domain or a proxy may stand for a bucket without naming it.
@@ -206,7 +206,7 @@ class _Form:
         if name == "bucket" and name not in self._given.reveal():
             self._check_bucket(condition)
         elif name not in self._given.reveal():
-            raise _missing(self._url, name)
+            raise _missing_field(self._url, name)
         elif not self._holds(condition):
             raise _unmet(self._url, operator, name, has_placeholder=FILENAME in condition.reveal()[2])
 
@@ -273,7 +273,7 @@ class _OpenValue:
         return self.value.replace(FILENAME, wanted[len(self.first) :][:length]) == wanted
 
 
-def _outermost(content_types: Secret[str]) -> Secret[tuple[str, str]]:
+def _first_and_last(content_types: Secret[str]) -> Secret[tuple[str, str]]:
     """Return the first and the last of several content types in sort order: their common prefix is that of all."""
     first, *others = content_types.reveal().split(",")
     texts = [first, *(text.lstrip(" ") for text in others)]
@@ -297,7 +297,7 @@ def _unmet(url: SecretURL, operator: str, name: str, *, has_placeholder: bool) -
     )
 
 
-def _missing(url: SecretURL, name: str) -> PolicyError:
+def _missing_field(url: SecretURL, name: str) -> PolicyError:
     return PolicyError(
         f"The policy of {url} has a condition for the field {name!r}, and s3_fields doesn't have it.",
         hint="Add the field with a value that meets the condition: generate_presigned_post returns only the fields "
@@ -365,7 +365,7 @@ def read_conditions(given: Any, dialect: Dialect = AMAZON) -> tuple[tuple[Condit
         elif condition[0].lower() == "content-length-range":
             ranges.append(_range(condition[1:]))
         else:
-            conditions.append(_matching(condition, dialect))
+            conditions.append(_read_match(condition, dialect))
         if len(conditions) > MAX_CONDITIONS:
             raise UnreadableError(f"it has more than {MAX_CONDITIONS} conditions")
     named = ((operator, dialect.aliases.get(name, name), value) for operator, name, value in conditions)
@@ -377,7 +377,7 @@ def _exact(condition: Mapping[Any, Any]) -> Iterator[Condition]:
         yield "eq", _name(name).lower(), _text(name, value)
 
 
-def _matching(condition: Sequence[Any], dialect: Dialect) -> Condition:
+def _read_match(condition: Sequence[Any], dialect: Dialect) -> Condition:
     operator, name = condition[0].lower(), "" if len(condition) != 3 else _name(condition[1]).lower()
     if operator not in ("eq", "starts-with"):
         raise UnreadableError("it has a condition that is neither eq nor starts-with nor content-length-range")

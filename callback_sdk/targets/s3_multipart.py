@@ -224,8 +224,8 @@ class S3Multipart(MultipartTarget):
         """
         if response.headers.get("content-length") != str(document.size):
             return False
-        etag = _unquoted(response.headers.get("etag", ""))
-        tags = [_unquoted(text) for text in stored]
+        etag = _unquote(response.headers.get("etag", ""))
+        tags = [_unquote(text) for text in stored]
         if tags and all(map(_MD5.fullmatch, tags)) and etag == _etag_of(tags):
             return True
         if _MD5.fullmatch(etag):
@@ -366,5 +366,5 @@ def _etag_of(digests: Iterable[str]) -> str:
     return f"{hashlib.md5(b''.join(given), usedforsecurity=False).hexdigest()}-{len(given)}"
 
 
-def _unquoted(etag: str) -> str:
+def _unquote(etag: str) -> str:
     return etag.strip().removeprefix("W/").strip('"').lower()

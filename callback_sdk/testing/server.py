@@ -313,7 +313,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server.owner
         step = server._next_step(self.server)
-        head = self._received(step)
+        head = self._read_head(step)
         refused = server._refuse(head)
         if refused is None and step == Step():
             refused = server._respond_to_head(head)
@@ -337,7 +337,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
-    def _received(self, step: Step) -> ReceivedRequest:
+    def _read_head(self, step: Step) -> ReceivedRequest:
         headers = MappingProxyType({name.lower(): value for name, value in self.headers.items()})
         return ReceivedRequest(
             method=self.command,

@@ -86,7 +86,7 @@ class StartedUploads:
             RefusedUploadError: There is no such upload, or the parts are not those of an object.
         """
         upload = self.get(place, identity)
-        listed = _listed(document)
+        listed = _read_parts(document)
         if [number for number, _ in listed] != sorted({number for number, _ in listed}):
             raise RefusedUploadError(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
         for number, etag in listed:
@@ -133,7 +133,7 @@ def xml(name: str, content: str) -> bytes:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<{name}>{content}</{name}>'.encode()
 
 
-def _listed(document: bytes) -> Sequence[tuple[int, str]]:
+def _read_parts(document: bytes) -> Sequence[tuple[int, str]]:
     try:
         root = ElementTree.fromstring(document)  # noqa: S314 - a test's own document
         parts = [{_name(child): child.text or "" for child in part} for part in root if _name(part) == "Part"]

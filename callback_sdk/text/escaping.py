@@ -55,7 +55,7 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the message line, followed by tracebacks."""
         below = getattr(record, TRACEBACK, "")
-        return f"{super().format(record)}\n{_indented(below)}" if below else super().format(record)
+        return f"{super().format(record)}\n{_indent(below)}" if below else super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the message line, escaped."""
@@ -63,14 +63,14 @@ class LogFormatter(logging.Formatter):
 
     def formatException(self, ei: logging._SysExcInfoType) -> str:  # noqa: N802
         """Return the traceback, escaped and indented."""
-        return _indented(super().formatException(ei))
+        return _indent(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
         """Return the stack, escaped and indented."""
-        return _indented(super().formatStack(stack_info))
+        return _indent(super().formatStack(stack_info))
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in escaped(text, lines=True).rstrip("\n").split("\n"))
 
 

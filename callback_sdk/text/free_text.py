@@ -17,10 +17,10 @@ _CREDENTIALS = re.compile(r"sig|credential|token|secret|passw|auth|key", re.IGNO
 
 def without_credentials(text: str) -> str:
     """Replace passwords, credentials in paths, and queries with signatures or tokens, in all URLs of a text."""
-    return _AFTER_SCHEME.sub(_redacted, text) if "://" in text else text
+    return _AFTER_SCHEME.sub(_redact, text) if "://" in text else text
 
 
-def _redacted(match: re.Match[str]) -> str:
+def _redact(match: re.Match[str]) -> str:
     rest, _, fragment = match[0].removeprefix("://").partition("#")
     address, question, query = rest.partition("?")
     authority, slash, path = address.partition("/")

@@ -91,14 +91,14 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
     if _QUOTED.search(data):
         spans += _spans(data, _QUOTED, secrets, known)
     spans += () if is_digest else _encoded_spans(data, known)
-    return _masked(data, sorted(spans)) if spans else text
+    return _hide_spans(data, sorted(spans)) if spans else text
 
 
 def _spans(
     data: bytes, escapes: re.Pattern[bytes] | None, secrets: Iterable[str], known: bytes
 ) -> Iterator[tuple[int, int]]:
     """Yield start and end of each part of a text that belongs to a credential, after some escapes were decoded."""
-    folded = _folded(data if escapes is None else escapes.sub(_unescaped, data))
+    folded = _fold(data if escapes is None else escapes.sub(_unescape, data))
     if len(folded) < _SHORTEST:
         return
     if len(folded) <= _SHORT_TEXT and not any(window in known for window in _windows(folded, _SHORTEST)):
@@ -115,7 +115,7 @@ def _encoded_spans(data: bytes, known: bytes) -> Iterator[tuple[int, int]]:
     for word in _ENCODED.finditer(data):
         if index is None:
             index = known if len(data) <= _SHORT_TEXT else set(_windows(known, _WINDOW))
-        if any(window in index for text in _decodings(word[1]) for window in _windows(_folded(text), _WINDOW)):
+        if any(window in index for text in _decodings(word[1]) for window in _windows(_fold(text), _WINDOW)):
             yield word.span()
 
 
@@ -130,7 +130,7 @@ def _decodings(word: bytes) -> Iterator[bytes]:
             yield base64.b32decode(word[start : start + (len(word) - start) // 8 * 8].upper())
 
 
-def _masked(text: bytes, spans: Iterable[tuple[int, int]]) -> str:
+def _hide_spans(text: bytes, spans: Iterable[tuple[int, int]]) -> str:
     shown, last = [], 0
     for start, end in spans:
         if start >= last:
@@ -157,7 +157,7 @@ def _indexes(secrets: Iterable[str], known: bytes, text_length: int) -> Iterator
     """Yield lengths of texts to hide, each with a container of all texts of this length."""
     yield _WINDOW, known if text_length <= _SHORT_TEXT else set(_windows(known, _WINDOW))
     short = (part for secret in secrets for part in _parts(secret) if len(part) <= _MAX_SHORT)
-    parts = {_folded(text) for part in short for text in _charsets(part)}
+    parts = {_fold(text) for part in short for text in _charsets(part)}
     by_length: dict[int, set[bytes]] = {}
     for part in parts:
         if _SHORTEST <= len(part) < _WINDOW:
@@ -169,13 +169,13 @@ def _spellings(secrets: Iterable[str], *, is_digest: bool) -> bytes:
     """Return all spellings of credentials in one text, which is folded."""
     whole = (part for secret in secrets for part in (secret, *_logins(secret)))
     joined = _BETWEEN.join(text for part in whole for text in _charsets(part))
-    decoded = _decoded(joined)
+    decoded = _decode(joined)
     found = [decoded]
     for plain in {joined, decoded}:
         found.append(plain.hex().encode())
         # Whatever precedes a credential, its base64 is that of one of three alignments.
         found += () if is_digest else (base64.b64encode(plain[skipped:]) for skipped in range(3))
-    return _BETWEEN.join(map(_normalized, found))
+    return _BETWEEN.join(map(_normalize, found))
 
 
 def _parts(secret: str) -> Iterator[str]:
@@ -222,27 +222,27 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _folded(text: bytes) -> bytes:
+def _fold(text: bytes) -> bytes:
     """Return a text in the form in which its spellings are equal."""
-    return _normalized(_decoded(text))
+    return _normalize(_decode(text))
 
 
-def _normalized(text: bytes) -> bytes:
+def _normalize(text: bytes) -> bytes:
     return _DROPPED.sub(b"", text).translate(None, _IGNORED).lower()
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode(text: bytes) -> bytes:
     """Return a text without escapes."""
     for _ in range(_ROUNDS):
         before, text = text, unquote_to_bytes(text)
         if b"&" in text or b"\\" in text or b"%" in text or b"0x" in text or b"0X" in text:
-            text = _OTHER.sub(_unescaped, text)
+            text = _OTHER.sub(_unescape, text)
         if text == before:
             break
     return text
 
 
-def _unescaped(escape: re.Match[bytes]) -> bytes:
+def _unescape(escape: re.Match[bytes]) -> bytes:
     text = escape[0]
     if text[:1] == b"&":
         name = text[1:-1]
@@ -267,20 +267,20 @@ def _places(text: bytes, escapes: re.Pattern[bytes] | None) -> tuple[list[int], 
     """Return where each byte of the folded text starts and ends in the text itself."""
     places = list(range(len(text) + 1))
     if escapes is not None:
-        text, places = _decoded_places(text, places, escapes)
+        text, places = _decode_places(text, places, escapes)
     for _ in range(_ROUNDS):
         for pattern in (_PERCENT, _OTHER):
-            text, places = _decoded_places(text, places, pattern)
-    text, places = _decoded_places(text, places, _DROPPED, lambda _: b"")
+            text, places = _decode_places(text, places, pattern)
+    text, places = _decode_places(text, places, _DROPPED, lambda _: b"")
     shown = [place for place, byte in enumerate(text) if byte not in _IGNORED]
     return [places[place] for place in shown], [places[place + 1] for place in shown]
 
 
-def _decoded_places(
+def _decode_places(
     text: bytes,
     places: list[int],
     pattern: re.Pattern[bytes],
-    decode: Callable[[re.Match[bytes]], bytes] = _unescaped,
+    decode: Callable[[re.Match[bytes]], bytes] = _unescape,
 ) -> tuple[bytes, list[int]]:
     pieces: list[bytes] = []
     kept: list[int] = []

@@ -99,13 +99,13 @@ def secrets_of(host: str, path: str, *, public_from: int | None = None) -> tuple
         public_from: Where the name of an object begins, which is not secret; None if the path has no such name.
     """
     host = host.rstrip(".")
-    if found := tuple(_merged(sorted(_known(host, path, _OBJECTS)))):
+    if found := tuple(_merge(sorted(_find_in_table(host, path, _OBJECTS)))):
         return found
     end = len(path) if public_from is None else public_from
     if end == 0:
         return ()
-    spans = sorted([*_known(host, path, _KNOWN), *_tokens(path), *_logins(path)])
-    return tuple(_merged(span for span in spans if span[0] < end))
+    spans = sorted([*_find_in_table(host, path, _KNOWN), *_tokens(path), *_logins(path)])
+    return tuple(_merge(span for span in spans if span[0] < end))
 
 
 def without(path: str, spans: Iterable[Span]) -> str:
@@ -117,7 +117,7 @@ def without(path: str, spans: Iterable[Span]) -> str:
     return "".join([*shown, path[last:]])
 
 
-def _known(host: str, path: str, table: Iterable[tuple[str, re.Pattern[str]]]) -> Iterator[Span]:
+def _find_in_table(host: str, path: str, table: Iterable[tuple[str, re.Pattern[str]]]) -> Iterator[Span]:
     for domain, pattern in table:
         if (not domain or host == domain or host.endswith(f".{domain}")) and (found := pattern.match(path)):
             for group in range(1, (found.lastindex or 0) + 1):
@@ -132,7 +132,7 @@ def _segments(path: str, start: int, end: int) -> Iterator[Span]:
         start += len(segment) + 1
 
 
-def _merged(spans: Iterable[Span]) -> Iterator[Span]:
+def _merge(spans: Iterable[Span]) -> Iterator[Span]:
     """Join spans that overlap."""
     last: Span | None = None
     for start, end in spans:

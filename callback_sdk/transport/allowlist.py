@@ -44,7 +44,7 @@ class AllowedNetwork:
         return cls(parse_network(place), port)
 
     def __str__(self) -> str:
-        return _joined(str(self.network), self.port)
+        return _join(str(self.network), self.port)
 
     def has(self, address: Address, url: SecretURL) -> bool:
         """Return whether a URL may be reached at an address."""
@@ -81,7 +81,7 @@ class AllowedHost:
         return cls(wildcard + host_name(SecretURL(f"//{name}")), port)
 
     def __str__(self) -> str:
-        return _joined(self.name, self.port)
+        return _join(self.name, self.port)
 
     def has(self, url: SecretURL) -> bool:
         """Return whether a URL may be reached."""
@@ -132,7 +132,7 @@ def host_name(url: SecretURL) -> str:
 def option_value(place: str, url: SecretURL) -> str:
     """Return the option value that allows a host or a network at a URL's port."""
     port = port_of(url)
-    return _joined(place, "" if port == default_port(url) else str(port))
+    return _join(place, "" if port == default_port(url) else str(port))
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -157,7 +157,7 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
 
 
-def _joined(place: str, port: str) -> str:
+def _join(place: str, port: str) -> str:
     if not port:
         return place
     return f"[{place}]:{port}" if ":" in place else f"{place}:{port}"

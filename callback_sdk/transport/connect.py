@@ -94,7 +94,7 @@ def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.sock
         OSError: None of them can be reached; the error is that of the last one.
         TimeoutError: The deadline has passed.
     """
-    waiting = deque(_alternating(addresses))
+    waiting = deque(_alternate(addresses))
     racing: list[socket.socket] = []
     failure = OSError("the name has no address")
     try:
@@ -123,7 +123,7 @@ def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.sock
     raise failure
 
 
-def _alternating(addresses: Addresses) -> Addresses:
+def _alternate(addresses: Addresses) -> Addresses:
     """Alternate between the address families (RFC 8305, section 4), so that a broken one costs one head start."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]

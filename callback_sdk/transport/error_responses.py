@@ -94,7 +94,7 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
     status_text = f"{response.status} {code}" if code else str(response.status)
-    message, hint = _shown(upload, response, document), _hint(upload, response, code, document)
+    message, hint = _message(upload, response, document), _hint(upload, response, code, document)
     return DeliveryError(
         sentence(f"{response.url} answered {status_text} to the {upload.method}{message and f': {message}'}"),
         hint=hint,
@@ -209,7 +209,7 @@ def _plain(value: object) -> str:
     return " ".join(value.split()) if isinstance(value, str) and len(value) <= MAX_MESSAGE else ""
 
 
-def _shown(upload: Upload, response: Response, document: _ErrorDocument) -> str:
+def _message(upload: Upload, response: Response, document: _ErrorDocument) -> str:
     """Return the store's words without credentials: stores quote the request."""
     # Azure puts ids and the time at the end of its message.
     general, _, ids = document.message.partition(" RequestId:")

@@ -158,7 +158,7 @@ class HTTPSender:
             # 302 into a GET, and a 303 always is one. requests does so, and reports the 200 of that GET.
             if not (upload.redirects and response.status in (307, 308)):
                 return response
-            url = self._redirected(upload, url, response)
+            url = self._follow(upload, url, response)
         raise DeliveryError(
             f"{upload.url} redirected more than {MAX_REDIRECTS} times, last to {url}.",
             hint="Give the URL of the store's final host.",
@@ -204,7 +204,7 @@ class HTTPSender:
 
         raise no_response_error(url, self._proxy(url), failure) from failure
 
-    def _redirected(self, upload: Upload, url: SecretURL, response: Response) -> SecretURL:
+    def _follow(self, upload: Upload, url: SecretURL, response: Response) -> SecretURL:
         location = _location(url, response)
         if "location" not in response.headers or location.scheme not in ("http", "https"):
             problem = "without a usable Location"
@@ -232,13 +232,13 @@ class HTTPSender:
             connection.connect()
             if url.scheme == "https":
                 connection.sock.settimeout(time_left(connect_deadline))
-                connection.sock = self._encrypted(connection.sock, url.host)
+                connection.sock = self._encrypt(connection.sock, url.host)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _encrypted(self, sock: socket.socket, host: str) -> socket.socket:
+    def _encrypt(self, sock: socket.socket, host: str) -> socket.socket:
         with no_fork:
             if self._tls is None:
                 self._tls = _new_tls()

@@ -305,7 +305,7 @@ class DeliveryAttempts:
             if not _may_refresh(delivery, error):
                 raise
             logger.warning("a new target is requested: %s", error)
-        fresh = self._refreshed(delivery, issued)
+        fresh = self._refresh(delivery, issued)
         on_refresh(fresh)
         try:
             return self._send(fresh, **facts)
@@ -316,7 +316,7 @@ class DeliveryAttempts:
             error.retryable = error.retryable or error.expired
             raise
 
-    def _refreshed(self, delivery: PreparedDelivery, issued: IssuedTargets | None) -> PreparedDelivery:
+    def _refresh(self, delivery: PreparedDelivery, issued: IssuedTargets | None) -> PreparedDelivery:
         """Return a delivery whose target was replaced by its issuer.
 
         Raises:

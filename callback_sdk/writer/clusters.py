@@ -99,9 +99,9 @@ class Clusters:
         if token is None:
             return self._sender.send(upload)
         sent = token.current(upload)
-        response = self._sender.send(_authorized(upload, sent))
+        response = self._sender.send(_authorize(upload, sent))
         if self.refused(upload, response) and (new := token.replace(upload, sent)) is not None:
-            response = self._sender.send(_authorized(upload, new))
+            response = self._sender.send(_authorize(upload, new))
         return response
 
     def refused(self, upload: Upload, response: Response) -> bool:
@@ -165,7 +165,7 @@ class _BearerToken:
         return None if token == refused else token
 
 
-def _authorized(upload: Upload, token: Secret[str]) -> Upload:
+def _authorize(upload: Upload, token: Secret[str]) -> Upload:
     return evolve(upload, url_headers=Secret({"Authorization": f"Bearer {token.reveal()}"}))
 
 

@@ -128,7 +128,7 @@ class _MultipartAttempt:
         try:
             self._target.check_limits(now=utc_now(), size=self._document.size)
             if isinstance(self._target, SessionTarget):
-                return self._send_in_session(self._started(self._target))
+                return self._send_in_session(self._start(self._target))
             parts = self._target.ranges(self._document.size)
             self._send_parts(parts)
             return self._complete([self._stored[part.number] for part in parts])
@@ -145,7 +145,7 @@ class _MultipartAttempt:
                 raise
         return verified
 
-    def _started(self, target: SessionTarget) -> SessionTarget:
+    def _start(self, target: SessionTarget) -> SessionTarget:
         """Return the target with its session, which is started unless it was given."""
         if (start := target.start(self._document, now=utc_now())) is None:
             return target
@@ -244,13 +244,13 @@ class _MultipartAttempt:
     def _check_completion(self, upload: Upload, response: Response) -> None:
         self._check(upload, response)
         if not self._target.confirms(response):
-            raise self._unconfirmed(upload, response)
+            raise self._unconfirmed_error(upload, response)
 
     def _may_retry(self, error: DeliveryError, pause: float) -> bool:
         in_time = pause <= MAX_PAUSE and time.monotonic() + pause < self._deadline
         return error.transient and in_time and self._failure is None and not self._target.has_lost_parts(error)
 
-    def _unconfirmed(self, upload: Upload, response: Response) -> DeliveryError:
+    def _unconfirmed_error(self, upload: Upload, response: Response) -> DeliveryError:
         """Return the error for a response with a status of success that doesn't confirm the completion."""
         error = self._error(upload, response)
         if error.code is not None:

@@ -61,7 +61,8 @@ class OutputPlan:
         if unknown := [name for name in own if name not in names]:
             raise OutputError(
                 f"outputs has a target for {shown(unknown[0])}, and the result has no such file.",
-                hint=f"The result has {_listed(names)}. A directory has a name for each of its files, 'plots/fit.png'."
+                hint=f"The result has {_list_names(names)}. A directory has a name for each of its files, "
+                "'plots/fit.png'."
                 if names
                 else "Give the file with the result: JobResult(..., outputs={'model.bin': path}).",
                 name=str(unknown[0]),
@@ -71,7 +72,7 @@ class OutputPlan:
         if shared is None and unassigned:
             # The invalid target was probably meant for the files.
             raise next((one for one in targets if isinstance(one, CallbackSDKError)), None) or OutputError(
-                f"No target takes the output file{'s' * (len(unassigned) > 1)} {_listed(unassigned)}; "
+                f"No target takes the output file{'s' * (len(unassigned) > 1)} {_list_names(unassigned)}; "
                 "nothing was sent.",
                 hint=TARGETS_HINT,
                 name=unassigned[0],
@@ -180,7 +181,7 @@ def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
     return {name: parse_callbacks(Secret([target.reveal()]))[0] for name, target in named_targets(outputs).items()}
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     ordered = sorted(names)
     rest = len(ordered) - _MAX_SHOWN
     return ", ".join(map(shown, ordered[:_MAX_SHOWN])) + (f" and {rest} more" if rest > 0 else "")

@@ -124,11 +124,11 @@ class OutputUpload:
         self.output.verify()
         with ExitStack() as stack:
             receipt, sent = send_with_retries(
-                self._prepared(job_id, stack), send=send, may_retry=may_retry, on_refresh=on_refresh
+                self._prepare(job_id, stack), send=send, may_retry=may_retry, on_refresh=on_refresh
             )
         return StoredFile(receipt=receipt, entry=self.output.entry(sent.target.object_url("")))
 
-    def _prepared(self, job_id: str, stack: ExitStack) -> PreparedDelivery:
+    def _prepare(self, job_id: str, stack: ExitStack) -> PreparedDelivery:
         encoding = self.target.content_encoding(None)
         body = gzip_body(self.output.body, stack) if encoding == "gzip" else self.output.body
         name, delivery_id = self.output.name, self.id
@@ -139,7 +139,7 @@ class OutputUpload:
             return delivery
 
         def rebuild(fresh: Target) -> PreparedDelivery:
-            again = OutputUpload.of(self.output, fresh)._prepared(job_id, stack)
+            again = OutputUpload.of(self.output, fresh)._prepare(job_id, stack)
             return evolve(again, delivery_id=delivery_id)
 
         return evolve(delivery, rebuild=rebuild)

@@ -117,7 +117,7 @@ def request_target(
         failure = error
     else:
         if response.status in _ACCEPTS:
-            return _answered(issuer, upload, response, expired.callback)
+            return _read_answer(issuer, upload, response, expired.callback)
         failure = delivery_error(upload, response)
     raise RefreshError(
         f"The target has expired, and no new one could be requested: {failure.message}",
@@ -200,7 +200,7 @@ def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[Secret[byt
 
 
 @clearing_locals
-def _answered(issuer: Issuer, upload: Upload, response: Response, old: Callback) -> Callback:
+def _read_answer(issuer: Issuer, upload: Upload, response: Response, old: Callback) -> Callback:
     answer = _json(response)
     if not isinstance(answer.reveal(), dict) or not isinstance(answer.reveal().get("url"), str):
         raise unusable_answer(issuer.url, "something other than a JSON object with a url.")

@@ -53,7 +53,7 @@ def stream(value: Any) -> Any:
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    with _translated_errors():
+    with _translate_errors():
         data = read()
     return _table(data) if hasattr(data, "column_names") else column(data)
 
@@ -72,11 +72,11 @@ def column(value: Any) -> Any:
     if "time64[ns]" in str(kind):
         return _times(value)
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-        return _listed(value)
+        return _to_list(value)
     if not value.null_count:
         return _numbers(value)
     if not pa.types.is_float32(kind):
-        return _listed(value)
+        return _to_list(value)
     # NumPy scalars, because they are written with the digits of a 32-bit float.
     valid = value.is_valid().to_pylist()
     return [number if there else None for number, there in zip(_numbers(value), valid, strict=True)]
@@ -88,8 +88,8 @@ def _times(value: Any) -> list[Any]:
 
     if not pa.types.is_time64(value.type):
         raise TypeError("Times of day with nanoseconds can't lie in lists or structs: cast them to microseconds.")
-    with _translated_errors():
-        return _listed(value.cast(pa.time64("us")))
+    with _translate_errors():
+        return _to_list(value.cast(pa.time64("us")))
 
 
 def _numbers(value: Any) -> Any:
@@ -98,8 +98,8 @@ def _numbers(value: Any) -> Any:
     return value.to_numpy() if isinstance(value, pa.ChunkedArray) else value.to_numpy(zero_copy_only=False)
 
 
-def _listed(value: Any) -> list[Any]:
-    with _translated_errors():
+def _to_list(value: Any) -> list[Any]:
+    with _translate_errors():
         values: list[Any] = value.to_pylist()
         return values
 
@@ -111,7 +111,7 @@ def _scalar(value: Any) -> Any:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     # Such as for a struct with a repeated field name, nanoseconds without pandas, years after 9999, or an unknown zone.
     try:
         yield

@@ -72,7 +72,7 @@ def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
     encoded = _encode_fast(value, convert)
     if encoded is None:
         data = _encode_slowly(value, path, convert)
-        nonfinite, _ = _surveyed(value, convert, _count_nulls([data]))
+        nonfinite, _ = _survey(value, convert, _count_nulls([data]))
         encoded = Encoded((data,), nonfinite)
     if encoded.nulls_written and only_finite:
         # Raises an error with the path.
@@ -88,7 +88,7 @@ def _plain(value: Any, path: str, convert: Callable[[Any], Any], *, only_finite:
     return Plain(convert, only_finite=only_finite).value(value, path)
 
 
-def _surveyed(value: Any, convert: Callable[[Any], Any], nulls: int, utc_offsets: int = 0) -> tuple[int, bool]:
+def _survey(value: Any, convert: Callable[[Any], Any], nulls: int, utc_offsets: int = 0) -> tuple[int, bool]:
     """Return the number of NaN, infinities and NaT, and whether a UTC offset isn't a whole number of minutes.
 
     Args:
@@ -122,26 +122,26 @@ def _count_nulls(parts: Iterable[bytes]) -> int:
 def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> Encoded | None:
     """Encode a value with orjson; return None if it can't, or if two keys would encode to the same string."""
     try:
-        return _dumped(value, convert, _OPTION)
+        return _dump(value, convert, _OPTION)
     except TypeError as error:
         # If another version of orjson has a different message, the slow path is taken, which only costs time.
-        if "key" not in str(_raised(error)) or not _has_plain_keys(value, convert):
+        if "key" not in str(_raise_interrupt(error)) or not _has_plain_keys(value, convert):
             return None
     try:
-        return _dumped(value, convert, _OPTION | orjson.OPT_NON_STR_KEYS)
+        return _dump(value, convert, _OPTION | orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
-        _raised(error)
+        _raise_interrupt(error)
         return None
 
 
-def _raised(error: TypeError) -> TypeError:
+def _raise_interrupt(error: TypeError) -> TypeError:
     """Return an error of orjson, or raise its cause if that is an interrupt during a conversion, such as Ctrl-C."""
     if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
         raise error.__cause__
     return error
 
 
-def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
+def _dump(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
     arrays: list[bytes] = []
     known = KNOWN
 
@@ -155,11 +155,11 @@ def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
     utc_offsets = data.count(_UTC)
     inexact = _has_inexact_times(data, utc_offsets)
     nulls = _count_nulls([data, *arrays])
-    nonfinite, has_seconds = _surveyed(value, convert, nulls, 0 if inexact else utc_offsets)
+    nonfinite, has_seconds = _survey(value, convert, nulls, 0 if inexact else utc_offsets)
     if inexact or has_seconds:
         arrays.clear()
         data = orjson.dumps(value, default=default, option=option | orjson.OPT_PASSTHROUGH_DATETIME)
-    return Encoded(_joined(data, arrays), nonfinite)
+    return Encoded(_join(data, arrays), nonfinite)
 
 
 def _has_inexact_times(data: bytes, utc_offsets: int) -> bool:
@@ -185,7 +185,7 @@ def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> An
     return orjson.Fragment(_PLACEHOLDER)
 
 
-def _joined(data: bytes, arrays: list[bytes]) -> tuple[bytes, ...]:
+def _join(data: bytes, arrays: list[bytes]) -> tuple[bytes, ...]:
     if not arrays:
         return (data,)
     pieces = data.split(_PLACEHOLDER)

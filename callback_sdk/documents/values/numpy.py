@@ -90,7 +90,7 @@ def _array(value: Any) -> Any:
     if kind in _UNSUPPORTED or _is_long(value):
         return _reject(value)
     if isinstance(value, np.ma.MaskedArray):
-        return _masked(value)
+        return _convert_masked(value)
     if not value.ndim:
         return value[()]
     if kind == "M":
@@ -99,7 +99,7 @@ def _array(value: Any) -> Any:
     return value.tolist() if kind in "OUT" else np.asarray(value)
 
 
-def _masked(value: Any) -> Any:
+def _convert_masked(value: Any) -> Any:
     import numpy as np
 
     # Item by item, because `astype(object)` converts datetimes with nanoseconds to integers.
@@ -140,11 +140,11 @@ def _moments(value: Any) -> Any:
     unit, _ = np.datetime_data(value.dtype)
     fine = unit if unit in ("ns", *_FINE) else "us"
     texts = np.datetime_as_string(value.astype(f"M8[{fine}]"))
-    flat = np.fromiter(map(_shortened, texts.ravel().tolist()), dtype=object, count=value.size)
+    flat = np.fromiter(map(_shorten, texts.ravel().tolist()), dtype=object, count=value.size)
     return flat.reshape(value.shape).tolist()
 
 
-def _shortened(text: str) -> str | None:
+def _shorten(text: str) -> str | None:
     if text == "NaT":
         return None
     seconds, _, fraction = text.partition(".")

@@ -55,10 +55,10 @@ class Plain:
         if value is None or kind in (str, bool):
             return value
         if kind is int:
-            _checked(integer_text, value, path)
+            _call(integer_text, value, path)
             return value
         if kind is float:
-            return value if math.isfinite(value) else self._missing(path, value)
+            return value if math.isfinite(value) else self._reject_missing(path, value)
         if kind is dict:
             return self._members(value, path)
         if kind in (list, tuple):
@@ -69,7 +69,7 @@ class Plain:
         plain: dict[str, Any] = {}
         keys: dict[str, Any] = {}
         for key, item in members.items():
-            text = _checked(key_text, key, path, key_of=True)
+            text = _call(key_text, key, path, key_of=True)
             if text in plain:
                 raise EncodingError(
                     f"{shortened(path)} has two keys that encode to the same string, "
@@ -86,9 +86,9 @@ class Plain:
             return self._array(value, path)
         if isinstance(value, Encoded):
             return decode(value.data)
-        plainer = _checked(self.convert, value, path)
+        plainer = _call(self.convert, value, path)
         if plainer is None and _is_missing_number(value):
-            return self._missing(path, value)
+            return self._reject_missing(path, value)
         return self._plain(plainer, path)
 
     def _array(self, array: Any, path: str) -> Any:
@@ -97,13 +97,13 @@ class Plain:
 
         if self.only_finite and numpy.count_nonfinite(array):
             place = numpy.first_nonfinite(array)
-            self._missing(path + "".join(f"[{index}]" for index in place), array[place])
-        native = _checked(numpy.native, array, path)
+            self._reject_missing(path + "".join(f"[{index}]" for index in place), array[place])
+        native = _call(numpy.native, array, path)
         if native is not None:
             return orjson.loads(numpy.dumped(native))
-        return self._plain(_checked(self.convert, array, path), path)
+        return self._plain(_call(self.convert, array, path), path)
 
-    def _missing(self, path: str, value: Any) -> None:
+    def _reject_missing(self, path: str, value: Any) -> None:
         if self.only_finite:
             raise EncodingError(
                 f"{shortened(path)} is {value}, which can't be represented in JSON.",
@@ -112,7 +112,7 @@ class Plain:
             )
 
 
-def _checked(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool = False) -> Any:
+def _call(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool = False) -> Any:
     """Call a function that may run foreign code, and add the value's path to its errors."""
     try:
         return function(value)

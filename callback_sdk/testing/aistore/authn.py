@@ -88,7 +88,7 @@ class AuthN:
         claims = {"sub": name, "exp": time.time() + lifetime.total_seconds(), "jti": identity}
         with self._lock:
             self._issued.add(identity)
-        body = ".".join(_encoded(json.dumps(part).encode()) for part in (_HEADER, claims))
+        body = ".".join(_encode(json.dumps(part).encode()) for part in (_HEADER, claims))
         return f"{body}.{self._signature(body)}"
 
     def revoke_all(self) -> None:
@@ -118,7 +118,7 @@ class AuthN:
         return (self._users.reveal().get(name) or secrets.token_hex(32)).encode()
 
     def _signature(self, body: str) -> str:
-        return _encoded(hmac.digest(self._key.reveal(), body.encode(), hashlib.sha256))
+        return _encode(hmac.digest(self._key.reveal(), body.encode(), hashlib.sha256))
 
 
 def _token(request: ReceivedRequest) -> str:
@@ -127,5 +127,5 @@ def _token(request: ReceivedRequest) -> str:
     return token if kind == "Bearer" else request.headers.get("x-amz-security-token", "")
 
 
-def _encoded(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")

@@ -94,7 +94,7 @@ class Buckets:
     def _put(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         source = request.headers.get("x-amz-copy-source")
         if source is None:
-            body = _decoded(request)
+            body = _decode(request)
             self._buckets[bucket][key] = body
             return FaultResponse(headers={"ETag": etag(body)})
         from_bucket, _, from_key = _decoded_path(source).removeprefix("/").partition("/")
@@ -127,7 +127,7 @@ class Buckets:
         return FaultResponse(status=204)
 
     def _delete_many(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
-        keys = [item.text or "" for item in _elements(_decoded(request), "Key")]
+        keys = [item.text or "" for item in _elements(_decode(request), "Key")]
         for name in keys:
             self._buckets[bucket].pop(name, None)
         deleted = "".join(f"<Deleted><Key>{xml_text(name)}</Key></Deleted>" for name in keys)
@@ -144,7 +144,7 @@ class Buckets:
     def _put_part(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         if "x-amz-copy-source" in request.headers:
             return xml_error(501, "NotImplemented", "UploadPartCopy is not supported")
-        upload, body = self._uploads.get(query["uploadId"][0]), _decoded(request)
+        upload, body = self._uploads.get(query["uploadId"][0]), _decode(request)
         if upload is None:
             return _no_such_upload()
         upload.parts[int(query["partNumber"][0])] = body
@@ -152,7 +152,7 @@ class Buckets:
 
     def _complete(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         upload = self._uploads.pop(query["uploadId"][0], None)
-        numbers = [int(item.text or 0) for item in _elements(_decoded(request), "PartNumber")]
+        numbers = [int(item.text or 0) for item in _elements(_decode(request), "PartNumber")]
         if upload is None or not set(numbers) <= set(upload.parts):
             return _no_such_upload()
         body = b"".join(upload.parts[number] for number in numbers)
@@ -191,7 +191,7 @@ def _elements(body: bytes, name: str) -> list[ElementTree.Element]:
     return [item for item in ElementTree.fromstring(body).iter() if item.tag.rpartition("}")[2] == name]  # noqa: S314
 
 
-def _decoded(request: ReceivedRequest) -> bytes:
+def _decode(request: ReceivedRequest) -> bytes:
     """Return a body without the chunks of boto3's checksum trailers (`aws-chunked`)."""
     if "aws-chunked" not in request.headers.get("content-encoding", ""):
         return request.body

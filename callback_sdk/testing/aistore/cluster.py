@@ -185,7 +185,7 @@ class AIStore(RecordingServer):
         if request.port not in map(_port, self.proxy_urls) and not (self._relative or self._was_redirected(request)):
             return xml_error(403, "wrapError", "the request did not come from a proxy of this cluster")
         if request.port in map(_port, self.proxy_urls) and not self._was_redirected(request):
-            refused = self._refused(request, path)
+            refused = self._refuse_token(request, path)
             if refused is not None:
                 return refused
         if path == "/v1/cluster" and query == "what=smap":
@@ -194,7 +194,7 @@ class AIStore(RecordingServer):
             return json_error(404, f"invalid path {path}")
         return self._redirect(request, path, query)
 
-    def _refused(self, request: ReceivedRequest, path: str) -> FaultResponse | None:
+    def _refuse_token(self, request: ReceivedRequest, path: str) -> FaultResponse | None:
         """Check the token of a request to a proxy. A node serves whatever a proxy let pass."""
         if not self._authn.enabled:
             return None

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from callback_sdk.client import Client
-from callback_sdk.client.responses import _ERRORS, _scrubbed, unreachable
+from callback_sdk.client.responses import _ERRORS, _scrub, unreachable
 from callback_sdk.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -86,8 +86,8 @@ def test_the_services_words_are_kept(client: Client, service: Any, text: str) ->
 def test_a_text_of_urls_is_read_in_linear_time() -> None:
     """A hostile message is truncated before it is searched for queries."""
     text = "http://" * 200_000
-    assert len(_scrubbed(text, Secret(()))) == 1000
-    assert _scrubbed("at https://h/k?X-Amz-Signature=5f, or", Secret(())) == "at https://h/k?*** or"
+    assert len(_scrub(text, Secret(()))) == 1000
+    assert _scrub("at https://h/k?X-Amz-Signature=5f, or", Secret(())) == "at https://h/k?*** or"
 
 
 def test_several_errors_are_all_told(client: Client, service: Any) -> None:
@@ -248,7 +248,7 @@ def test_time_grows_with_the_message_and_not_faster(piece: str) -> None:
     """A service, or a proxy in front of it, may say anything."""
 
     def work(text: str) -> None:
-        _scrubbed(text, Secret(("secret-token",)))
+        _scrub(text, Secret(("secret-token",)))
 
     assert_linear(work, (piece * 4096)[:4096], (piece * 65536)[:65536], ratio=16)
 
@@ -256,7 +256,7 @@ def test_time_grows_with_the_message_and_not_faster(piece: str) -> None:
 def test_queries_of_urls_are_hidden() -> None:
     """A question mark elsewhere stays."""
     text = "Why? See 'https://h/k?sig=1' and (http://h/k?sig=2), not h?x."
-    assert _scrubbed(text, Secret(())) == "Why? See 'https://h/k?***' and (http://h/k?*** not h?x."
+    assert _scrub(text, Secret(())) == "Why? See 'https://h/k?***' and (http://h/k?*** not h?x."
 
 
 def test_https_at_a_port_of_plain_http_has_a_hint(service: Any) -> None:
