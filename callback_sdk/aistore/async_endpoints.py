@@ -25,7 +25,7 @@ from callback_sdk.aistore.endpoints import (
     followed_in,
     followed_of,
     make_request_method,
-    marked,
+    mark_request,
 )
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.errors import ConfigurationError
@@ -94,7 +94,7 @@ async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
 
 def _create_request(original: Method, follower_of: FollowerOf) -> Method:
     async def create_request(self: Any, params: dict[str, Any], operation_model: Any = None) -> Any:
-        return marked(await original(self, params, operation_model), params["context"], follower_of)
+        return mark_request(await original(self, params, operation_model), params["context"], follower_of)
 
     return create_request
 

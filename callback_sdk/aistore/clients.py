@@ -17,7 +17,7 @@ from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
 from callback_sdk.aistore.cluster import Cluster, UnknownNodes
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.endpoints import METHODS, following
+from callback_sdk.aistore.endpoints import METHODS, redirecting_methods
 from callback_sdk.aistore.environment import Environment
 from callback_sdk.aistore.options import Redirects
 from callback_sdk.aistore.requests import RedirectFollower
@@ -191,7 +191,7 @@ def attach(client: Any, follower: RedirectFollower) -> None:
         follow_async(endpoint, lambda *_: follower)
     else:
         original = {name: getattr(type(endpoint), name) for name in METHODS}
-        for name, method in following(original, lambda *_: follower).items():
+        for name, method in redirecting_methods(original, lambda *_: follower).items():
             setattr(endpoint, name, MethodType(method, endpoint))
         own_connections(endpoint.http_session)
     _followers[client] = follower

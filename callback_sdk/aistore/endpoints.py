@@ -43,7 +43,7 @@ class Followed:
     history: RequestHistory = field(factory=RequestHistory)
 
 
-def following(original: Mapping[str, Method], follower_of: FollowerOf) -> dict[str, Method]:
+def redirecting_methods(original: Mapping[str, Method], follower_of: FollowerOf) -> dict[str, Method]:
     """Return methods for an endpoint that follow redirects, by name.
 
     Args:
@@ -62,7 +62,7 @@ def begin(endpoint: Any, operation_model: Any, request_dict: dict[str, Any], fol
         follower.prepare(request_dict)
 
 
-def marked(request: Any, context: Mapping[str, Any], follower_of: FollowerOf) -> Any:
+def mark_request(request: Any, context: Mapping[str, Any], follower_of: FollowerOf) -> Any:
     """Return a prepared request, with what its context has."""
     followed = followed_in(context, follower_of)
     if followed is not None:
@@ -94,7 +94,7 @@ def make_request_method(original: Method, follower_of: FollowerOf) -> Method:
 
 def _create_request(original: Method, follower_of: FollowerOf) -> Method:
     def create_request(self: Any, params: dict[str, Any], operation_model: Any = None) -> Any:
-        return marked(original(self, params, operation_model), params["context"], follower_of)
+        return mark_request(original(self, params, operation_model), params["context"], follower_of)
 
     return create_request
 

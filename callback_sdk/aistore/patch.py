@@ -22,7 +22,7 @@ from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
 from callback_sdk.aistore.cluster import Cluster, UnknownNodes
 from callback_sdk.aistore.connections import own_connections, use_certificates
-from callback_sdk.aistore.endpoints import METHODS, following
+from callback_sdk.aistore.endpoints import METHODS, redirecting_methods
 from callback_sdk.aistore.environment import Environment
 from callback_sdk.aistore.options import Redirects
 from callback_sdk.aistore.requests import RedirectFollower
@@ -114,7 +114,7 @@ def patch(
         _options[:] = [options]
         if not _originals:
             _originals.update({name: getattr(Endpoint, name) for name in METHODS})
-            for name, method in following(_originals, _follower_of).items():
+            for name, method in redirecting_methods(_originals, _follower_of).items():
                 setattr(Endpoint, name, method)
 
 

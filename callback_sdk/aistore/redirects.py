@@ -20,7 +20,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import is_loopback
-from callback_sdk.targets.locations import redirected
+from callback_sdk.targets.locations import resolve_location
 from callback_sdk.transport.guard import AddressGuard
 
 STATUSES = frozenset({301, 302, 307, 308})
@@ -115,7 +115,7 @@ def _target(last: SecretURL, location: str | None) -> SecretURL:
             urls=(last.bare,),
         )
     try:
-        return redirected(last, location)
+        return resolve_location(last, location)
     except InvalidTargetError:
         pass
     raise RedirectError(f"{last} redirected to an invalid URL.", hint="Check the endpoint.", urls=(last.bare,))

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.form import credentials, encoded, whole_number
+from callback_sdk.client.form import credentials, encode_value, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import Delivery, OutputPart, OutputSnapshot, TaskSnapshot, TaskSummary
 from callback_sdk.documents.body import Body
@@ -109,7 +109,7 @@ class ServiceAPI:
         path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id, hint)}/redeliver"
         sent: dict[str, Any] = {}
         if target is not None:
-            body = Body(encoded("target", Secret({"target": target.plain()})).reveal())
+            body = Body(encode_value("target", Secret({"target": target.plain()})).reveal())
             sent = {"body": body, "content_type": JSON, "hidden": credentials([target])}
         # The call is idempotent, so it may be retried: a delivery that is due stays due.
         answer = self.connection.request("POST", path, repeatable=True, **sent)

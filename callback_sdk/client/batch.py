@@ -13,8 +13,8 @@ from attrs import define, evolve, field, fields
 
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.features import prepared
-from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encoded, joined, task_item
+from callback_sdk.client.features import prepare_features
+from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encode_value, join_parts, task_item
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
@@ -149,7 +149,7 @@ class _Chunk:
         tasks = Body(b"[", b",".join(task.reveal() for task in self.tasks), b"]")
         described = FormFile(name="tasks", filename="tasks.json", content_type=JSON, body=tasks)
         body, content_type = encode_form(SecretFields({}), [described, *self._files])
-        return joined(body), content_type
+        return join_parts(body), content_type
 
 
 class Batch:
@@ -284,7 +284,7 @@ class Batch:
             priority=options.priority if item.priority is None else item.priority,
             expires=options.expires if item.expires is None else item.expires,
         )
-        chunk.add(encoded("item", task), credentials((*targets, *outputs.values())))
+        chunk.add(encode_value("item", task), credentials((*targets, *outputs.values())))
 
     def _targets(self, item: BatchItem) -> tuple[tuple[Callback, ...], dict[str, Callback]]:
         """Validate and return the targets of the document, and those of single output files by name."""
@@ -312,7 +312,7 @@ def _item(given: Any) -> BatchItem:
 def _file(features: Any, compression: str | None) -> _NamedFile | None:
     if features is None:
         return None
-    with prepared(features, compression=compression) as file:
+    with prepare_features(features, compression=compression) as file:
         if isinstance(features, (str, os.PathLike)):
             return f"path:{os.fsdecode(features)}", file
         # Read into memory, because the iterable may reuse an object, and the number of open files is limited.

@@ -20,7 +20,7 @@ from callback_sdk.client.content import content_of, is_too_long, too_large
 from callback_sdk.client.deadline import earliest
 from callback_sdk.client.login import LoginCredentials
 from callback_sdk.client.responses import ServiceResponse, read, unreachable
-from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
+from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limit, new_session, retry_policy
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
@@ -318,7 +318,7 @@ class ServiceConnection:
             return response, content_of(response, self.url, self._max_response)
 
     def _respond(self, request: Request, token: Secret[str] | None, limits: Limits) -> requests.Response:
-        with limited(limits):
+        with limit(limits):
             return self._session.get().request(
                 request.method,
                 self.url + request.path,

@@ -15,7 +15,7 @@ from callback_sdk.documents.document import encode
 from callback_sdk.documents.multipart import FormFile
 from callback_sdk.errors import FeaturesError, InvalidTargetError
 from callback_sdk.features.containers import empty
-from callback_sdk.features.writing import written
+from callback_sdk.features.writing import write_features
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.text.descriptions import type_name
 
@@ -34,7 +34,7 @@ _SMALLEST_PARQUET = 12
 
 
 @contextmanager
-def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormFile]:
+def prepare_features(features: Any, *, compression: str | None = None) -> Iterator[FormFile]:
     """Encode features, and release them afterwards.
 
     Args:
@@ -55,7 +55,7 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
     if isinstance(features, (str, os.PathLike)):
         yield _from_path(_path(features))
         return
-    with written(features, compression=compression) as (kind, body):
+    with write_features(features, compression=compression) as (kind, body):
         yield _part(f"features.{kind}", _MEDIA_TYPES[kind], body)
 
 

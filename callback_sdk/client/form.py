@@ -68,7 +68,7 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
     return Secret(tuple(found))
 
 
-def joined(body: Body) -> Body:
+def join_parts(body: Body) -> Body:
     """Join small parts of a body, because each would be sent in a separate packet."""
     return Body(*_join_small(body.parts))
 
@@ -194,11 +194,11 @@ def _plain(targets: Sequence[Callback], outputs: Mapping[str, Callback]) -> Secr
 
 
 def _json(name: str, value: Secret[Any]) -> str:
-    return encoded(name, value).reveal().decode()
+    return encode_value(name, value).reveal().decode()
 
 
 @hides_tracebacks
-def encoded(name: str, value: Secret[Any]) -> Secret[bytes]:
+def encode_value(name: str, value: Secret[Any]) -> Secret[bytes]:
     """Encode a value with credentials as JSON. The traceback of an error has no frame with the value.
 
     Raises:

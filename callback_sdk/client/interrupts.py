@@ -40,7 +40,7 @@ def naming_key(key: str, describe: Callable[[], tuple[str, str | None]]) -> Iter
         raise
 
 
-def interrupted(text: str, command_hint: str) -> KeyboardInterrupt:
+def interruption(text: str, command_hint: str) -> KeyboardInterrupt:
     """Return the error of Ctrl-C during a wait.
 
     Args:

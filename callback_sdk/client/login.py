@@ -249,7 +249,7 @@ def check_string(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} has a lone surrogate.", hint="Check how the string is made.")
 
 
-def checked(name: str, value: Secret[Any]) -> Secret[str]:
+def check_value(name: str, value: Secret[Any]) -> Secret[str]:
     """Return a wrapped argument whose type has been checked; see `check_string`."""
     check_string(name, value.reveal())
     return value

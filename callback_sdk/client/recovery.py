@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from attrs import define, field
 
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.form import encoded, whole_number
+from callback_sdk.client.form import encode_value, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import parse_moment, wire_form
 from callback_sdk.documents.body import Body
@@ -194,7 +194,7 @@ class RecoveryAPI:
         began, due, total = monotonic(), 0, None
         while True:
             # A repeated request finds what the first one redelivered no longer undelivered, or due anyway.
-            sent = Body(encoded("filter", Secret(body)).reveal())
+            sent = Body(encode_value("filter", Secret(body)).reveal())
             data = self._connection.request(
                 "POST", "/deliveries/redeliver", repeatable=True, body=sent, content_type=JSON
             ).data

@@ -10,8 +10,8 @@ from attrs import define, field
 
 from callback_sdk import tracing
 from callback_sdk.client.api import ServiceAPI, quote_segment
-from callback_sdk.client.features import parameters_file, prepared
-from callback_sdk.client.form import checked_key, credentials, form_fields, joined
+from callback_sdk.client.features import parameters_file, prepare_features
+from callback_sdk.client.form import checked_key, credentials, form_fields, join_parts
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.responses import accepted, may_be_accepted, parse_response
 from callback_sdk.client.states import TaskSnapshot
@@ -59,7 +59,7 @@ class TaskSubmission:
         with self._files() as files:
             body, content_type = encode_form(fields, files)
             with api.suggesting_names(self.algorithm_id):
-                return self._post(api, path, joined(body), content_type, key)
+                return self._post(api, path, join_parts(body), content_type, key)
 
     @contextmanager
     def _files(self) -> Iterator[list[FormFile]]:
@@ -67,7 +67,7 @@ class TaskSubmission:
         if self.features is None:
             yield files
             return
-        with prepared(self.features, compression=self.options["compression"]) as file:
+        with prepare_features(self.features, compression=self.options["compression"]) as file:
             yield [file, *files]
 
     def _post(self, api: ServiceAPI, path: str, body: Body, content_type: str, key: str) -> TaskSnapshot:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.detached import Detached
-from callback_sdk.client.interrupts import interrupted
+from callback_sdk.client.interrupts import interruption
 from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
@@ -350,7 +350,7 @@ class Task(HTMLRepr):
             return self
         except KeyboardInterrupt:
             pass
-        raise interrupted(*(f"The task continues. {hint}" for hint in self._resume_hints()))
+        raise interruption(*(f"The task continues. {hint}" for hint in self._resume_hints()))
 
     def _wait_for_end(self, waiting: Waiting) -> None:
         _, poll_error = waiting.until(lambda state: state.ended, self._poll, self._state)

@@ -92,7 +92,7 @@ _limits: ContextVar[Limits] = ContextVar("limits", default=_NO_RETRIES)
 
 
 @contextlib.contextmanager
-def limited(limits: Limits) -> Iterator[None]:
+def limit(limits: Limits) -> Iterator[None]:
     """Apply limits to the requests of this thread inside the block."""
     token = _limits.set(limits)
     try:

@@ -91,7 +91,7 @@ def _request_readiness(root: str, *, is_local: bool) -> tuple[int, dict[str, Any
 
     from callback_sdk.client.certificates import authorities
     from callback_sdk.client.responses import unreachable
-    from callback_sdk.client.transport import Limits, limited, new_session
+    from callback_sdk.client.transport import Limits, limit, new_session
 
     url = f"{root}/readyz"
     session = new_session()
@@ -99,7 +99,7 @@ def _request_readiness(root: str, *, is_local: bool) -> tuple[int, dict[str, Any
     session.trust_env = not is_local
     limits = Limits(urllib3.Retry(0, raise_on_redirect=False), time.monotonic() + _TIMEOUT)
     try:
-        with limited(limits):
+        with limit(limits):
             answer = session.get(url, timeout=_TIMEOUT, verify=authorities(), stream=True, auth=lambda request: request)
             body = answer.raw.read(_MAX_RESPONSE, decode_content=True)
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from callback_sdk.client import Client, TaskSummary, Version
-from callback_sdk.client.login import Login, RefreshableToken, check_string, checked
+from callback_sdk.client.login import Login, RefreshableToken, check_string, check_value
 from callback_sdk.client.settings import hidden
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, returns_false_on_error
@@ -57,7 +57,7 @@ class PlatformClient(Client):
         self._failures = Failures(raises=config.fail_on_error)
         self._api: PlatformAPI = PlatformAPI(self._connection, self._failures)
         if token_refresh is not None:
-            self._connection.use(RefreshableToken(checked("token_refresh", token_refresh), config.token))
+            self._connection.use(RefreshableToken(check_value("token_refresh", token_refresh), config.token))
 
     def fail_on_error(self, option: bool | str = True) -> None:
         """Set whether a failed call raises, or returns False and sets `last_error`.
@@ -87,7 +87,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The service rejects the user name or the password.
         """
-        secret = checked("password", wrap_secret(password))
+        secret = check_value("password", wrap_secret(password))
         del password
         check_string("username", username)
         self._connection.use(Login(username, secret))
@@ -106,7 +106,7 @@ class PlatformClient(Client):
         refresh = hidden(refresh_token)
         del refresh_token
         if refresh is not None:
-            checked("refresh_token", refresh)
+            check_value("refresh_token", refresh)
         if refresh is not None:
             self._connection.use(RefreshableToken(refresh))
             self._connection.log_in()
@@ -122,7 +122,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The token is invalid.
         """
-        secret = None if token is None else checked("token", wrap_secret(token))
+        secret = None if token is None else check_value("token", wrap_secret(token))
         del token
         self._connection.verify(secret)
         return True

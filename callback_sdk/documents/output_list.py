@@ -28,8 +28,8 @@ _VISIBLE = re.compile(rb"[^ \t\n\r]")
 _SPACE = b" \t\n\r"
 
 
-def opened(results: Body) -> Body:
-    """Return results up to where the list follows, as `listed` needs them.
+def open_results(results: Body) -> Body:
+    """Return results up to where the list follows, as `add_list` needs them.
 
     Args:
         results: Valid JSON.
@@ -59,11 +59,11 @@ def member_taken() -> OutputError:
     )
 
 
-def listed(results: Body, entries: Mapping[str, Mapping[str, Any]]) -> Body:
+def add_list(results: Body, entries: Mapping[str, Mapping[str, Any]]) -> Body:
     """Return results with the list of output files.
 
     Args:
-        results: From `opened`.
+        results: From `open_results`.
         entries: What is known of each file, by its name.
     """
     return Body(*results.parts, b'"%b":%b}' % (MEMBER.encode(), encode(entries, path=MEMBER).data))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.features.column_errors import refused, shown, translated_errors
+from callback_sdk.features.column_errors import column_error, shown, translate_errors
 from callback_sdk.features.columns import Column, Kind, check_names
 
 if TYPE_CHECKING:
@@ -85,15 +85,15 @@ def array_of(name: str, column: Column) -> Any:
         FeaturesError: Arrow can't represent a value.
     """
     pa = library()
-    with translated_errors(name):
+    with translate_errors(name):
         kind = _type_of(column.kind)
     try:
-        with translated_errors(name):
+        with translate_errors(name):
             array = pa.array(column.values, type=kind)
     except FeaturesError:
         # pyarrow doesn't report which value is invalid.
         for row, value in enumerate(column.values):
-            with translated_errors(name, row):
+            with translate_errors(name, row):
                 pa.array([value], type=kind)
         raise
     _check_moments(name, array)
@@ -106,7 +106,7 @@ def table_of(columns: Mapping[str, Any]) -> pyarrow.Table:
     return library().table(arrays)
 
 
-def normalized(table: pyarrow.Table) -> pyarrow.Table:
+def normalize(table: pyarrow.Table) -> pyarrow.Table:
     """Normalize a table: named indexes first, no other indexes, no categories, no NaN, no metadata.
 
     Raises:
@@ -114,7 +114,7 @@ def normalized(table: pyarrow.Table) -> pyarrow.Table:
     """
     check_schema(table.schema)
     columns = dict(zip(table.column_names, table.columns, strict=True))
-    arranged = indexed(columns, table.schema.metadata, table.num_rows)
+    arranged = order_by_index(columns, table.schema.metadata, table.num_rows)
     return library().table({name: normalized_array(name, column) for name, column in arranged.items()})
 
 
@@ -125,7 +125,7 @@ def check_schema(schema: pyarrow.Schema) -> None:
         FeaturesError: Two columns have the same name, or a column has an unsupported type.
     """
     check_names(schema.names)
-    arranged = indexed(dict(zip(schema.names, schema, strict=True)), schema.metadata, 0)
+    arranged = order_by_index(dict(zip(schema.names, schema, strict=True)), schema.metadata, 0)
     for name, field in arranged.items():
         _normalize_field(name, field, 0)
 
@@ -139,7 +139,7 @@ def normalized_array(name: str, array: Any) -> Any:
     pa = library()
     array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     wanted = normalized_type(name, array.type)
-    with translated_errors(name):
+    with translate_errors(name):
         if array.type != wanted:
             array = array.cast(_without_views(array.type)).cast(wanted)
         # Arrays from files may be malformed.
@@ -161,7 +161,7 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
     pa = library()
     text = str(kind) if not pa.types.is_nested(kind) else ""
     if depth == _MAX_DEPTH:
-        raise refused(name, f"it is nested deeper than {_MAX_DEPTH} levels", hint="Send it flatter.")
+        raise column_error(name, f"it is nested deeper than {_MAX_DEPTH} levels", hint="Send it flatter.")
     if text in _PLAIN or pa.types.is_fixed_size_binary(kind):
         return kind
     if text in _CHANGED:
@@ -202,10 +202,10 @@ def _normalize_field(name: str, field: Any, depth: int) -> Any:
 
 def _no_type(name: str, kind: str) -> FeaturesError:
     hint = next((hint for word, hint in _ADVICE.items() if word in kind), _DEFAULT_ADVICE)
-    return refused(name, f"features have no type {kind[:_MAX_LENGTH]}", hint=hint)
+    return column_error(name, f"features have no type {kind[:_MAX_LENGTH]}", hint=hint)
 
 
-def indexed(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None, rows: int) -> dict[str, Any]:
+def order_by_index(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None, rows: int) -> dict[str, Any]:
     """Order columns by the metadata of pandas: named indexes first, without unnamed indexes.
 
     Args:
@@ -289,7 +289,7 @@ def _normalize_nested(name: str, kind: Any, depth: int) -> Any:
         fields = [kind.field(number) for number in range(kind.num_fields)]
         names = [one.name for one in fields]
         if len(set(names)) < len(names):
-            raise refused(name, "its objects have two members of one name", hint="Rename one of them.")
+            raise column_error(name, "its objects have two members of one name", hint="Rename one of them.")
         return pa.struct([(one.name, _normalize_field(name, one, depth + 1)) for one in fields])
     raise _no_type(name, str(kind))
 
@@ -313,7 +313,7 @@ def _check_moments(name: str, array: Any) -> None:
         integers = leaf.cast(pa.int64())
         for end in pa.compute.min_max(integers).as_py().values():
             row = None if is_nested or end is None else pa.compute.index(integers, end).as_py()
-            with translated_errors(name, row):
+            with translate_errors(name, row):
                 pa.scalar(end, type=leaf.type).as_py()
 
 
@@ -369,5 +369,5 @@ def _range(index: Mapping[str, Any], rows: int) -> Any:
     start, step = index.get("start"), index.get("step")
     if type(start) is not int or type(step) is not int or not step:
         raise FeaturesError(f"The index {shown(index['name'])} is not a range.", hint="Write the file again.")
-    with translated_errors(index["name"]):
+    with translate_errors(index["name"]):
         return pa.array(range(start, start + step * rows, step), type=pa.int64())

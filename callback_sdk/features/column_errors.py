@@ -30,7 +30,7 @@ class MisfitError(Exception):
         return MisfitError(row, self.problem, self.hint)
 
 
-def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> FeaturesError:
+def column_error(name: str, problem: str, *, hint: str, row: int | None = None) -> FeaturesError:
     """Return the error for a column.
 
     Args:
@@ -44,7 +44,7 @@ def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> Fe
 
 
 @contextmanager
-def translated_errors(name: str | None, row: int | None = None) -> Iterator[None]:
+def translate_errors(name: str | None, row: int | None = None) -> Iterator[None]:
     """Convert exceptions of libraries and foreign classes to errors that name the column.
 
     Args:
@@ -61,7 +61,7 @@ def translated_errors(name: str | None, row: int | None = None) -> Iterator[None
     except Exception as error:
         if name is None:
             raise FeaturesError(f"The features can't be read: {reason(error)}.", hint=DEFAULT_HINT) from error
-        raise refused(name, reason(error), row=row, hint=DEFAULT_HINT) from error
+        raise column_error(name, reason(error), row=row, hint=DEFAULT_HINT) from error
 
 
 def shown(value: object) -> str:

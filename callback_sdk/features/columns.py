@@ -24,11 +24,11 @@ from callback_sdk.features.column_errors import (
     DEFAULT_HINT,
     SHOWN,
     MisfitError,
+    column_error,
     is_unicode,
     reason,
-    refused,
     shown,
-    translated_errors,
+    translate_errors,
 )
 
 _MAX_DEPTH = 20
@@ -85,7 +85,7 @@ class Column:
     kind: Kind
 
 
-def checked(name: str, values: Iterable[Any]) -> Column:
+def check_column(name: str, values: Iterable[Any]) -> Column:
     """Validate a column and convert its values to plain values of one kind.
 
     Args:
@@ -96,10 +96,10 @@ def checked(name: str, values: Iterable[Any]) -> Column:
         FeaturesError: A value is invalid; the error has its row.
     """
     try:
-        with translated_errors(name):
+        with translate_errors(name):
             return _check(list(values), 0)
     except MisfitError as misfit:
-        raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__
+        raise column_error(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__
 
 
 def check_names(names: Sequence[Any]) -> None:
@@ -123,7 +123,7 @@ def check_names(names: Sequence[Any]) -> None:
         seen.add(name)
 
 
-def completed(column: Column) -> list[Any]:
+def complete(column: Column) -> list[Any]:
     """Return a column's values, with None for missing members of objects."""
     return _complete(column.values, column.kind)
 

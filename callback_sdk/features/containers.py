@@ -9,10 +9,10 @@ from typing import Any
 
 from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.features.arrow import array_of, library, nameless, normalized, normalized_array
+from callback_sdk.features.arrow import array_of, library, nameless, normalize, normalized_array
 from callback_sdk.features.cells import ONE_OF_BOTH
-from callback_sdk.features.column_errors import refused, shown, translated_errors
-from callback_sdk.features.columns import check_names, checked
+from callback_sdk.features.column_errors import column_error, shown, translate_errors
+from callback_sdk.features.columns import check_column, check_names
 from callback_sdk.text.descriptions import type_name
 
 _MAX_VALUES = 12_000_000
@@ -32,7 +32,7 @@ def columns_of(features: Any) -> dict[str, Any]:
         FeaturesError: The features are not a table, are empty, or have an unsupported value.
         MissingExtraError: The container requires pyarrow, which isn't installed.
     """
-    with translated_errors(None):
+    with translate_errors(None):
         _check_kind(features, "The features")
         return _columns_of(features)
 
@@ -95,7 +95,7 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
         )
     scalars = [name for name, column in features.items() if not _is_column(column)]
     if len(scalars) == len(features):
-        return {name: checked(name, [value]) for name, value in features.items()}
+        return {name: check_column(name, [value]) for name, value in features.items()}
     if scalars:
         raise FeaturesError(
             f"Some features are columns, but {_list_names(scalars)} {'is' if len(scalars) == 1 else 'are'} not.",
@@ -106,7 +106,7 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _length(name: str, column: Any) -> int:
-    with translated_errors(name):
+    with translate_errors(name):
         return len(column)
 
 
@@ -124,7 +124,7 @@ def _from_records(features: Sequence[Any]) -> dict[str, Any]:
             f"The features have {len(features)} records with {len(names)} columns between them.",
             hint="Give all records the same columns.",
         )
-    return {name: checked(name, [record.get(name) for record in features]) for name in names}
+    return {name: check_column(name, [record.get(name) for record in features]) for name in names}
 
 
 def _check_records(features: Sequence[Any]) -> None:
@@ -164,7 +164,7 @@ def _from_arrow(features: Any) -> dict[str, Any]:
     if any(map(holds_objects, getattr(features, "dtypes", ()))):
         return _export(features) or {}
     try:
-        table = normalized(pa.table(features))
+        table = normalize(pa.table(features))
     except FeaturesError:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
@@ -198,13 +198,13 @@ def _export(features: Any) -> dict[str, Any] | None:
         except (pa.ArrowException, TypeError, ValueError) as error:  # noqa: PERF203 - a try for each column
             if isinstance(error, FeaturesError):
                 raise
-            columns[name] = array_of(name, checked(name, features[name].to_list()))
+            columns[name] = array_of(name, check_column(name, features[name].to_list()))
     return columns
 
 
 def _exported_column(name: str, values: Any) -> Any:
     if holds_objects(getattr(values, "dtype", None)):
-        return array_of(name, checked(name, values.to_list()))
+        return array_of(name, check_column(name, values.to_list()))
     return normalized_array(
         name, library().chunked_array(values if hasattr(values, "__arrow_c_stream__") else [values])
     )
@@ -224,7 +224,7 @@ def _check_pyarrow() -> None:
 
 def _column(name: str, values: Any) -> Any:
     """Return a column of a dict: plain values if Python can represent them, otherwise an Arrow array."""
-    with translated_errors(name):
+    with translate_errors(name):
         return _column_of_values(name, values)
 
 
@@ -236,7 +236,7 @@ def _column_of_values(name: str, values: Any) -> Any:
         return _exported_column(name, values)
     # `tolist()` converts datetimes with nanoseconds to integers, and records to tuples without names.
     to_list = None if _dtype_kind(values) in ("m", "M", "V") else getattr(values, "tolist", None)
-    return checked(name, values if to_list is None else to_list())
+    return check_column(name, values if to_list is None else to_list())
 
 
 def _has_pandas_unit(values: Any) -> bool:
@@ -251,7 +251,7 @@ def _dtype_kind(values: Any) -> str:
 def _series(name: str, series: Any) -> Any:
     is_plain = str(series.dtype) in ("str", "string") or type(series.dtype).__module__.startswith("numpy")
     if is_plain and series.dtype.kind not in "mM":
-        return checked(name, series.tolist())
+        return check_column(name, series.tolist())
     return _arrow_series(name, series)
 
 
@@ -263,8 +263,8 @@ def _arrow_series(name: str, series: Any) -> Any:
     is_numpy = type(series.dtype).__module__.startswith("numpy")
     if is_numpy and (kind in "Oc" or series.dtype.itemsize > 8):
         # Objects may have mixed types, and pyarrow changes some of them.
-        return array_of(name, checked(name, series.tolist()))
-    with translated_errors(name):
+        return array_of(name, check_column(name, series.tolist()))
+    with translate_errors(name):
         array = library().array(series, from_pandas=True)
     return normalized_array(name, array)
 
@@ -281,7 +281,7 @@ def _with_index(features: Mapping[str, Any]) -> dict[str, Any]:
         if not index.equals(one.index):
             pairs = enumerate(zip(index, one.index, strict=True))
             row = next((row for row, (here, there) in pairs if here is not there and here != there), 0)
-            raise refused(
+            raise column_error(
                 name,
                 f"its index has {shown(one.index[row])}, and that of {shown(first)} has {shown(index[row])}",
                 row=row,

@@ -13,7 +13,7 @@ from typing import Any
 from callback_sdk.documents.decoding import decode
 from callback_sdk.errors import FeaturesError
 from callback_sdk.features.column_errors import shown
-from callback_sdk.features.columns import Column, check_names, checked
+from callback_sdk.features.columns import Column, check_column, check_names
 
 MAX_JSON = 64 * 1024**2
 """Maximum bytes of a JSON file. Parsing it needs about ten times as much memory."""
@@ -50,7 +50,7 @@ def check(source: Path | bytes, max_json: int) -> None:
         )
     # One column at a time, because each is a copy.
     for name, values in _parse(source).items():
-        checked(name, values)
+        check_column(name, values)
 
 
 def read(source: Path | bytes) -> dict[str, Column]:
@@ -59,7 +59,7 @@ def read(source: Path | bytes) -> dict[str, Column]:
     Raises:
         FeaturesError: The file is not a valid table.
     """
-    return {name: checked(name, values) for name, values in _parse(source).items()}
+    return {name: check_column(name, values) for name, values in _parse(source).items()}
 
 
 def _parse(source: Path | bytes) -> dict[str, list[Any]]:

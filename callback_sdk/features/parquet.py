@@ -43,7 +43,7 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBL
 _LIMITS = {"thrift_string_size_limit": _MAX_FOOTER, "thrift_container_size_limit": _MAX_LIST}
 
 
-def opened(source: Path | bytes) -> BinaryIO:
+def open_source(source: Path | bytes) -> BinaryIO:
     """Open a file given by its path or its content."""
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
@@ -63,7 +63,7 @@ def check(source: Path | bytes, max_unpacked: int) -> None:
     _check_frame(source)
     try:
         # An open file instead of the path, which pyarrow's errors would reveal to the client.
-        with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
+        with open_source(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             _check_shape(file.metadata)
             unpacked = _unpacked_size(file.metadata)
             check_schema(file.schema_arrow)
@@ -90,7 +90,7 @@ def read(source: Path | bytes) -> pyarrow.Table:
     parquet = _parquet()
     try:
         # An open file instead of the path: pyarrow would add partition columns for directories such as `a=1`.
-        with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
+        with open_source(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             return file.read()
     except MemoryError:
         raise
@@ -104,7 +104,7 @@ def read_head(source: Path | bytes, *, rows: int, columns: int) -> pyarrow.Table
     """Read the first rows of the first columns of a file that `check` has accepted; see `read`."""
     parquet = _parquet()
     try:
-        with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
+        with open_source(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             names = file.schema_arrow.names[:columns]
             batches = list(islice(file.iter_batches(rows, columns=names, use_threads=False), 1))
             return library().Table.from_batches(batches).slice(0, rows)
@@ -129,7 +129,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _check_frame(source: Path | bytes) -> None:
-    with opened(source) as file:
+    with open_source(source) as file:
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(len(MAGIC))

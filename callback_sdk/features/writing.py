@@ -18,7 +18,7 @@ Format = Literal["json", "parquet"]
 
 
 @contextmanager
-def written(features: Any, *, compression: str | None = None) -> Iterator[tuple[Format, Body]]:
+def write_features(features: Any, *, compression: str | None = None) -> Iterator[tuple[Format, Body]]:
     """Encode a table; a temporary file is removed at the end of the block.
 
     Args:

@@ -19,7 +19,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import DeliveryError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.headers import given_headers
-from callback_sdk.targets.locations import redirected
+from callback_sdk.targets.locations import resolve_location
 from callback_sdk.targets.multipart import SessionTarget, StoreResponse
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.target import GIB, Target
@@ -187,7 +187,7 @@ def _session(url: SecretURL, location: Secret[str]) -> SecretURL | None:
     if not 0 < len(location.reveal()) <= MAX_URL:
         return None
     try:
-        session = redirected(url, location.reveal())
+        session = resolve_location(url, location.reveal())
     except InvalidTargetError:
         return None
     stores = StorageProviders()

@@ -94,7 +94,7 @@ def _matching_names(values: Mapping[str, re.Pattern[str]], found: Found) -> set[
     return {name for name in names if any(map(values[name].fullmatch, found.reveal()[name]))}
 
 
-def merged(kinds: Iterable[Identifiers]) -> tuple[Identifiers, ...]:
+def merge(kinds: Iterable[Identifiers]) -> tuple[Identifiers, ...]:
     """Return identifiers that match what any of the kinds matches, with all names in one set."""
     every = tuple(kinds)
     names = Identifiers(" ".join(name for kind in every for name in kind.names))

@@ -24,7 +24,7 @@ _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 
 @clearing_locals
-def redirected(url: SecretURL, location: str) -> SecretURL:
+def resolve_location(url: SecretURL, location: str) -> SecretURL:
     """Return the URL that a `Location` leads to: the bytes of the header, percent-encoded where required.
 
     The query is not changed, because it may be signed. Dot segments stay, because they belong to the key of an object.

@@ -13,7 +13,7 @@ from attrs import define
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.named_values import by_name, joined, not_text
+from callback_sdk.targets.named_values import by_name, join_values, not_text
 from callback_sdk.text.descriptions import shown
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
@@ -100,7 +100,7 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return by_lower_name(named_strings(url, _PUT, joined(headers)))
+    return by_lower_name(named_strings(url, _PUT, join_values(headers)))
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:

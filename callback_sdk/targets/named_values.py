@@ -23,7 +23,7 @@ def by_name(given: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
     return Secret(_by_name(given.reveal())) if _has_names(given.reveal()) else None
 
 
-def joined(values: Secret[Mapping[Any, Any]]) -> Secret[dict[Any, Any]]:
+def join_values(values: Secret[Mapping[Any, Any]]) -> Secret[dict[Any, Any]]:
     """Join several values of one name: SDKs for Go, PHP and Java return a list for each (RFC 9110, section 5.3)."""
     return Secret({name: _join(value) for name, value in values.reveal().items()})
 

@@ -19,7 +19,7 @@ from callback_sdk.redaction import Secret, SecretFields, clearing_locals, wrap_s
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.hosts import check_url
-from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merged
+from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed, merge
 from callback_sdk.targets.members import WEBHOOK_HINT
 from callback_sdk.targets.operations import RESUMABLE
 from callback_sdk.targets.provider_table import Provider
@@ -246,7 +246,7 @@ def _others() -> _Kinds:
 @cache
 def _identifiers() -> tuple[Identifiers, ...]:
     """Return what identifies the signed URLs of each kind."""
-    return merged(kind.identifiers for kind in (*_forms(), *_COMMON, *_of_google(), *_others()))
+    return merge(kind.identifiers for kind in (*_forms(), *_COMMON, *_of_google(), *_others()))
 
 
 def _check_http(callback: Callback) -> None:

@@ -110,7 +110,7 @@ def special(address: Address) -> Block | None:
     return None
 
 
-def embedded(address: Address) -> Iterator[ipaddress.IPv4Address]:
+def embedded_addresses(address: Address) -> Iterator[ipaddress.IPv4Address]:
     """Yield the IPv4 addresses that a packet to an IPv6 address may be translated or tunneled to.
 
     The formats are from RFC 4291 (mapped, compatible), RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo) and

@@ -14,7 +14,7 @@ from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import Address, ip_literal, is_local_name
 from callback_sdk.text.descriptions import type_name
 from callback_sdk.transport import allowlist, connect
-from callback_sdk.transport.addresses import LOOPBACK, Block, Network, embedded, special
+from callback_sdk.transport.addresses import LOOPBACK, Block, Network, embedded_addresses, special
 from callback_sdk.transport.allowlist import AllowedHost, AllowedNetwork, host_name, option_value
 from callback_sdk.transport.connect import Addresses
 
@@ -135,7 +135,7 @@ class AddressGuard:
 
     def _block(self, address: Address, url: SecretURL) -> Block | None:
         """Return the block that an address is rejected for; None if it is allowed."""
-        for each in (address, *embedded(address)):
+        for each in (address, *embedded_addresses(address)):
             block = special(each)
             if block and not any(network.has(each, url) for network in self.allow_networks):
                 return block
@@ -143,7 +143,7 @@ class AddressGuard:
 
 
 def _network_of(address: Address, block: Block, url: SecretURL) -> str:
-    if any(embedded(address)):
+    if any(embedded_addresses(address)):
         return "with its network, and the network of the IPv4 address in it"
     return option_value(str(block.network if block.name == "loopback" else address), url)
 

@@ -31,7 +31,7 @@ from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetEr
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets.hosts import port_of
-from callback_sdk.targets.locations import redirected
+from callback_sdk.targets.locations import resolve_location
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve, time_left
 from callback_sdk.transport.polling import readable
@@ -332,7 +332,7 @@ def _responds_early(timed: TimedSocket) -> bool:
 
 def _location(url: SecretURL, response: Response) -> SecretURL:
     try:
-        return redirected(url, response.headers.get("location", ""))
+        return resolve_location(url, response.headers.get("location", ""))
     except InvalidTargetError:
         return SecretURL("")
 

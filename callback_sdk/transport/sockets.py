@@ -76,7 +76,7 @@ class Connection:
 
     def _open_tunnel(self) -> None:
         # The authority form has a port always (RFC 9112, section 3.2.3).
-        place = f"{bracketed(self._url.host)}:{port_of(self._url)}"
+        place = f"{bracket(self._url.host)}:{port_of(self._url)}"
         timed = TimedSocket(self.sock, self._deadline, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
         response = ResponseParser()
@@ -207,11 +207,11 @@ def host_header(url: SecretURL) -> str:
 
     Signers sign it without that port, also where the URL has it (boto3, issue 2179).
     """
-    host = bracketed(url.host)
+    host = bracket(url.host)
     return host if port_of(url) == default_port(url) else f"{host}:{url.port}"
 
 
-def bracketed(host: str) -> str:
+def bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

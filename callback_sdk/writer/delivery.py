@@ -124,9 +124,9 @@ def build_delivery(
     if outputs:
         # Imported here, because few results have output files.
         with no_fork:
-            from callback_sdk.documents.output_list import listed, opened
+            from callback_sdk.documents.output_list import add_list, open_results
 
-        results = listed(opened(results), outputs)
+        results = add_list(open_results(results), outputs)
     whole = document(result, target.callback.param, results)
     delivery_id = delivery_id or stable_delivery_id(target, whole)
     body = _inline_or_reference(target, result, whole, results_url, task_url)

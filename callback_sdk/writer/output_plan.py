@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define
 
 from callback_sdk.documents.body import Body, reason
-from callback_sdk.documents.output_list import opened
+from callback_sdk.documents.output_list import open_results
 from callback_sdk.errors import CallbackSDKError, OutputError
 from callback_sdk.filesystem.files import storage_hint
 from callback_sdk.models import JobResult
@@ -164,7 +164,7 @@ def plan_outputs(
     if not files and not planned:
         return None
     # Results that can't list files are an error before anything is sent.
-    opened(results)
+    open_results(results)
     return OutputPlan.of(files, planned, targets)
 
 

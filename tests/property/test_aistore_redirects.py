@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.cluster import Answer, Cluster, UnknownNodes
-from callback_sdk.aistore.endpoints import METHODS, following
+from callback_sdk.aistore.endpoints import METHODS, redirecting_methods
 from callback_sdk.aistore.requests import RedirectFollower
 from callback_sdk.errors import AIStoreError
 
@@ -114,7 +114,7 @@ def test_credentials_stay_in_the_cluster(
     """Hosts outside of it get the caller's path at most; there is an end, and a typed error."""
     cluster = Cluster("http://proxy:8080", allow_hosts=allow_hosts, unknown_nodes=unknown_nodes)
     follower = Follower(cluster, 3, None if token is None else Bearer(token), smap=smap)
-    methods = following({name: getattr(Server, name) for name in METHODS}, lambda *_: follower)
+    methods = redirecting_methods({name: getattr(Server, name) for name in METHODS}, lambda *_: follower)
     server = type("Following", (Server,), methods)(responses)
     with contextlib.suppress(AIStoreError):
         server.make_request(None, {"url": f"http://proxy:8080{PATH}?x=first", "context": {}, "body": b"x"})

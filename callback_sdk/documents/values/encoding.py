@@ -178,7 +178,7 @@ def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> An
     native = numpy.native(array)
     if native is None:
         return convert(array)
-    data = numpy.dumped(native)
+    data = numpy.dump(native)
     if native.size < _LARGE:
         return orjson.Fragment(data)
     arrays.append(data)

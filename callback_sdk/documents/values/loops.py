@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from callback_sdk.documents.values.paths import member, shortened
+from callback_sdk.documents.values.paths import member, shorten
 from callback_sdk.errors import EncodingError
 
 _MAX_DEPTH = 1500
@@ -23,11 +23,11 @@ def too_deep(value: Any, path: str, convert: Callable[[Any], Any]) -> EncodingEr
     found = _loop(value, path, convert)
     if found is None:
         return EncodingError(
-            f"{shortened(path)} is nested too deeply.", hint="Make it flatter before returning it.", path=path
+            f"{shorten(path)} is nested too deeply.", hint="Make it flatter before returning it.", path=path
         )
     inner, outer = found
     return EncodingError(
-        f"{shortened(inner)} refers back to {shortened(outer)}, which thereby contains itself.",
+        f"{shorten(inner)} refers back to {shorten(outer)}, which thereby contains itself.",
         hint="Leave the reference out, or give an id in its place.",
         path=inner,
     )

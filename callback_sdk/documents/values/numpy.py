@@ -59,7 +59,7 @@ def native(value: Any) -> Any | None:
     return value.astype(value.dtype.newbyteorder("="), order="C")
 
 
-def dumped(value: Any) -> bytes:
+def dump(value: Any) -> bytes:
     """Encode an array from `native` as JSON."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -14,6 +14,6 @@ def member(path: str, key: object) -> str:
     return f"{path}.{text}" if text.isidentifier() else f"{path}[{json.dumps(text, ensure_ascii=False)}]"
 
 
-def shortened(path: str) -> str:
+def shorten(path: str) -> str:
     """Return a path for an error, truncated if it is very long."""
     return path if len(path) <= _MAX_LENGTH else f"{path[:_MAX_LENGTH]}…"

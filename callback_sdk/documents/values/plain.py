@@ -19,7 +19,7 @@ from callback_sdk.documents.values.conversion import is_array
 from callback_sdk.documents.values.encoded import Encoded
 from callback_sdk.documents.values.keys import integer_text, key_text
 from callback_sdk.documents.values.loops import too_deep
-from callback_sdk.documents.values.paths import member, shortened
+from callback_sdk.documents.values.paths import member, shorten
 from callback_sdk.errors import EncodingError
 
 
@@ -72,7 +72,7 @@ class Plain:
             text = _call(key_text, key, path, key_of=True)
             if text in plain:
                 raise EncodingError(
-                    f"{shortened(path)} has two keys that encode to the same string, "
+                    f"{shorten(path)} has two keys that encode to the same string, "
                     f"{keys[text]!r:.100} and {key!r:.100}.",
                     hint="Make the keys distinct as strings.",
                     path=path,
@@ -100,13 +100,13 @@ class Plain:
             self._reject_missing(path + "".join(f"[{index}]" for index in place), array[place])
         native = _call(numpy.native, array, path)
         if native is not None:
-            return orjson.loads(numpy.dumped(native))
+            return orjson.loads(numpy.dump(native))
         return self._plain(_call(self.convert, array, path), path)
 
     def _reject_missing(self, path: str, value: Any) -> None:
         if self.only_finite:
             raise EncodingError(
-                f"{shortened(path)} is {value}, which can't be represented in JSON.",
+                f"{shorten(path)} is {value}, which can't be represented in JSON.",
                 hint="Give None, or a string, in its place.",
                 path=path,
             )
@@ -128,7 +128,7 @@ def _call(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool
 def _unfit(value: Any, path: str, hint: str, *, key_of: bool) -> EncodingError:
     what = "has a key" if key_of else "is a value"
     return EncodingError(
-        f"{shortened(path)} {what} of type {_type_name(value)}, and can't be written as JSON.", hint=hint, path=path
+        f"{shorten(path)} {what} of type {_type_name(value)}, and can't be written as JSON.", hint=hint, path=path
     )
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.features import json as jsontables
 from callback_sdk.features import parquet as parquettables
-from callback_sdk.features.arrow import library, normalized, table_of
-from callback_sdk.features.column_errors import translated_errors
-from callback_sdk.features.columns import completed
+from callback_sdk.features.arrow import library, normalize, table_of
+from callback_sdk.features.column_errors import translate_errors
+from callback_sdk.features.columns import complete
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
 from callback_sdk.service.supervision.memory import bounded, format_size
@@ -56,7 +56,7 @@ class Features:
         """Return the columns as lists, by name; missing values are None."""
         if self._format == PARQUET:
             return {name: _listed(name, column) for name, column in self.to_columns().items()}
-        return {name: completed(column) for name, column in self._read_json().items()}
+        return {name: complete(column) for name, column in self._read_json().items()}
 
     def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
         """Return the columns by name, without conversion: Arrow arrays from Parquet, lists from JSON."""
@@ -104,7 +104,7 @@ class Features:
     def _read_parquet(self) -> pyarrow.Table:
         try:
             with bounded(self._max_bytes):
-                return normalized(parquettables.read(self._source))
+                return normalize(parquettables.read(self._source))
         except MemoryError:
             raise FeaturesError(
                 f"The features take more than {format_size(self._max_bytes)} of memory once they are unpacked.",
@@ -114,7 +114,7 @@ class Features:
 
 def sniff(source: Path | bytes) -> str:
     """Detect the format of a file, or of its content, by the first bytes: `"parquet"`, otherwise `"json"`."""
-    with parquettables.opened(source) as file:
+    with parquettables.open_source(source) as file:
         return PARQUET if file.read(len(parquettables.MAGIC)) == parquettables.MAGIC else JSON
 
 
@@ -149,7 +149,7 @@ def check(
 
 
 def _listed(name: str, column: Any) -> list[Any]:
-    with translated_errors(name):
+    with translate_errors(name):
         values: list[Any] = column.to_pylist()
         return values
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.cluster import Cluster
-from callback_sdk.aistore.endpoints import METHODS, following
+from callback_sdk.aistore.endpoints import METHODS, redirecting_methods
 from callback_sdk.aistore.requests import RedirectFollower
 
 URL = "http://cluster/s3/b/k"
@@ -48,7 +48,7 @@ def methods_of(cls: type) -> dict[str, Any]:
 
 
 def subclass(cls: type, follower: RedirectFollower | None) -> type:
-    return type("Following", (cls,), following(methods_of(cls), lambda *_: follower))
+    return type("Following", (cls,), redirecting_methods(methods_of(cls), lambda *_: follower))
 
 
 def redirect_to(url: str) -> Any:
@@ -98,5 +98,5 @@ def test_other_requests_are_not_touched() -> None:
 
 def test_names_of_the_methods_are_kept() -> None:
     """For tracebacks and for libraries that look at them."""
-    made = following(methods_of(Endpoint), lambda *_: None)
+    made = redirecting_methods(methods_of(Endpoint), lambda *_: None)
     assert {name: method.__name__ for name, method in made.items()} == {name: name for name in METHODS}

@@ -19,20 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from callback_sdk.client.features import JSON, PARQUET, parameters_file, prepared
+from callback_sdk.client.features import JSON, PARQUET, parameters_file, prepare_features
 from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError
 
 FRAME = pd.DataFrame({"v": [1.0, 2.0, 3.0, 4.0]})
 
 
 def as_json(features: Any) -> Any:
-    with prepared(features) as file:
+    with prepare_features(features) as file:
         assert (file.name, file.filename, file.content_type) == ("features", "features.json", JSON)
         return json.loads(file.body.read())
 
 
 def as_table(features: Any, **options: Any) -> pa.Table:
-    with prepared(features, **options) as file:
+    with prepare_features(features, **options) as file:
         assert (file.name, file.filename, file.content_type) == ("features", "features.parquet", PARQUET)
         return pq.read_table(io.BytesIO(file.body.read()))
 
@@ -115,7 +115,7 @@ def test_an_index_with_values_needs_a_name(features: Any) -> None:
     """Its values aren't lost, and the column gets no invented name."""
     with (
         pytest.raises(FeaturesError, match=r"values and no name.*rename_axis"),
-        prepared(features),
+        prepare_features(features),
     ):
         pass
 
@@ -125,7 +125,7 @@ def test_series_of_other_indexes_are_not_joined() -> None:
     first = pd.Series([1, 2, 3], index=["mon", "tue", "wed"])
     features = {"force": first, "speed": pd.Series([3, 2, 1], index=["mon", "wed", "tue"])}
     message = r"Column 'speed', row 1: its index has 'wed', and that of 'force' has 'tue'.*DataFrame\(features\)"
-    with pytest.raises(FeaturesError, match=message) as caught, prepared(features):
+    with pytest.raises(FeaturesError, match=message) as caught, prepare_features(features):
         pass
     assert (caught.value.column, caught.value.row) == ("speed", 1)
 
@@ -146,7 +146,7 @@ def test_series_of_other_indexes_are_not_joined() -> None:
 )
 def test_column_names_are_unique_strings(features: Any, message: str) -> None:
     """In all containers."""
-    with pytest.raises(FeaturesError, match=message), prepared(features):
+    with pytest.raises(FeaturesError, match=message), prepare_features(features):
         pass
 
 
@@ -169,14 +169,17 @@ def test_any_object_with_an_arrow_stream_is_a_table() -> None:
 
 def test_parquet_is_written_with_the_codec_that_was_asked_for() -> None:
     """`compression` is Parquet's codec."""
-    with prepared(pa.table({"a": [1]}), compression="gzip") as file:
+    with prepare_features(pa.table({"a": [1]}), compression="gzip") as file:
         metadata = pq.read_metadata(io.BytesIO(file.body.read()))
     assert metadata.row_group(0).column(0).compression == "GZIP"
 
 
 def test_an_unknown_codec_is_an_error() -> None:
     """A codec that doesn't exist is named."""
-    with pytest.raises(FeaturesError, match=r"(?i)shrink"), prepared(pa.table({"a": [1]}), compression="shrink"):
+    with (
+        pytest.raises(FeaturesError, match=r"(?i)shrink"),
+        prepare_features(pa.table({"a": [1]}), compression="shrink"),
+    ):
         pass
 
 
@@ -201,7 +204,7 @@ def test_a_path_is_not_read_into_memory(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"[")
         file.truncate(1 << 34)
-    with prepared(path) as form_file:
+    with prepare_features(path) as form_file:
         assert form_file.body.size == 1 << 34
 
 
@@ -237,7 +240,7 @@ def test_a_path_is_not_read_into_memory(tmp_path: Path) -> None:
 )
 def test_features_that_are_not_a_table_are_an_error(features: Any, message: str) -> None:
     """Each error names the cause and has a hint."""
-    with pytest.raises(FeaturesError, match=message), prepared(features):
+    with pytest.raises(FeaturesError, match=message), prepare_features(features):
         pass
 
 
@@ -259,7 +262,7 @@ def test_a_file_with_something_else_is_an_error(content: bytes, message: str, tm
     """The content is looked at before anything is sent."""
     path = tmp_path / "features.parquet"
     path.write_bytes(content)
-    with pytest.raises(FeaturesError, match=message), prepared(path):
+    with pytest.raises(FeaturesError, match=message), prepare_features(path):
         pass
 
 
@@ -268,7 +271,7 @@ def test_a_missing_file_is_named_by_its_absolute_path(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with (
         pytest.raises(FeaturesError, match=f"data.parquet doesn't exist.*{tmp_path}/data.parquet"),
-        prepared("data.parquet"),
+        prepare_features("data.parquet"),
     ):
         pass
 
@@ -276,16 +279,16 @@ def test_a_missing_file_is_named_by_its_absolute_path(tmp_path: Path, monkeypatc
 def test_a_directory_and_a_pipe_are_rejected(tmp_path: Path) -> None:
     """Neither is opened, so that a pipe without a writer can't block."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FeaturesError, match="is a directory"), prepared(tmp_path):
+    with pytest.raises(FeaturesError, match="is a directory"), prepare_features(tmp_path):
         pass
-    with pytest.raises(FeaturesError, match="not a regular file"), prepared(tmp_path / "pipe"):
+    with pytest.raises(FeaturesError, match="not a regular file"), prepare_features(tmp_path / "pipe"):
         pass
 
 
 @pytest.mark.parametrize("text", ['{"a": [1]}', "[" * 5000, "x" * 5000, "a\0b"])
 def test_a_string_that_is_not_a_path_is_an_error(text: str) -> None:
     """Strings with JSON, or with characters that a path can't contain, raise an error of this package."""
-    with pytest.raises(FeaturesError, match="path"), prepared(text):
+    with pytest.raises(FeaturesError, match="path"), prepare_features(text):
         pass
 
 
@@ -293,15 +296,15 @@ def test_a_table_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error names the extra."""
     frame = pd.DataFrame({"a": [1]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"), prepared(frame):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"), prepare_features(frame):
         pass
 
 
 def test_neither_pandas_nor_pyarrow_is_loaded_for_json() -> None:
     """Plain features need no library but orjson."""
     code = (
-        "import sys; from callback_sdk.client.features import prepared\n"
-        "with prepared({'a': [1]}) as file: print(file.body.size)\n"
+        "import sys; from callback_sdk.client.features import prepare_features\n"
+        "with prepare_features({'a': [1]}) as file: print(file.body.size)\n"
         "sys.exit(bool({'pandas', 'pyarrow', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run(

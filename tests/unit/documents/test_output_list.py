@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from callback_sdk import JobResult
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.document import document, encode_results
-from callback_sdk.documents.output_list import listed, opened
+from callback_sdk.documents.output_list import add_list, open_results
 from callback_sdk.errors import EncodingError, OutputError
 from tests.growth import assert_linear
 
@@ -25,7 +25,7 @@ ENTRIES = {"model.bin": {"url": None, "size": 3, "sha256": "00", "media_type": "
 def with_list(results: Any) -> bytes:
     with ExitStack() as stack:
         body, _ = encode_results(results, stack)
-        return listed(opened(body), ENTRIES).read()
+        return add_list(open_results(body), ENTRIES).read()
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,10 @@ def test_parts_may_end_anywhere(padding: bytes, value: Any) -> None:
     if "outputs" in value:
         return
     data = padding + json.dumps(value).encode() + padding
-    whole = listed(opened(Body(data)), ENTRIES).read()
-    assert listed(opened(Body(*(data[place : place + 1] for place in range(len(data))))), ENTRIES).read() == whole
+    whole = add_list(open_results(Body(data)), ENTRIES).read()
+    assert (
+        add_list(open_results(Body(*(data[place : place + 1] for place in range(len(data))))), ENTRIES).read() == whole
+    )
     assert json.loads(whole) == {**value, "outputs": ENTRIES}
 
 
@@ -92,7 +94,7 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text('{"a": 1}')
     with ExitStack() as stack:
-        body = listed(opened(encode_results(path, stack)[0]), ENTRIES)
+        body = add_list(open_results(encode_results(path, stack)[0]), ENTRIES)
         path.write_text('{"a": 22}')
         with pytest.raises(EncodingError, match="was changed"):
             body.read()
@@ -101,7 +103,7 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
 def test_time_grows_linearly() -> None:
     """The survey takes time linear in the size of the results, also when the name is in them."""
     small, large = (Body(json.dumps({"a": ["outputs"] * size}).encode()) for size in (2_000, 32_000))
-    assert_linear(opened, small, large, ratio=16)
+    assert_linear(open_results, small, large, ratio=16)
 
 
 def test_documents_without_outputs_are_unchanged() -> None:

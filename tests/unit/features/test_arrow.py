@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from callback_sdk.client.features import prepared
+from callback_sdk.client.features import prepare_features
 from callback_sdk.errors import FeaturesError
 from callback_sdk.service.algorithms.features import Features, check, sniff
 
@@ -181,7 +181,7 @@ def built(container: str, values: dict[str, list[Any]]) -> Any:
 
 def arrived(features: Any) -> Features:
     """Send features like the client, and read them like the service."""
-    with prepared(features) as part:
+    with prepare_features(features) as part:
         data = part.body.read()
     check(data, sniff(data))
     return Features(data, sniff(data))
@@ -230,7 +230,10 @@ def test_every_container_gives_the_same_table(kind: str, container: str) -> None
 def test_values_outside_the_supported_types_are_rejected(kind: str, container: str) -> None:
     """All containers raise an error with column and row before anything is sent."""
     features = built(container, {"n": list(range(ROWS)), "v": UNHOLDABLE[kind]})
-    with pytest.raises(FeaturesError, match=r"^Column 'v', row 1: .*\. [A-Z].*\.$") as caught, prepared(features):
+    with (
+        pytest.raises(FeaturesError, match=r"^Column 'v', row 1: .*\. [A-Z].*\.$") as caught,
+        prepare_features(features),
+    ):
         pass
     assert (caught.value.column, caught.value.row) == ("v", 1)
     assert len(str(caught.value)) < 400
@@ -284,7 +287,7 @@ class Tagged(pa.ExtensionType):
 @pytest.mark.parametrize("name", TYPED)
 def test_a_column_of_an_unsupported_type_is_rejected(name: str) -> None:
     """At submission, with the name of the column."""
-    with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepared(TYPED[name]()):
+    with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepare_features(TYPED[name]()):
         pass
     assert caught.value.column == "v"
     assert caught.value.hint
@@ -324,14 +327,14 @@ class Unreadable(list[Any]):
 )
 def test_a_value_that_a_library_cannot_convert_is_rejected(column: Any, row: int | None) -> None:
     """Exceptions of the library, and values that it would compute modulo 64 bits, are errors with column and row."""
-    with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepared({"v": column}):
+    with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepare_features({"v": column}):
         pass
     assert (caught.value.column, caught.value.row) == ("v", row)
 
 
 def test_an_error_of_a_library_stays_the_cause() -> None:
     """So its traceback is available; Ctrl-C during a conversion isn't an error of the features."""
-    with pytest.raises(FeaturesError) as caught, prepared({"v": [[1], Unreadable()]}):
+    with pytest.raises(FeaturesError) as caught, prepare_features({"v": [[1], Unreadable()]}):
         pass
     assert isinstance(caught.value.__cause__, RuntimeError)
 
@@ -339,7 +342,7 @@ def test_an_error_of_a_library_stays_the_cause() -> None:
         def __iter__(self) -> Iterator[Any]:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), prepared({"v": [[1], Interrupted()]}):
+    with pytest.raises(KeyboardInterrupt), prepare_features({"v": [[1], Interrupted()]}):
         pass
 
 

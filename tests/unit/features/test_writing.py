@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callback_sdk.errors import FeaturesError
-from callback_sdk.features.writing import written
+from callback_sdk.features.writing import write_features
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from callback_sdk.features.writing import written
 )
 def test_plain_values_are_json(features: Any, columns: dict[str, list[Any]]) -> None:
     """Records and single values become columns."""
-    with written(features) as (kind, body):
+    with write_features(features) as (kind, body):
         assert (kind, orjson.loads(body.read())) == ("json", columns)
 
 
@@ -29,7 +29,7 @@ def test_plain_values_are_json(features: Any, columns: dict[str, list[Any]]) -> 
 def test_tables_are_parquet(compression: str | None, codec: str) -> None:
     """A DataFrame keeps its types."""
     table = pd.DataFrame({"a": np.arange(3, dtype="int8")})
-    with written(table, compression=compression) as (kind, body):
+    with write_features(table, compression=compression) as (kind, body):
         file = pq.ParquetFile(io.BytesIO(body.read()))
     assert kind == "parquet"
     assert file.metadata.row_group(0).column(0).compression == codec
@@ -38,5 +38,5 @@ def test_tables_are_parquet(compression: str | None, codec: str) -> None:
 
 def test_an_unknown_codec_is_an_error() -> None:
     """The error names the cause and the option."""
-    with pytest.raises(FeaturesError, match="compression"), written(pd.DataFrame({"a": [1]}), compression="lz5"):
+    with pytest.raises(FeaturesError, match="compression"), write_features(pd.DataFrame({"a": [1]}), compression="lz5"):
         pass

@@ -11,7 +11,7 @@ import pytest
 from callback_sdk.errors import InvalidTargetError, TargetError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets import check_target
-from callback_sdk.targets.identifiers import Identifiers, check_unsigned, is_signed, merged
+from callback_sdk.targets.identifiers import Identifiers, check_unsigned, is_signed, merge
 from callback_sdk.text.limits import MAX_URL
 from tests.growth import assert_linear
 
@@ -197,7 +197,7 @@ def test_merged_identifiers_match_what_each_of_them_matches(query: str, signed: 
         Identifiers(values={"sig": re.compile("[0-9]{4}"), "code": re.compile("[a-z]")}),
     ]
     url = SecretURL(f"https://example.org/?{query}")
-    assert is_signed(url, kinds) is is_signed(url, merged(kinds)) is signed
+    assert is_signed(url, kinds) is is_signed(url, merge(kinds)) is signed
 
 
 @pytest.mark.parametrize("text", ["%26x=1", "&amp;", "&", "?", "%25", "\\u0026", "a", "%3F%26"])

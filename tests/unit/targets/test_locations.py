@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.locations import redirected
+from callback_sdk.targets.locations import resolve_location
 from callback_sdk.testing.aistore.locations import location
 
 PROXY = "http://proxy:8080/s3/b/k"
@@ -18,7 +18,7 @@ NODE = "http://node:8081"
 
 
 def follow(location: str, url: str = PROXY) -> str:
-    return redirected(SecretURL(url), location).reveal()
+    return resolve_location(SecretURL(url), location).reveal()
 
 
 @pytest.mark.parametrize(

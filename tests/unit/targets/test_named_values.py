@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.named_values import by_name, joined, not_text
+from callback_sdk.targets.named_values import by_name, join_values, not_text
 from tests.growth import assert_linear
 
 
@@ -34,7 +34,7 @@ def test_values_are_found_by_name(given: Any, found: Any) -> None:
 def test_several_strings_are_joined_and_nothing_else() -> None:
     """A list of something else is an error later, with the name."""
     given = {"a": ["1", "2"], "b": ["1"], "c": "1", "d": [], "e": [1]}
-    assert joined(Secret(given)).reveal() == {"a": "1,2", "b": "1", "c": "1", "d": [], "e": [1]}
+    assert join_values(Secret(given)).reveal() == {"a": "1,2", "b": "1", "c": "1", "d": [], "e": [1]}
 
 
 def test_names_and_values_that_are_no_text_are_named() -> None:

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from callback_sdk.transport.addresses import embedded, parse_network, special
+from callback_sdk.transport.addresses import embedded_addresses, parse_network, special
 
 NOT_PUBLIC = {
     "loopback": ["127.0.0.1", "127.255.255.254", "::1"],
@@ -100,7 +100,7 @@ def test_addresses_beside_the_blocks_are_public(text: str) -> None:
 )
 def test_ipv4_in_ipv6_is_found(text: str, inside: list[str]) -> None:
     """Wherever a gateway or a tunnel would send the packet on to."""
-    assert [str(address) for address in embedded(ipaddress.ip_address(text))] == inside
+    assert [str(address) for address in embedded_addresses(ipaddress.ip_address(text))] == inside
 
 
 def test_network_with_bits_below_its_prefix_is_refused() -> None:
