@@ -1,10 +1,12 @@
-"""Sign at a given time, with this package and with botocore."""
+"""Moved clocks: sign at a given time, and let timeouts run out at an event."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -12,6 +14,14 @@ import botocore.auth
 import botocore.signers
 
 from callback_sdk import S3Signer
+
+
+def hour_passes_when(condition: Callable[[], object]) -> Any:
+    """Return a substitute for `time`, by which an hour passes when a condition has become true.
+
+    So what has a timeout gets as far as a test wants, however busy the machine is.
+    """
+    return SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * bool(condition()), sleep=time.sleep)
 
 
 def stopped(module: Any, now: datetime) -> Any:

@@ -68,7 +68,7 @@ def stepwise(features, parameters, context):
     return {"steps": 3}
 
 
-@registry.algorithm("slow", timeout=timedelta(seconds=1))
+@registry.algorithm("slow", timeout=timedelta(seconds=3))
 def slow(features, parameters, context):
     """Make a file, and exceed the timeout."""
     context.output("checkpoint.bin", b"half")

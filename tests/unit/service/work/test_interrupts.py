@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from callback_sdk.service import RunInterrupt
 from callback_sdk.service.work import outcome as module
 from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
 from callback_sdk.service.work.process import ChildProcess
+from tests.clocks import hour_passes_when
 from tests.topology import wait_until
 from tests.unit.service.work.test_process import LONG, ended, run_spec, succeeded
 
@@ -55,10 +54,6 @@ def stopped(process: ChildProcess, folder: Path, algorithm: str, reason: str, **
     """Run an algorithm, and stop it when it has started."""
     notes, stop = Notes(folder), StopSignal()
 
-    def monotonic() -> float:
-        """Let an hour pass when it has started."""
-        return time.monotonic() + 3600 * (reason == TIMEOUT and "started" in notes.lines)
-
     def request() -> None:
         try:
             wait_until(lambda: "started" in notes.lines, what="the start")
@@ -66,7 +61,7 @@ def stopped(process: ChildProcess, folder: Path, algorithm: str, reason: str, **
             stop.request(reason)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as other:
-        patch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
+        patch.setattr(module, "time", hour_passes_when(lambda: reason == TIMEOUT and "started" in notes.lines))
         if reason == TIMEOUT:
             return run(process, folder, algorithm, **parameters)
         other.submit(request)

@@ -9,12 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -26,6 +24,7 @@ from callback_sdk.service.work import outcome as module
 from callback_sdk.service.work.orphans import end_orphans
 from callback_sdk.service.work.outcome import CANCEL, Outcome, StopSignal
 from callback_sdk.service.work.process import ChildProcess
+from tests.clocks import hour_passes_when
 from tests.topology import wait_until
 
 JOBS = "tests.integration.service_jobs:registry"
@@ -230,12 +229,7 @@ def test_a_timeout_kills_child_and_grandchild(
     process: ChildProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For an endless computation."""
-
-    def monotonic() -> float:
-        """Let an hour pass when both have started."""
-        return time.monotonic() + 3600 * (len(pids(tmp_path / "pids")) == 2)
-
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr(module, "time", hour_passes_when(lambda: len(pids(tmp_path / "pids")) == 2))
     busy = run_spec(tmp_path, "busy", pids=str(tmp_path / "pids"))
     outcome = process.run(busy, timeout=LONG, stop=StopSignal())
     assert outcome.timed_out

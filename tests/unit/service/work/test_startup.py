@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.work import process as process_module
+from callback_sdk.service.work import outcome
 from callback_sdk.service.work.child import RunSpec
 from callback_sdk.service.work.outcome import SHUTDOWN, StopSignal
 from callback_sdk.service.work.process import ChildProcess, SetupError
+from tests.clocks import hour_passes_when
 
 JOBS = "tests.integration.setup_jobs:registry"
 
@@ -133,40 +133,46 @@ def test_a_setup_that_fails(process: ChildProcess, folder: Path, control: str, w
 
 SLOW = """
 import time
+from pathlib import Path
 from callback_sdk.service import Registry
 
 registry = Registry()
 
 def load_model():
-    time.sleep({seconds})
+    {loading}
 
-@registry.setup(timeout=1)
+@registry.setup(timeout=60)
 def load():
     load_model()
 
 registry.algorithm("a")(lambda features: 1)
-time.sleep({importing})
+{importing}
 """
+HANG = "Path(__file__).with_name('started').touch(), time.sleep(600)"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "importing", "words"),
+    ("loading", "importing", "words"),
     [
         (
-            600,
-            0,
-            r"The setup of the registry took longer than 0:00:01. It was in load_model \(.*8\), called by load .*12",
+            HANG,
+            "",
+            r"The setup of the registry took longer than 0:01:00. It was in load_model \(.*9\), called by load .*13",
         ),
-        (0, 600, r"The import of 'slow:registry' took longer than 0:00:04. It was in <module> \(.*slow.py, line 15\)"),
+        (
+            "",
+            HANG,
+            r"The import of 'slow:registry' took longer than 0:05:00. It was in <module> \(.*slow.py, line 16\)",
+        ),
     ],
 )
 def test_an_error_says_where_a_setup_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, importing: int, words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loading: str, importing: str, words: str
 ) -> None:
     """In the frames of the author's code."""
-    (tmp_path / "slow.py").write_text(SLOW.format(seconds=seconds, importing=importing))
+    (tmp_path / "slow.py").write_text(SLOW.format(loading=loading or "pass", importing=importing))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(process_module, "_IMPORT_TIMEOUT", timedelta(seconds=4))
+    monkeypatch.setattr(outcome, "time", hour_passes_when((tmp_path / "started").exists))
     process = ChildProcess("slow:registry")
     try:
         with pytest.raises(SetupError, match=words):
