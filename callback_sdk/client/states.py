@@ -266,7 +266,9 @@ class Delivery(HTMLRepr):
         url: The target's URL without its query.
         status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
         attempt_count: Number of attempts so far.
-        next_attempt_at: Time of the next attempt, in UTC; None if no attempt is due.
+        next_attempt_at: Time of the next attempt, in UTC; None if no attempt is due, or the delivery is held.
+        held_since: Since when the delivery is held, as its host is unavailable, paused or at its limit, in UTC; None
+            if it isn't. A held delivery uses up none of its attempts.
         error: Error of the last failed attempt; None if no attempt has failed.
         receipt: The receipt; None until the result is delivered.
         attempts: The attempts, oldest first.
@@ -278,6 +280,7 @@ class Delivery(HTMLRepr):
     status: DeliveryStatus
     attempt_count: int = 0
     next_attempt_at: datetime | None = None
+    held_since: datetime | None = None
     error: str | None = None
     receipt: Receipt | None = None
     attempts: tuple[DeliveryAttempt, ...] = ()
@@ -291,6 +294,7 @@ class Delivery(HTMLRepr):
             "status": self.status,
             "attempts": self.attempt_count,
             "next attempt at": self.next_attempt_at,
+            "held since": self.held_since,
             "error": self.error,
         }
 
@@ -302,7 +306,7 @@ class Delivery(HTMLRepr):
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
         """Parse the JSON form; unknown members are ignored."""
         members = _known_members(cls, data)
-        members["next_attempt_at"] = parse_moment(data.get("next_attempt_at"))
+        members |= {name: parse_moment(data.get(name)) for name in ("next_attempt_at", "held_since")}
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
         members["attempts"] = tuple(
             DeliveryAttempt(

@@ -259,7 +259,9 @@ def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
         delivery.delivery_id,
         delivery.status,
         str(delivery.attempt_count),
-        moment(delivery.next_attempt_at),
+        moment(delivery.next_attempt_at)
+        if delivery.held_since is None
+        else f"held since {moment(delivery.held_since)}",
         delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
         one_line(delivery.error or proof(delivery.receipt)),
     )

@@ -27,6 +27,7 @@ DIRECTORY = "the path of a directory"
 DATABASE_URLS = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
 BROKER_URLS = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"
 LEASES = f"a duration of 4 s or more: {DURATION_FORMAT}"
+RATES = "a number per s, min or h, such as 10/s or 30/min"
 DURATIONS = "durations such as 5s 30s 2m, separated by commas or spaces"
 
 
@@ -127,6 +128,23 @@ def clusters(text: str) -> tuple[tuple[str, Secret[str]], ...]:
 def durations(text: str) -> tuple[timedelta, ...]:
     """Parse durations such as `5s 30s 2m`."""
     return tuple(parse_duration(word) for word in words(text))
+
+
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(s|min|h)", re.ASCII)
+_RATE_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def rate(text: str) -> float:
+    """Parse a rate such as `30/min`, and return it per second.
+
+    Raises:
+        ValueError: The text is not a rate, or the rate is below one per hour.
+    """
+    match = _RATE.fullmatch(text.strip())
+    found = float(match[1]) / _RATE_UNITS[match[2]] if match else 0.0
+    if found < 1 / 3600:
+        raise ValueError(text)
+    return found
 
 
 def lease(text: str) -> timedelta:

@@ -156,13 +156,14 @@ class Dispatcher:
     def _run_round(self) -> float:
         self._check_leases_and_expiry()
         more = self._send_tasks()
+        next_release = self._store.hosts.release_due()
         more = self._send_deliveries() or more
         if more:
             return _SHORT_SLEEP
         seconds = self._store.deliveries.next_due()
         # Due ids that were not dispatched wait for free capacity, which sets `wakeup`, or for the process that claimed
         # them.
-        return min(_MAX_SLEEP, seconds) if seconds else _MAX_SLEEP
+        return min(_MAX_SLEEP, seconds or _MAX_SLEEP, _MAX_SLEEP if next_release is None else next_release)
 
     def _send_tasks(self) -> bool:
         """Dispatch as many tasks as the engine takes, and return whether there may be more."""
@@ -204,6 +205,8 @@ class Dispatcher:
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
             self._store.deliveries.reclaim(silent_for=self._lease)
+        if count := self._store.hosts.end_expired():
+            _log.warning("%d held deliveries are dead: their targets expired, or their hosts are gone.", count)
         for job_id in self._store.tasks.end_expired(self._problem_of_workers()):
             _log.info("Task %s expired before it was started.", job_id, extra={"action": "expire", "job_id": job_id})
         self._watched_at = moment

@@ -83,3 +83,28 @@ class _StoreCollector(Collector):
         for status, count in self._store.deliveries.counts().items():
             deliveries.add_metric([status], count)
         yield deliveries
+        yield from self._hosts()
+
+    def _hosts(self) -> Iterator[GaugeMetricFamily]:
+        hosts = GaugeMetricFamily(
+            "callback_sdk_hosts",
+            "Hosts to which nothing is sent, or one delivery at a time, by state.",
+            labels=["state"],
+        )
+        for state, count in self._store.hosts.counts().items():
+            hosts.add_metric([state], count)
+        yield hosts
+        count, seconds = self._store.hosts.held()
+        yield _gauge("callback_sdk_held_deliveries", "Deliveries that wait for their hosts.", count)
+        yield _gauge(
+            "callback_sdk_oldest_held_delivery_seconds", "For how long the oldest held delivery waits.", seconds
+        )
+        yield _gauge(
+            "callback_sdk_oldest_due_delivery_seconds",
+            "For how long a delivery has been due that isn't held. It grows while no worker sends deliveries.",
+            self._store.stats.oldest_due(),
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

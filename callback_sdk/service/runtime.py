@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from callback_sdk.aistore.sources import token_sources
+from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostLimits, HostPolicy
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.output_folder import DEFAULT_LIMITS, OutputLimits
@@ -97,6 +98,7 @@ class DeliveryConfig:
         max_webhook_bytes: Maximum bytes of a document for a webhook; a larger one has a URL instead of the results.
         public_url: URL at which clients reach the service; empty if it is unknown.
         bucket: The bucket for targets `results:`; None without one.
+        hosts: Circuits and limits of the hosts that deliveries go to.
     """
 
     storage_endpoints: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ class DeliveryConfig:
     max_webhook_bytes: int = MAX_WEBHOOK_BYTES
     public_url: str = ""
     bucket: ResultsBucket | None = None
+    hosts: HostPolicy = DEFAULT_POLICY
 
     @property
     def stores(self) -> StorageProviders:
@@ -125,6 +128,11 @@ class DeliveryConfig:
             max_webhook_bytes=config.max_webhook_bytes,
             public_url=config.public_url or "",
             bucket=_bucket(config.results_bucket),
+            hosts=HostPolicy(
+                failures=config.circuit_failures,
+                limits=HostLimits(max_concurrency=config.host_concurrency, max_rate=config.host_rate),
+                max_hold=config.max_hold.total_seconds(),
+            ),
         )
 
 
@@ -299,7 +307,7 @@ def open_runtime(
             registry_name=registry_name,
             runs=runs,
             cipher=cipher,
-            store=Store(database, cipher),
+            store=Store(database, cipher, delivery.hosts),
             blobs=storage.open_blobs(),
             scratch=scratch,
             temporary=temporary,
@@ -331,6 +339,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             public_url=runtime.delivery.public_url,
             delays=runtime.delivery.retry_delays,
             bucket=runtime.delivery.bucket,
+            claims_at_once=not runtime.delivery.hosts.limits,
             on_attempt_done=runtime.wakeup.set,
         )
         uploads = PendingUploads(runtime.blobs)

@@ -103,3 +103,16 @@ def is_loopback(host: str) -> bool:
     """Tell whether a host is the machine itself, by name or by address."""
     address = ip_literal(host)
     return is_local_name(host) if address is None else address.is_loopback
+
+
+def origin(url: SecretURL) -> str:
+    """Return scheme, host and port of a URL, the same for all its spellings (RFC 6454, section 6.2).
+
+    Of a URL without a host, which is of a service's own bucket, it is the scheme with a colon.
+    """
+    if not url.host:
+        return f"{url.scheme}:"
+    host = url.host.removesuffix(".")
+    address = ip_literal(host)
+    host = host if address is None else f"[{address}]" if address.version == 6 else str(address)
+    return f"{url.scheme}://{host}" + ("" if port_of(url) == default_port(url) else f":{url.port}")

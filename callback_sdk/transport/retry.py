@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import DeliveryError, OutputError, TargetError
+from callback_sdk.errors import DeliveryError, MultipleDeliveryErrors, OutputError, RefreshError, TargetError
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of transient failures: writer, outbox, service and client retry the same ones.
@@ -27,6 +28,12 @@ length was damaged on its way: the signer can't have signed a digest before the 
 
 PERMANENT_CODES = frozenset({"NotImplemented"})
 """Error codes of object stores that aren't retried although their status is: S3's 501 for an unsupported header."""
+
+_OVERLOAD_CODES = frozenset({"InternalError", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"})
+"""Error codes of object stores that would respond to other requests in the same way."""
+
+_OF_THIS_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOMEM, errno.ENOBUFS})
+"""Errors of connections that say nothing about the host."""
 
 MAX_RETRY_AFTER = timedelta(hours=1)
 """Upper limit of `Retry-After`."""
@@ -122,6 +129,29 @@ def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SE
     if not isinstance(error, DeliveryError):
         return delay
     return max(delay, timedelta(seconds=error.retry_after or 0.0)) if error.retryable else None
+
+
+def is_host_available(error: Exception) -> bool | None:
+    """Return whether a failed attempt shows that its host works.
+
+    Args:
+        error: The error of the attempt.
+
+    Returns:
+        False after a failure that other deliveries to the host would have too; True after any other response, such as
+        one that rejects a signature; None when no request reached the host, or the failure is of this machine.
+    """
+    if isinstance(error, MultipleDeliveryErrors):
+        found = {is_host_available(one) for one in error.errors}
+        return False if False in found else True if True in found else None
+    if not isinstance(error, DeliveryError) or isinstance(error, RefreshError):
+        return None
+    if error.status is None:
+        cause = error.__cause__
+        is_network = isinstance(cause, OSError) and cause.errno not in _OF_THIS_MACHINE
+        return False if error.retryable and is_network else None
+    is_overloaded = error.status in RETRYABLE_STATUSES or error.code in _OVERLOAD_CODES
+    return not (error.retryable and is_overloaded)
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:

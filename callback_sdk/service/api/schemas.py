@@ -142,6 +142,7 @@ class DeliveryResponse(DeliverySummary):
 
     delivery_id: str
     next_attempt_at: str | None
+    held_since: str | None
     receipt: dict[str, Any] | None
     attempts: list[DeliveryAttemptResponse]
 

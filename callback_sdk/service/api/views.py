@@ -100,7 +100,8 @@ def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, A
     return {
         "delivery_id": delivery["delivery_id"],
         **{name: delivery[column] for name, column in _DELIVERY.items()},
-        "next_attempt_at": _time(delivery["next_attempt_at"]),
+        "next_attempt_at": _time(delivery["next_attempt_at"] if delivery["held_since"] is None else None),
+        "held_since": _time(delivery["held_since"]),
         "receipt": delivery["receipt"],
         "attempts": [
             {

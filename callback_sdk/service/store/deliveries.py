@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.receipt import Receipt
-from callback_sdk.service.store import rows, stages
+from callback_sdk.service.store import holds, host_gates, rows, stages
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.delivery_claims import CLAIMED_DELIVERY, ENDED_TASK, claim_of
 from callback_sdk.service.store.delivery_reader import DeliveryReader
+from callback_sdk.service.store.host_gates import IS_BLOCKED, IS_GATED
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -20,16 +24,24 @@ from callback_sdk.service.store.models import (
     DeliveringWorker,
     DeliveryClaim,
     DueDeliveries,
+    HostOutcome,
 )
 from callback_sdk.service.store.redeliveries import Redelivery
 from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 from callback_sdk.targets.callbacks import Callback
 
 _UNCLAIMED: dict[str, Any] = {"worker": None, "heartbeat_at": None, "dispatched_at": None}
-_IS_UNCLAIMED = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.worker.is_(None))
+_IS_UNCLAIMED = (
+    deliveries.c.status == DELIVERY_PENDING,
+    deliveries.c.worker.is_(None),
+    deliveries.c.held_since.is_(None),
+)
 
 MAX_INTERRUPTED = 3
 """Interrupted attempts after which the next one is delayed: the delivery itself may crash the process."""
+
+_LOOKAHEAD = (200,) * 25
+"""Numbers of further due deliveries that one call of `fetch_due` looks at, if hosts of the first ones take none."""
 
 _INTERRUPTED_DELAY = 60.0
 """Seconds of delay for each further interrupted attempt."""
@@ -40,7 +52,7 @@ _DELIVERY_ID: sa.BindParameter[str] = sa.bindparam("_delivery")
 _ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
 
 _SELECT_DUE = (
-    sa.select(deliveries.c.delivery_id, deliveries.c.host)
+    sa.select(deliveries.c.delivery_id, deliveries.c.host, IS_BLOCKED.label("is_blocked"))
     .where(
         *_IS_UNCLAIMED,
         deliveries.c.next_attempt_at <= now(),
@@ -76,7 +88,7 @@ _UPDATE_DUE = (
 )
 
 _FREE_SLOTS: sa.BindParameter[int] = sa.bindparam("_free_slots", type_=sa.Integer)
-_FITS = deliveries.c.position < _FREE_SLOTS
+_FITS = sa.and_(deliveries.c.position < _FREE_SLOTS, sa.not_(IS_GATED))
 _UPDATE_DUE_AND_CLAIMED = (
     _UPDATE_DUE.values(
         dispatched_at=now(),
@@ -91,6 +103,7 @@ _UPDATE_CLAIMED = (
     .where(*_IS_UNCLAIMED, deliveries.c.delivery_id == _DELIVERY_ID, deliveries.c.next_attempt_at <= now())
     .values(worker=sa.bindparam("_worker"), heartbeat_at=now(), attempt_count=deliveries.c.attempt_count + 1)
 )
+_UPDATE_CLAIMED_FREELY = _UPDATE_CLAIMED.where(sa.not_(IS_GATED))
 _SELECT_CLAIM = (
     sa.select(*CLAIMED_DELIVERY, *ENDED_TASK, rows.payload_column(deliveries.c.job_id, RESULTS))
     .select_from(deliveries.join(tasks))
@@ -136,7 +149,17 @@ _RECLAIMED: dict[str, Any] = {
 
 
 class DeliveryStore(DeliveryReader):
-    """Reads and changes the deliveries in a database."""
+    """Reads and changes the deliveries in a database.
+
+    Args:
+        database: The database.
+        cipher: Decrypts their targets.
+        policy: Circuits and limits of their hosts.
+    """
+
+    def __init__(self, database: Database, cipher: CredentialCipher, policy: HostPolicy = DEFAULT_POLICY) -> None:
+        super().__init__(database, cipher)
+        self._policy = policy
 
     def fetch_due(
         self, limit: int, *, skip_hosts: Collection[str] = (), redispatch_after: float
@@ -148,15 +171,30 @@ class DeliveryStore(DeliveryReader):
             skip_hosts: Hosts without free slots.
             redispatch_after: Seconds after which a delivery that was dispatched, but not claimed, is dispatched again.
         """
-        values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": redispatch_after}
+        values = {"_hosts": list(skip_hosts), "_again_after": redispatch_after}
+        taken: list[tuple[str, str]] = []
+        for count in (limit, *_LOOKAHEAD):
+            more, blocked = self._mark_due(limit - len(taken), values | {"_limit": count})
+            taken += more
+            if not blocked:
+                break
+            self._hold(blocked)
+        return taken
 
-        def mark(connection: sa.Connection) -> list[tuple[str, str]]:
-            taken = [(row.delivery_id, row.host) for row in connection.execute(_SELECT_DUE, values)]
+    def _mark_due(self, limit: int, values: dict[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
+        """Mark due deliveries as dispatched. Return them, and the ids of those whose hosts take none now."""
+
+        def mark(connection: sa.Connection) -> tuple[list[tuple[str, str]], list[str]]:
+            found = connection.execute(_SELECT_DUE, values).all()
+            taken = [(row.delivery_id, row.host) for row in found if not row.is_blocked][:limit]
             if taken:
                 connection.execute(_UPDATE_DISPATCHED, {"_deliveries": [delivery_id for delivery_id, _ in taken]})
-            return taken
+            return taken, [row.delivery_id for row in found if row.is_blocked]
 
         return self._database.write(mark)
+
+    def _hold(self, delivery_ids: Sequence[str]) -> None:
+        self._database.write(lambda one: holds.hold_blocked(one, delivery_ids, self._cipher, self._policy))
 
     def dispatched(self, *, since: float) -> bool:
         """Return whether a due delivery was dispatched, but not claimed.
@@ -174,13 +212,13 @@ class DeliveryStore(DeliveryReader):
             return list(connection.execute(_SELECT_BUSY_HOSTS, {"_count": at_least}).scalars())
 
     def next_due(self) -> float | None:
-        """Return the seconds until the next delivery is due, 0 if one is due, None if none is pending."""
+        """Return the seconds until the next delivery is due, 0 if one is due, None if all pending ones are held."""
         with self._database.read() as connection:
             seconds: float | None = connection.execute(_SELECT_NEXT_DUE).scalar()
         return None if seconds is None else max(0.0, seconds)
 
     def claim(self, delivery_id: str, worker: str) -> DeliveryClaim | None:
-        """Claim a due delivery; None if it is claimed, or no longer due.
+        """Claim a due delivery; None if it is claimed, no longer due, or held because its host takes none now.
 
         Args:
             delivery_id: The delivery.
@@ -189,8 +227,11 @@ class DeliveryStore(DeliveryReader):
         one = {"_delivery": delivery_id}
 
         def claim(connection: sa.Connection) -> DeliveryClaim | None:
-            if not connection.execute(_UPDATE_CLAIMED, one | {"_worker": worker}).rowcount:
-                return None
+            values = one | {"_worker": worker}
+            if self._policy.limits or not connection.execute(_UPDATE_CLAIMED_FREELY, values).rowcount:
+                is_admitted = holds.pass_or_hold(connection, delivery_id, self._cipher, self._policy)
+                if not is_admitted or not connection.execute(_UPDATE_CLAIMED, values).rowcount:
+                    return None
             row = connection.execute(_SELECT_CLAIM, one).one()
             connection.execute(_INSERT_ATTEMPT, {"delivery_id": delivery_id, "number": row.attempt_count})
             return claim_of(row, row, row.data)
@@ -217,7 +258,15 @@ class DeliveryStore(DeliveryReader):
         renew = deliveries.update().where(*mine).values(heartbeat_at=now())
         self._database.write(lambda connection: connection.execute(renew))
 
-    def delivered(self, delivery_id: str, attempt: int, receipt: Receipt, *, staged: str | None = None) -> None:
+    def delivered(
+        self,
+        delivery_id: str,
+        attempt: int,
+        receipt: Receipt,
+        *,
+        staged: str | None = None,
+        host: HostOutcome | None = None,
+    ) -> None:
         """Store the receipt of a delivery, and mark it as delivered.
 
         Args:
@@ -225,13 +274,21 @@ class DeliveryStore(DeliveryReader):
             attempt: The number of the attempt.
             receipt: The receipt.
             staged: The task, if other deliveries of it wait for this one.
+            host: What the attempt has shown of its host; None if nobody needs to know.
         """
         values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
         one = {"_delivery": delivery_id, "_attempt": attempt}
-        self._finish_attempt(_UPDATE_FINISHED, one, values, None, staged)
+        self._finish_attempt(_UPDATE_FINISHED, one, values, None, staged=staged, host=host)
 
     def failed(
-        self, delivery_id: str, attempt: int, error: str, retry_in: float | None, *, staged: str | None = None
+        self,
+        delivery_id: str,
+        attempt: int,
+        error: str,
+        retry_in: float | None,
+        *,
+        staged: str | None = None,
+        host: HostOutcome | None = None,
     ) -> None:
         """Record a failed attempt.
 
@@ -242,6 +299,7 @@ class DeliveryStore(DeliveryReader):
             retry_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
                 requested during the attempt.
             staged: The task, if other deliveries of it wait for this one.
+            host: What the attempt has shown of its host; None if nobody needs to know.
         """
         if retry_in is None:
             update = _UPDATE_FINISHED.values(
@@ -251,7 +309,7 @@ class DeliveryStore(DeliveryReader):
         else:
             update = _UPDATE_FINISHED.values(next_attempt_at=now() + retry_in)
         one = {"_delivery": delivery_id, "_attempt": attempt}
-        self._finish_attempt(update, one, {"last_error": error}, error, staged)
+        self._finish_attempt(update, one, {"last_error": error}, error, staged=staged, host=host)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
@@ -300,11 +358,20 @@ class DeliveryStore(DeliveryReader):
         return self._database.write(lambda connection: connection.execute(back).rowcount)
 
     def _finish_attempt(
-        self, update: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None, staged: str | None
+        self,
+        update: sa.Update,
+        one: dict[str, Any],
+        values: dict[str, Any],
+        error: str | None,
+        *,
+        staged: str | None,
+        host: HostOutcome | None,
     ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
         def finish(connection: sa.Connection) -> None:
+            if host is not None:
+                host_gates.record(connection, host, self._policy)
             connection.execute(update, one | values)
             connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
             if staged is not None:

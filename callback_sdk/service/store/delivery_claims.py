@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.models import JobResult
+from callback_sdk.service.store.host_gates import IS_KNOWN, MAY_BE_DISABLED
 from callback_sdk.service.store.models import DeliveryClaim
 from callback_sdk.service.store.stages import STAGED
 from callback_sdk.service.store.tables import deliveries, tasks
@@ -18,17 +19,22 @@ ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
 )
 """Columns of an ended task that its deliveries need."""
 
-CLAIMED_DELIVERY: tuple[sa.Column[Any], ...] = tuple(
-    deliveries.c[name]
-    for name in (
-        "delivery_id",
-        "url",
-        "host",
-        "encrypted_target",
-        "attempt_count",
-        "attempts_before_redelivery",
-        "output_name",
-    )
+CLAIMED_DELIVERY: tuple[sa.ColumnElement[Any], ...] = (
+    *(
+        deliveries.c[name]
+        for name in (
+            "delivery_id",
+            "url",
+            "host",
+            "origin",
+            "encrypted_target",
+            "attempt_count",
+            "attempts_before_redelivery",
+            "output_name",
+        )
+    ),
+    IS_KNOWN.label("host_is_known"),
+    MAY_BE_DISABLED.label("may_be_disabled"),
 )
 """Columns of a delivery that its claim needs."""
 
@@ -39,6 +45,9 @@ def claim_of(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
         delivery_id=delivery.delivery_id,
         url=delivery.url,
         host=delivery.host,
+        origin=delivery.origin,
+        host_is_known=bool(delivery.host_is_known),
+        may_be_disabled=bool(delivery.may_be_disabled),
         encrypted_target=delivery.encrypted_target,
         job_id=task.job_id,
         attempt=delivery.attempt_count,

@@ -12,6 +12,7 @@ from callback_sdk.errors import TargetError
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.host_gates import IS_HELD, IS_SCHEDULED
 from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING
 from callback_sdk.service.store.tables import deliveries, delivery_attempts
 from callback_sdk.targets import plan
@@ -78,13 +79,14 @@ class DeliveryReader:
 
     def counts(self) -> dict[str, int]:
         """Count the pending deliveries of ended tasks, and the dead ones."""
-        waiting = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
+        waiting = (deliveries.c.status == DELIVERY_PENDING, IS_SCHEDULED)
         # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
         dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
         count = sa.select(sa.func.count()).select_from(deliveries)
         with self._database.read() as connection:
             return {
-                DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one(),
+                DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one()
+                + connection.execute(count.where(IS_HELD)).scalar_one(),
                 DEAD: connection.execute(count.where(dead)).scalar_one(),
             }
 

@@ -241,6 +241,9 @@ class DeliveryClaim:
         delivery_id: Stable over all attempts.
         url: The target's URL without credentials.
         host: The host of the URL.
+        origin: Scheme, host and port of the URL; see `targets.hosts.origin`.
+        host_is_known: Whether the host has failed, is limited, or has held deliveries.
+        may_be_disabled: Whether a webhook of this URL, without its query, is disabled.
         encrypted_target: The target with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
         attempt: The number of the attempt, from 1; not of the task's run, see `run`.
@@ -258,6 +261,9 @@ class DeliveryClaim:
     delivery_id: str
     url: str
     host: str
+    origin: str
+    host_is_known: bool
+    may_be_disabled: bool
     encrypted_target: str = field(repr=False)
     job_id: str
     attempt: int
@@ -270,6 +276,23 @@ class DeliveryClaim:
     output_name: str | None = None
     staged: bool = False
     has_outputs: bool = False
+
+
+@define(frozen=True, kw_only=True)
+class HostOutcome:
+    """What an attempt has shown of its host.
+
+    Attributes:
+        origin: Scheme, host and port.
+        is_available: Whether the host works; None if the attempt has shown nothing.
+        retry_after: Seconds that the host asked for; 0 for none.
+        error: The error's text, without credentials; None without one.
+    """
+
+    origin: str
+    is_available: bool | None
+    retry_after: float = 0.0
+    error: str | None = None
 
 
 @define(frozen=True, kw_only=True)

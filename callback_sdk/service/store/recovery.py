@@ -14,6 +14,7 @@ from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.host_gates import IS_HELD, IS_SCHEDULED
 from callback_sdk.service.store.models import DEAD, DELIVERED, DELIVERY_PENDING
 from callback_sdk.service.store.redeliveries import make_due_again
 from callback_sdk.service.store.tables import deliveries, tasks, users
@@ -26,12 +27,13 @@ _POSITION = sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id)
 
 # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
 _IS_DEAD = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
-_IS_WAITING = sa.and_(deliveries.c.next_attempt_at.is_not(None), deliveries.c.status == DELIVERY_PENDING)
+_IS_SCHEDULED = sa.and_(IS_SCHEDULED, deliveries.c.status == DELIVERY_PENDING)
+_IS_WAITING = sa.or_(_IS_SCHEDULED, IS_HELD)
 _STATES: dict[str, sa.ColumnElement[bool]] = {
     "dead": _IS_DEAD,
     "failing": sa.and_(_IS_WAITING, deliveries.c.last_error.is_not(None)),
     "late": sa.and_(_IS_WAITING, tasks.c.finished_at < now() - LATE),
-    "undelivered": sa.or_(_IS_DEAD, _IS_WAITING),
+    "undelivered": sa.or_(_IS_DEAD, _IS_SCHEDULED, IS_HELD),
     "pending": deliveries.c.status == DELIVERY_PENDING,
     "delivered": deliveries.c.status == DELIVERED,
 }

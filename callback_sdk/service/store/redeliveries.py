@@ -8,6 +8,7 @@ from attrs import define
 from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.holds import NOT_HELD
 from callback_sdk.service.store.models import DELIVERY_PENDING
 from callback_sdk.service.store.replacements import TargetReplacement, update_expiry
 from callback_sdk.service.store.tables import delivered_outputs, deliveries, tasks
@@ -68,7 +69,7 @@ def make_due_again(connection: sa.Connection, *chosen: sa.ColumnElement[bool]) -
             # A document that waits for output files would not list them.
             sa.or_(deliveries.c.status != DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None)),
         )
-        .values(status=DELIVERY_PENDING, next_attempt_at=now(), dispatched_at=None)
+        .values(status=DELIVERY_PENDING, next_attempt_at=now(), dispatched_at=None, **NOT_HELD)
     )
     # All output files are sent again.
     forget = delivered_outputs.delete().where(

@@ -6,9 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from callback_sdk.concurrency.circuit import MAX_OPEN
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.tables import deliveries, tasks
+from callback_sdk.service.store.tables import deliveries, hosts, tasks
+from callback_sdk.transport.retry import MAX_RETRY_AFTER
 
 _LEASE: sa.BindParameter[float] = sa.bindparam("_lease", type_=sa.Double)
 _DELAY: sa.BindParameter[float] = sa.bindparam("_delay", type_=sa.Double)
@@ -26,7 +28,16 @@ _UPDATES_OF_LEASES = (
     _repair(tasks.c.heartbeat_at, _LEASE, now()),
     _repair(deliveries.c.heartbeat_at, _LEASE, now()),
 )
-_UPDATE_NEXT_ATTEMPTS = _repair(deliveries.c.next_attempt_at, _DELAY, now())
+_MAX_AHEAD = sa.bindparam("_max_ahead", MAX_RETRY_AFTER.total_seconds() + MAX_OPEN, type_=sa.Double)
+"""Seconds by which times of hosts may be ahead."""
+
+_UPDATES_OF_HOSTS = (
+    _repair(hosts.c.retry_at, _MAX_AHEAD, now()),
+    _repair(hosts.c.wake_at, _MAX_AHEAD, now()),
+    _repair(hosts.c.next_slot_at, _MAX_AHEAD, now()),
+)
+# Without held deliveries, as in the index; their times are repaired when they are released.
+_UPDATE_NEXT_ATTEMPTS = _repair(deliveries.c.next_attempt_at, _DELAY, now()).where(deliveries.c.held_since.is_(None))
 
 
 def repair_times(database: Database, *, lease: float, max_delay: float | None = None) -> int:
@@ -43,6 +54,7 @@ def repair_times(database: Database, *, lease: float, max_delay: float | None = 
 
     def repair(connection: sa.Connection) -> int:
         count = sum(int(connection.execute(one, {"_lease": lease}).rowcount) for one in _UPDATES_OF_LEASES)
+        count += sum(int(connection.execute(one).rowcount) for one in _UPDATES_OF_HOSTS)
         if max_delay is not None:
             count += int(connection.execute(_UPDATE_NEXT_ATTEMPTS, {"_delay": max_delay}).rowcount)
         return count

@@ -16,6 +16,7 @@ from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.hosts import origin
 
 _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
     task_payloads.c.job_id == sa.bindparam("_job"), task_payloads.c.name == sa.bindparam("_name")
@@ -40,6 +41,7 @@ def target_columns(target: Callback, cipher: CredentialCipher) -> dict[str, Any]
         "encrypted_target": cipher.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.shown_url),
         "host": target.shown_url.host,
+        "origin": origin(target.shown_url),
     }
 
 

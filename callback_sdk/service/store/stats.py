@@ -11,6 +11,7 @@ from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.models import DELIVERY_PENDING
 from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 
 
@@ -79,6 +80,17 @@ class Statistics:
         query = sa.select(tasks.c.algorithm, age).where(tasks.c.status == PENDING).group_by(tasks.c.algorithm)
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(query)))
+
+    def oldest_due(self) -> float:
+        """Return for how many seconds a delivery has been due that isn't held and that no worker has claimed."""
+        query = sa.select(now() - sa.func.min(deliveries.c.next_attempt_at)).where(
+            deliveries.c.status == DELIVERY_PENDING,
+            deliveries.c.worker.is_(None),
+            deliveries.c.held_since.is_(None),
+            deliveries.c.next_attempt_at.is_not(None),
+        )
+        with self._database.read() as connection:
+            return max(0.0, connection.execute(query).scalar() or 0.0)
 
     def workers(self) -> list[Worker]:
         """Return the workers that run tasks, ordered by name."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.store import schema
@@ -17,6 +18,7 @@ from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.hosts import HostStore
 from callback_sdk.service.store.output import OutputStore
 from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.postgres import PostgresDatabase
@@ -38,6 +40,7 @@ class Store:
     Args:
         database: The database; the store closes it.
         cipher: Encrypts and decrypts its credentials.
+        policy: Circuits and limits of the hosts that deliveries go to.
 
     Attributes:
         tasks: The tasks.
@@ -46,6 +49,7 @@ class Store:
         deliveries: The deliveries of their results.
         recovery: The same, by filters, and their redelivery in bulk.
         audit: The audit log.
+        hosts: The hosts that deliveries go to.
         users: The users and their API tokens.
         sessions: The login sessions.
         versions: The trained versions of algorithms.
@@ -56,15 +60,18 @@ class Store:
         ConfigurationError: The database needs an upgrade, or has other encryption keys.
     """
 
-    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
+    def __init__(
+        self, database: Database, cipher: CredentialCipher, policy: HostPolicy = DEFAULT_POLICY
+    ) -> None:  # fmt: skip
         schema.prepare(database, cipher)
         self.database = database
         self.tasks = TaskStore(database, cipher)
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
-        self.deliveries = DeliveryStore(database, cipher)
+        self.deliveries = DeliveryStore(database, cipher, policy)
         self.recovery = DeliveryRecovery(database, cipher)
         self.audit = AuditStore(database)
+        self.hosts = HostStore(database, policy)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
         self.versions = VersionStore(database)

@@ -193,6 +193,8 @@ deliveries = sa.Table(
     sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
+    # Scheme, host and port, which circuits and limits are for; see `hosts`.
+    sa.Column("origin", sa.String(320), nullable=False, server_default=""),
     sa.Column("status", sa.String(16), nullable=False),
     # All attempts; also the fencing token: the number of the attempt that has the claim.
     sa.Column("attempt_count", sa.Integer, nullable=False, default=0),
@@ -203,10 +205,17 @@ deliveries = sa.Table(
     sa.Column("worker", sa.String(128)),
     sa.Column("heartbeat_at", sa.Double),
     sa.Column("dispatched_at", sa.Double),
+    # Since when a due delivery waits for its host; null if it doesn't. See `host_gates`.
+    sa.Column("held_since", sa.Double),
+    # When the target expires; null for never. Only set while the delivery is held.
+    sa.Column("held_until", sa.Double),
     sa.Column("last_error", sa.Text),
     sa.Column("receipt", sa.JSON(none_as_null=True)),
     sa.Index("deliveries_by_task", "job_id", "position"),
-    _partial("deliveries_due", "next_attempt_at", where="next_attempt_at IS NOT NULL"),
+    # Without held deliveries: any number of them costs the query of due ones nothing.
+    _partial("deliveries_due", "next_attempt_at", where="next_attempt_at IS NOT NULL AND held_since IS NULL"),
+    _partial("deliveries_held", "origin", "next_attempt_at", where="held_since IS NOT NULL"),
+    _partial("deliveries_held_until", "held_until", where="held_until IS NOT NULL"),
     _partial("deliveries_dead", "status", "host", where="status = 'dead'"),
     _partial("deliveries_by_worker", "worker", where="worker IS NOT NULL"),
 )
@@ -244,6 +253,69 @@ audit = sa.Table(
     sa.Index("audit_by_actor", "actor", "entry_id"),
     sa.Index("audit_by_owner", "owner", "entry_id"),
     sa.Index("audit_by_task", "job_id", "entry_id"),
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    # Hosts that fail, are paused or limited, or have held deliveries: scheme, host and port. See `host_gates`.
+    sa.Column("host", sa.String(320), primary_key=True),
+    # The circuit; see `concurrency.circuit`.
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("openings", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("open_since", sa.Double),
+    sa.Column("retry_at", sa.Double),
+    sa.Column("recovered", sa.Integer),
+    # The last transient failure, without credentials.
+    sa.Column("last_error", sa.Text),
+    sa.Column("failed_at", sa.Double),
+    sa.Column("paused_at", sa.Double),
+    # Name of the user who paused it; null for a command on the machine of the service.
+    sa.Column("paused_by", sa.String(128)),
+    # Limits of this host in place of those of the settings.
+    sa.Column("max_concurrency", sa.Integer),
+    sa.Column("max_rate", sa.Double),
+    sa.Column("next_slot_at", sa.Double, nullable=False, server_default="0"),
+    # When its held deliveries are looked at again; null without any, and while it is paused.
+    sa.Column("wake_at", sa.Double),
+    _partial("hosts_by_wake", "wake_at", where="wake_at IS NOT NULL"),
+)
+
+disabled_webhooks = sa.Table(
+    "disabled_webhooks",
+    metadata,
+    # Webhooks that responded with 410 Gone: SHA-256 of the URL, which may have credentials, and the URL without them.
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+    sa.Column("shown_url", sa.Text, nullable=False),
+    sa.Column("host", sa.String(320), nullable=False),
+    sa.Column("disabled_at", sa.Double, nullable=False),
+    sa.Index("disabled_webhooks_by_url", "shown_url"),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    # Alerts that fire, or were resolved lately; see `service.alerts`.
+    sa.Column("name", sa.String(400), primary_key=True),
+    sa.Column("state", sa.JSON, nullable=False),
+)
+
+alert_messages = sa.Table(
+    "alert_messages",
+    metadata,
+    # Messages that the receiver of alerts doesn't have yet. The id is the same in each attempt.
+    sa.Column("message_id", sa.String(64), primary_key=True),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    # What only one of several processes does, and which one.
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.String(128), nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
 )
 
 worker_states = sa.Table(

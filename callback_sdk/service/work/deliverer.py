@@ -14,23 +14,34 @@ from attrs import evolve
 
 from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, ConfigurationError, DeliveryError
+from callback_sdk.errors import (
+    AddressNotAllowedError,
+    CallbackSDKError,
+    ConfigurationError,
+    DeliveryError,
+    RefreshError,
+)
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import DELIVERY_ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
+from callback_sdk.service.store.models import HostOutcome
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.outputs import TaskOutputFiles
 from callback_sdk.service.work.results_bucket import ResultsBucket, operators_errors
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
+from callback_sdk.targets.webhook import Webhook
+from callback_sdk.transport.retry import SERVICE_DELAYS, is_host_available, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.failures import has_responded, loggable_text
 
 _log = logging.getLogger(__name__)
+
+_GONE = 410
+"""Status of a webhook that doesn't exist any more (RFC 9110, section 15.5.11)."""
 
 THREADS = 32
 """Maximum concurrent attempts: more than CPU cores, because attempts wait for the network."""
@@ -48,6 +59,8 @@ class Deliverer:
         public_url: URL at which clients reach the service; empty if it is unknown.
         delays: Delays between the attempts of a delivery.
         bucket: The bucket for targets `results:`; None without one.
+        claims_at_once: Whether the worker that ends a task may claim its deliveries in the same transaction. Not if all
+            hosts have limits.
         on_attempt_done: Called after each attempt.
     """
 
@@ -62,6 +75,7 @@ class Deliverer:
         public_url: str = "",
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         bucket: ResultsBucket | None = None,
+        claims_at_once: bool = True,
         on_attempt_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -73,6 +87,7 @@ class Deliverer:
         self._outputs = TaskOutputFiles(store=store, blobs=blobs, scratch=scratch, writer=writer, public_url=public_url)
         self._delays = delays
         self._bucket = bucket
+        self._claims_at_once = claims_at_once
         self._on_attempt_done = on_attempt_done
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
@@ -109,8 +124,8 @@ class Deliverer:
 
     @property
     def free_slots_any_host(self) -> int:
-        """Number of further attempts that can start regardless of their hosts, even if all have the same host."""
-        return self._attempts.free_slots_any_host
+        """Number of deliveries that may be claimed for this process, even if all have the same host."""
+        return self._attempts.free_slots_any_host if self._claims_at_once else 0
 
     @property
     def free_slots(self) -> int:
@@ -137,11 +152,14 @@ class Deliverer:
 
     def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
         responded: bool | None = None
+        next_deliveries: Sequence[tuple[str, str]] = ()
         try:
             claim = claim or self._store.deliveries.claim(delivery_id, self._heartbeat.worker)
             if claim is not None:
                 with self._heartbeat.sending(claim):
                     responded = self._attempt(claim)
+                if claim.host_is_known:
+                    next_deliveries = self._store.hosts.release_next(claim.origin)
             self._outage.recovered()
         except StoreUnavailableError as error:
             self._outage.failed(error)
@@ -153,6 +171,9 @@ class Deliverer:
             )
         finally:
             self._attempts.end(delivery_id, responded=responded)
+            # Those that can't start here are due, and the dispatcher sends them.
+            for each, host in next_deliveries:
+                self.start(each, host)
             self._on_attempt_done()
 
     def _attempt(self, claim: DeliveryClaim) -> bool | None:
@@ -174,7 +195,8 @@ class Deliverer:
             receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
             DELIVERY_ATTEMPTS.labels("delivered").inc()
             staged = claim.job_id if claim.staged else None
-            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt, staged=staged)
+            host = HostOutcome(origin=claim.origin, is_available=True) if claim.host_is_known else None
+            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt, staged=staged, host=host)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
 
@@ -203,6 +225,8 @@ class Deliverer:
         """
         callback = self._store.deliveries.open(claim)
         bucket = self._bucket_of(callback)
+        if claim.may_be_disabled:
+            self._check_enabled(callback)
 
         def on_refresh(delivery: PreparedDelivery) -> None:
             self._replace_target(claim, delivery)
@@ -249,7 +273,12 @@ class Deliverer:
         retry_in = None if delay is None else delay.total_seconds()
         DELIVERY_ATTEMPTS.labels("dead" if retry_in is None else "failed").inc()
         staged = claim.job_id if claim.staged else None
-        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), retry_in, staged=staged)
+        host = _host_outcome(claim, error, seen)
+        if isinstance(seen, DeliveryError) and not isinstance(seen, RefreshError) and seen.status == _GONE:
+            self._disable(claim)
+        self._store.deliveries.failed(
+            claim.delivery_id, claim.attempt, loggable_text(seen), retry_in, staged=staged, host=host
+        )
         action = "giving up" if retry_in is None else f"retrying in {retry_in:.0f} s"
         _log.warning(
             "Delivery of task %s to %s failed (%s): %s",
@@ -259,6 +288,25 @@ class Deliverer:
             loggable_text(error),
             extra=extra,
         )
+
+    def _check_enabled(self, target: Callback) -> None:
+        """Send nothing to a webhook that is gone.
+
+        Raises:
+            DeliveryError: The webhook is disabled.
+        """
+        if self._store.hosts.is_disabled(target.url):
+            raise DeliveryError(
+                f"The webhook {target.shown_url} has responded with 410 Gone, and is disabled.",
+                hint=f"If it exists again, an operator can enable it: callback-sdk hosts resume {target.shown_url}",
+                url=str(target.shown_url),
+            )
+
+    def _disable(self, claim: DeliveryClaim) -> None:
+        """Disable the webhook of a delivery, which is gone. An object store has no webhooks that could be."""
+        target = self._store.deliveries.open(claim)
+        if isinstance(self._writer.plan(target), Webhook):
+            self._store.hosts.disable_webhook(target.url)
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
@@ -270,6 +318,24 @@ class Deliverer:
         else:
             with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
                 yield Body(PathPart(path))
+
+
+def _host_outcome(claim: DeliveryClaim, error: Exception, seen: Exception) -> HostOutcome | None:
+    """Return what a failed attempt has shown of its host; None if nobody needs to know.
+
+    Args:
+        claim: The attempt.
+        error: Its error.
+        seen: The error for the task's owner. Where it differs, both hosts without an address and those with a private
+            one count as unavailable: the state of a host must not disclose which names exist.
+    """
+    is_available = is_host_available(error) if seen is error else False
+    if is_available is not False and not claim.host_is_known:
+        return None
+    retry_after = error.retry_after if isinstance(error, DeliveryError) else None
+    return HostOutcome(
+        origin=claim.origin, is_available=is_available, retry_after=retry_after or 0.0, error=loggable_text(seen)
+    )
 
 
 def _disclosed_error(error: Exception, url: str) -> Exception:
