@@ -80,11 +80,6 @@ class Postgres(supervisor.SupervisedServer):
             # No sockets or files in /dev/shm outside the directory, because a killed server would leave them behind.
             "unix_socket_directories": "",
             "dynamic_shared_memory_type": "mmap",
-            # The data have to survive a crash of the server only, and the kernel keeps what it has written.
-            "fsync": "off",
-            "full_page_writes": "off",
-            # With a hundred databases of tests, a process for one of them would start every half second.
-            "autovacuum": "off",
         }
         return supervisor.SupervisedProcess(
             [
