@@ -39,6 +39,12 @@ class Authority:
         key.write_bytes(pem)
         return certificate, key
 
+    def server_cert(self, folder: Path, *names: str, **options: Any) -> Path:
+        """Write the certificate of a server with its key to one file, and return its path."""
+        path = folder / "server.pem"
+        self._authority.issue_cert(*names, **options).private_key_and_cert_chain_pem.write_to_path(str(path))
+        return path
+
     def context(self, *names: str, clients: bool = False, **options: Any) -> ssl.SSLContext:
         """Return the TLS settings of a server; with `clients` it requires client certificates of this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -153,6 +153,8 @@ _Reload = Annotated[
     settings.MAX_CONNECTIONS,
     settings.MAX_CONNECTIONS_PER_ADDRESS,
     settings.TRUSTED_PROXIES,
+    settings.PROXY_HEADERS,
+    settings.ROOT_PATH,
 )
 def serve(
     registry: RegistryName,

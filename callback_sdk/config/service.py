@@ -41,6 +41,8 @@ class ServiceConfig(Config):
     max_connections: int = variable(settings.MAX_CONNECTIONS)
     max_connections_per_address: int = variable(settings.MAX_CONNECTIONS_PER_ADDRESS)
     trusted_proxies: tuple[str, ...] = variable(settings.TRUSTED_PROXIES)
+    proxy_headers: str = variable(settings.PROXY_HEADERS)
+    root_path: str = variable(settings.ROOT_PATH)
     max_webhook_bytes: int = variable(settings.MAX_WEBHOOK_BYTES)
     public_url: str | None = variable(settings.PUBLIC_URL)
     retry_delays: tuple[timedelta, ...] = variable(settings.RETRY_DELAYS)

@@ -18,6 +18,7 @@ NETWORKS = (
     "networks in CIDR notation, with a port that isn't the scheme's own, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, "
     "separated by commas or spaces"
 )
+PROXY_NETWORKS = "networks in CIDR notation, such as 10.0.5.0/24, separated by commas or spaces, or none"
 HOSTS = "names of hosts, with a port that isn't the scheme's own, such as minio:9000, separated by commas or spaces"
 CLUSTERS = (
     "the URLs of proxies of AIStore, each alone or followed by = and a token, the absolute path of a file with one, or "
@@ -81,6 +82,25 @@ def public_url(text: str) -> str:
     return text.strip().rstrip("/")
 
 
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,10}")
+_OWN_PATHS = ("/ui", "/api/v2")
+"""Paths of the service: below such a prefix, a path could not be told from one without it."""
+
+
+def is_path_prefix(text: str) -> bool:
+    """Return whether a path can be the prefix of all paths of a service: `/jobs`, `/tools/jobs`."""
+    is_own = any(f"{path}/".startswith(f"{text}/") or text.startswith(f"{path}/") for path in _OWN_PATHS)
+    return _PREFIX.fullmatch(text) is not None and not is_own and not {".", ".."}.intersection(text.split("/"))
+
+
+def path_prefix(text: str) -> str:
+    """Parse the path prefix of a service, without a slash at its end; empty for `/`."""
+    prefix = text.strip().rstrip("/")
+    if prefix and not is_path_prefix(prefix):
+        raise ValueError(text)
+    return prefix
+
+
 def names(text: str) -> tuple[str, ...]:
     """Parse names of environment variables."""
     found = words(text)
@@ -99,12 +119,14 @@ def networks(text: str) -> tuple[str, ...]:
 
 
 def networks_or_none(text: str) -> tuple[str, ...]:
-    """Parse networks; "none" is an empty list, because an empty variable counts as not set.
+    """Parse networks without ports; "none" is an empty list, because an empty variable counts as not set.
 
     Raises:
         ValueError: An item is not a network in CIDR notation.
     """
-    return () if text.strip().lower() == "none" else networks(text)
+    from callback_sdk.transport.addresses import parse_network
+
+    return () if text.strip().lower() == "none" else tuple(str(parse_network(word)) for word in words(text))
 
 
 def clusters(text: str) -> tuple[tuple[str, Secret[str]], ...]:

@@ -67,6 +67,7 @@ def serve(
         from callback_sdk.service.algorithms.versions import Algorithms
         from callback_sdk.service.api import ServiceLimits, create_app
         from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+        from callback_sdk.service.api.forwarded import ForwardedRequests
         from callback_sdk.service.core import TaskService
         from callback_sdk.service.dispatcher import Dispatcher
         from callback_sdk.service.engines import EngineOptions, open_engine
@@ -90,7 +91,7 @@ def serve(
         algorithms = Algorithms(child.describe().versions)
         listener = stack.enter_context(bound(config.host, config.port, listening))
         address = _address(listener, config.host)
-        delivery = evolve(delivery, public_url=delivery.public_url or address)
+        delivery = evolve(delivery, public_url=delivery.public_url or f"{address}{config.root_path}")
         folder = stack.enter_context(locked(config.data_dir))
         end_orphans()
         storage = StorageLocations.of(config, folder)
@@ -121,9 +122,15 @@ def serve(
             per_address=config.max_connections_per_address,
             trusted_proxies=proxies,
         )
-        uvicorn_config = uvicorn.Config(
+        app = ForwardedRequests(
             add_pages(create_app(task_service, limits=limits)),
-            **uvicorn_options(Connections(connections.fitted(open_files())), proxies),
+            trusted=proxies,
+            root_path=config.root_path,
+            headers=config.proxy_headers,
+        )
+        uvicorn_config = uvicorn.Config(
+            app,
+            **uvicorn_options(Connections(connections.fitted(open_files()))),
             log_config=None,
             access_log=False,
             lifespan="off",

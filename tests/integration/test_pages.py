@@ -21,6 +21,7 @@ PASSWORD = "a password of mary's"
 MARKER = "MARKER77aa"
 TABLE = {"a": [1, 2]}
 NOTHING = str(uuid.uuid4())
+FILE = f"/tasks/{NOTHING}/outputs/static/plot.png"
 
 
 class Browser(requests.Session):
@@ -325,12 +326,12 @@ def test_errors_are_pages_too(browser: Browser, path: str, status: int) -> None:
 
 def test_pages_have_security_headers(browser: Browser) -> None:
     """No inline scripts, no resources of other hosts, and no caching."""
-    for path in ("/tasks", "/health", "/nothing", "/static/style.css", "/static/htmx.min.js"):
+    for path in ("/tasks", "/health", "/nothing", "/static/style.css", "/static/htmx.min.js", FILE):
         headers = browser.get(f"{browser.origin}/ui{path}", timeout=60).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cache-control"] == ("max-age=3600" if "static" in path else "no-store")
+        assert headers["cache-control"] == ("max-age=3600" if path.startswith("/static/") else "no-store")
     for path in ("/tasks", "/health", "/algorithms/shown", "/deliveries"):
         page = browser.page(path)
         assert not re.search(r"<style|\sstyle=|<script(?! src=)|\son\w+=|javascript:", page)

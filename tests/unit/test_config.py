@@ -293,6 +293,50 @@ def test_trusted_proxies_may_be_none() -> None:
     assert ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "10.0.0.0/8"}).trusted_proxies == ("10.0.0.0/8",)
 
 
+def test_a_trusted_proxy_has_no_port() -> None:
+    """A port is that of a server; a proxy connects from any."""
+    with pytest.raises(ConfigurationError, match="TRUSTED_PROXIES"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "10.0.0.0/8:9000"})
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/", "/tools/jobs-2", "/api/jobs", "/uik"])
+def test_root_path_is_a_path(path: str) -> None:
+    """A slash at the end is dropped."""
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_ROOT_PATH": path}).root_path == path.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "jobs",
+        "//jobs",
+        "/jobs//x",
+        "/ui",
+        "/ui/x",
+        "/api",
+        "/api/v2",
+        "/api/v2/x",
+        "/..",
+        "/a/./b",
+        "/a b",
+        "/a?b",
+        "/é",
+        "https://example.org/jobs",
+        "/" + 101 * "a",
+        11 * "/a",
+    ],
+)
+def test_root_path_is_no_other_text(path: str) -> None:
+    """A path of the service itself could not be told from one below such a prefix."""
+    with pytest.raises(ConfigurationError, match="ROOT_PATH"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_ROOT_PATH": path})
+
+
+def test_root_path_may_be_the_root() -> None:
+    """It is that without a prefix."""
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_ROOT_PATH": "/"}).root_path == ""
+
+
 def test_a_deferred_module_is_the_real_one_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever imports it meanwhile, such as another thread, has its attributes and its submodules."""
     deferred = environ_config._DeferredModule("wsgiref")

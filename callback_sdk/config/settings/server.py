@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callback_sdk.config.definition import Setting
-from callback_sdk.config.values import NETWORKS, networks_or_none, public_url, whole_number
+from callback_sdk.config.values import PROXY_NETWORKS, networks_or_none, one_of, path_prefix, public_url, whole_number
 
 HOST = Setting(
     "HOST",
@@ -37,13 +37,33 @@ PUBLIC_URL = Setting(
 TRUSTED_PROXIES = Setting(
     "TRUSTED_PROXIES",
     networks_or_none,
-    f"{NETWORKS}, or none",
-    "Network of trusted reverse proxies, which name the client in X-Forwarded-For; none for no proxies.",
+    PROXY_NETWORKS,
+    "Network of trusted reverse proxies, whose X-Forwarded-For, -Proto, -Host and -Prefix count; none for no proxies.",
     default=("127.0.0.1/32", "::1/128"),
     shown_default="loopback",
     option="--trusted-proxy",
     metavar="CIDR",
     repeatable=True,
+)
+PROXY_HEADERS = Setting(
+    "PROXY_HEADERS",
+    one_of("x-forwarded", "forwarded"),
+    "x-forwarded or forwarded",
+    "Headers that the trusted reverse proxies set: X-Forwarded-*, or Forwarded (RFC 7239). The others are ignored.",
+    default="x-forwarded",
+    shown_default="x-forwarded",
+    option="--proxy-headers",
+    metavar="x-forwarded|forwarded",
+)
+ROOT_PATH = Setting(
+    "ROOT_PATH",
+    path_prefix,
+    "a path such as /jobs, other than /ui and /api/v2",
+    "Path prefix at which a reverse proxy publishes the service, such as /jobs.",
+    default="",
+    shown_default="none, or X-Forwarded-Prefix of a trusted proxy",
+    option="--root-path",
+    metavar="PATH",
 )
 MAX_CONNECTIONS = Setting(
     "MAX_CONNECTIONS",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from callback_sdk._version import __version__
 from callback_sdk.service.access.audit import AuditLog
@@ -19,6 +21,12 @@ from callback_sdk.service.core import TaskService
 from callback_sdk.targets import TargetSettings
 
 
+async def _openapi(request: Request) -> Response:
+    app: FastAPI = request.app
+    prefix = request.scope.get("root_path")
+    return JSONResponse({**app.openapi(), **({"servers": [{"url": prefix}]} if prefix else {})})
+
+
 def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     """Create the ASGI application. Its OpenAPI document is at `/openapi.json`.
 
@@ -29,7 +37,9 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     Raises:
         ConfigurationError: A storage endpoint is not a URL.
     """
-    app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    # With its own route for the document: earlier versions of FastAPI keep the path prefixes of all requests in it.
+    app = FastAPI(title="callback_sdk", version=__version__, openapi_url=None, docs_url=None, redirect_slashes=False)
+    app.add_route("/openapi.json", _openapi, include_in_schema=False)
     delivery = task_service.runtime.delivery
     rules = Rules(
         catalogue=AlgorithmCatalog(task_service.registry, task_service.store.versions),

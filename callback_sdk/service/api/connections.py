@@ -414,12 +414,11 @@ _exhausted = _Seldom(
 )
 
 
-def uvicorn_options(connections: Connections, trusted_proxies: Sequence[Network]) -> dict[str, Any]:
+def uvicorn_options(connections: Connections) -> dict[str, Any]:
     """Return the options of uvicorn's configuration about connections.
 
     Args:
         connections: All connections of the server.
-        trusted_proxies: Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     """
 
     def protocol(**options: Any) -> ClientConnection:
@@ -434,7 +433,6 @@ def uvicorn_options(connections: Connections, trusted_proxies: Sequence[Network]
         "ws": "none",
         "backlog": _BURST,
         "timeout_keep_alive": KEEP_ALIVE,
-        # By default uvicorn trusts loopback addresses and an environment variable of its own.
-        "proxy_headers": bool(trusted_proxies),
-        "forwarded_allow_ips": [str(network) for network in trusted_proxies],
+        # By default uvicorn trusts loopback addresses and an environment variable of its own; see `forwarded`.
+        "proxy_headers": False,
     }

@@ -66,7 +66,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if len(path) > 1 and path.endswith("/"):
+        if len(path) > len(scope.get("root_path", "")) + 1 and path.endswith("/"):
             # Only one slash: two would mean an empty id, not the list.
             scope = {**scope, "path": path[:-1]}
         body = _RequestBody(scope, receive, self._max_request_bytes)

@@ -19,7 +19,7 @@ from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.pages import outputs, routes
 from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
-from callback_sdk.service.pages.rendering import PREFIX, render
+from callback_sdk.service.pages.rendering import PREFIX, prefix_of, render
 from callback_sdk.service.pages.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -90,9 +90,12 @@ class _Headers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before the mount of the static files changes the scope.
+        is_static = scope["path"].startswith(f"{scope['root_path']}/static/")
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                caching = b"max-age=3600" if "/static/" in scope["path"] else b"no-store"
+                caching = b"max-age=3600" if is_static else b"no-store"
                 headers = [*message.get("headers", ()), *_HEADERS.items(), (b"cache-control", caching)]
                 message = {**message, "headers": headers}
             await send(message)
@@ -100,8 +103,8 @@ class _Headers:
         await self._app(scope, receive, with_headers)
 
 
-async def _home(_: Request) -> Response:
-    return RedirectResponse(f"{PREFIX}/tasks", 303)
+async def _home(request: Request) -> Response:
+    return RedirectResponse(f"{prefix_of(request)}/tasks", 303)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.caller import Caller
 from callback_sdk.service.api.access import address_of
-from callback_sdk.service.pages.rendering import PREFIX
+from callback_sdk.service.pages.rendering import prefix_of
 from callback_sdk.service.pages.sessions import COOKIE, Session, Sessions, is_from_here
 
 _FIELDS = 10
@@ -73,7 +73,11 @@ async def same_origin_form(request: Request) -> FormData:
         HTTPException: 403 if the form was sent from another site.
     """
     if not is_from_here(request.headers.get("origin"), request.headers.get("host")):
-        raise HTTPException(403, "The form was sent from another site. Open the page here and submit it again.")
+        raise HTTPException(
+            403,
+            "The form was sent from another site. Open the page here and submit it again. A reverse proxy in front of "
+            "the service must pass the header Host on, with its port, or send X-Forwarded-Host.",
+        )
     return await request.form(max_files=0, max_fields=_FIELDS)
 
 
@@ -98,8 +102,9 @@ async def csrf_caller(request: Request) -> Caller:
 
 async def log_in_first(request: Request, _: Exception) -> Response:
     """Redirect to the login page, which redirects back to the requested page."""
-    wanted = request.url.path if request.method == "GET" else f"{PREFIX}/tasks"
-    place = f"{PREFIX}/login?next={quote(wanted)}"
+    prefix = prefix_of(request)
+    wanted = request.scope["path"] if request.method == "GET" else f"{prefix}/tasks"
+    place = f"{prefix}/login?next={quote(wanted)}"
     if "hx-request" in request.headers:
         # htmx would put the login page into the part of the page that it refreshes.
         return Response(status_code=204, headers={"HX-Redirect": place})

@@ -17,10 +17,16 @@ from callback_sdk.models import outcome
 from callback_sdk.service.supervision.memory import format_size
 
 PREFIX = "/ui"
-"""Path prefix of the pages."""
+"""Path of the pages in the service."""
 
 _MAX_LENGTH = 2000
 """Maximum displayed characters of a text from users."""
+
+
+def prefix_of(request: Request) -> str:
+    """Return the path of the pages as clients see it: below the path prefix of a reverse proxy, if there is one."""
+    root: str = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    return root + PREFIX
 
 
 def render(request: Request, template: str, *, status: int = 200, **shown: Any) -> Response:
@@ -33,8 +39,11 @@ def render(request: Request, template: str, *, status: int = 200, **shown: Any) 
         **shown: Variables of the template.
     """
     session = getattr(request.state, "session", None)
-    here = request.url.path.removeprefix(PREFIX).strip("/").split("/")[0]
-    page = _environment.get_template(template).render(session=session, here=here, status=HTTPStatus(status), **shown)
+    prefix = prefix_of(request)
+    here = request.scope["path"].removeprefix(prefix).strip("/").split("/")[0]
+    page = _environment.get_template(template).render(
+        session=session, prefix=prefix, here=here, status=HTTPStatus(status), **shown
+    )
     return HTMLResponse(page, status)
 
 
@@ -86,4 +95,4 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge, outcome=_outcome, size=format_size)
-_environment.globals.update(prefix=PREFIX, product_version=__version__, escape=escape)
+_environment.globals.update(product_version=__version__, escape=escape)

@@ -29,7 +29,7 @@ from callback_sdk.service.api.tasks import redeliver_to, view_task
 from callback_sdk.service.api.views import expiry_of, show_delivery
 from callback_sdk.service.pages.auth import caller, csrf_caller, csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
-from callback_sdk.service.pages.rendering import PREFIX, render
+from callback_sdk.service.pages.rendering import prefix_of, render
 from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Sessions, safe_next
 from callback_sdk.service.store.models import FIT
 
@@ -46,12 +46,13 @@ _DELIVERIES = 5000
 
 
 async def log_in_form(request: Request) -> Response:
-    return render(request, "login.html", next=safe_next(request.query_params.get("next"), PREFIX), problem=None)
+    place = safe_next(request.query_params.get("next"), prefix_of(request))
+    return render(request, "login.html", next=place, problem=None)
 
 
 async def log_in(request: Request) -> Response:
     form = await same_origin_form(request)
-    name, place = str(form.get("username", "")), safe_next(str(form.get("next", "")), PREFIX)
+    name, place = str(form.get("username", "")), safe_next(str(form.get("next", "")), prefix_of(request))
     password, token = (Secret(str(form.get(field, "")).strip()) for field in ("password", "token"))
     try:
         cookie = await (_by_token(request, token) if token.reveal() else _by_password(request, name, password))
@@ -66,7 +67,7 @@ async def log_in(request: Request) -> Response:
         COOKIE,
         cookie.reveal(),
         max_age=int(SESSION_LIFETIME.total_seconds()),
-        path=PREFIX,
+        path=prefix_of(request),
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="lax",
@@ -103,8 +104,8 @@ async def log_out(request: Request) -> Response:
     await run_in_threadpool(sessions.close, user_session)
     log, address = _app_state(request).audit, address_of(request)
     await run_in_threadpool(log.record, "logout", user_session.user.name, address=address, via="pages")
-    answer = RedirectResponse(f"{PREFIX}/login", 303)
-    answer.delete_cookie(COOKIE, path=PREFIX)
+    answer = RedirectResponse(f"{prefix_of(request)}/login", 303)
+    answer.delete_cookie(COOKIE, path=prefix_of(request))
     return answer
 
 
@@ -137,8 +138,8 @@ def tasks(request: Request) -> Response:
         algorithm_chosen=algorithm,
         user_chosen=user,
         is_operator=asking.is_operator,
-        first=f"{PREFIX}/tasks?{urlencode(chosen)}",
-        further=f"{PREFIX}/tasks?{urlencode({**chosen, 'cursor': more})}" if more else None,
+        first=f"{prefix_of(request)}/tasks?{urlencode(chosen)}",
+        further=f"{prefix_of(request)}/tasks?{urlencode({**chosen, 'cursor': more})}" if more else None,
         is_first="cursor" not in query,
     )
 
@@ -185,7 +186,7 @@ def results(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     asking, state, job_id = await csrf_caller(request), _app_state(request), request.path_params["job_id"]
     await run_in_threadpool(cancel_task, state, asking, job_id)
-    return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
+    return RedirectResponse(f"{prefix_of(request)}/tasks/{job_id}", 303)
 
 
 async def redeliver(request: Request) -> Response:
@@ -198,7 +199,7 @@ async def redeliver(request: Request) -> Response:
         redeliver_to(target, state, asking, job_id, delivery_id)
 
     await run_in_threadpool(deliver)
-    return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
+    return RedirectResponse(f"{prefix_of(request)}/tasks/{job_id}", 303)
 
 
 def dead_deliveries(request: Request) -> Response:
@@ -209,7 +210,7 @@ def dead_deliveries(request: Request) -> Response:
         request,
         "deliveries.html",
         deliveries=shown,
-        further=f"{PREFIX}/deliveries?{urlencode({**wanted.to_dict(), 'cursor': more})}" if more else None,
+        further=f"{prefix_of(request)}/deliveries?{urlencode({**wanted.to_dict(), 'cursor': more})}" if more else None,
     )
 
 
@@ -223,7 +224,7 @@ def audit(request: Request) -> Response:
         "audit.html",
         entries=entries,
         chosen=chosen,
-        further=f"{PREFIX}/audit?{urlencode({**chosen, 'cursor': more})}" if more else None,
+        further=f"{prefix_of(request)}/audit?{urlencode({**chosen, 'cursor': more})}" if more else None,
     )
 
 

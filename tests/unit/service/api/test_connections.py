@@ -19,6 +19,7 @@ import uvicorn
 from callback_sdk.service.api import connections as module
 from callback_sdk.service.api.client_addresses import LOOPBACK
 from callback_sdk.service.api.connections import ConnectionLimits, Connections, Listener, uvicorn_options
+from callback_sdk.service.api.forwarded import ForwardedRequests
 from tests.topology import wait_until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: service\r\n\r\n"
@@ -51,8 +52,9 @@ class Server:
             return refusal
 
         self._connections.add = seen  # type: ignore[method-assign]
-        options = uvicorn_options(self._connections, proxies)
-        self._server = uvicorn.Server(uvicorn.Config(echo, lifespan="off", log_config=None, **options))
+        options = uvicorn_options(self._connections)
+        app = ForwardedRequests(echo, trusted=proxies)
+        self._server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, **options))
         self._loop: Future[Any] = Future()
         self._server.config.callback_notify = self._started
         self._server.config.timeout_notify = 0

@@ -12,7 +12,7 @@ from callback_sdk.service import pages
 from callback_sdk.service.pages.rendering import _environment
 
 FOLDER = Path(pages.__file__).parent
-ALWAYS = {"session", "here", "status", *_environment.globals}
+ALWAYS = {"session", "prefix", "here", "status", *_environment.globals}
 
 
 def calls() -> list[tuple[str, set[str]]]:
