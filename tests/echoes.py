@@ -212,6 +212,15 @@ TARGETS: dict[str, Callable[[str, Plant], tuple[str, Any]]] = {
     "webhook, raw plus": lambda base, plant: (f"{base}/done?t={plant.token(13)}+{plant.token(13)}", None),
     "webhook, bare": lambda base, plant: (f"{base}/done?{plant.token(13)}", None),
     "webhook, bot": lambda base, plant: (f"{base}/bot123456:{plant.token(35)}/sendDocument", None),
+    "webhook, secret and headers": lambda base, plant: (
+        f"{base}/done",
+        {
+            "webhook": {
+                "secret": [f"whsec_{plant.base64(32)}", f"whsk_{plant.base64(32)}"],
+                "headers": {"Authorization": f"Bearer {plant.token(40)}", "X-Key": plant.awkward()},
+            }
+        },
+    ),
     "webhook, matrix": lambda base, plant: (f"{base}/x;token={plant.token(13)};v=1/y", None),
     "refresh": lambda base, plant: (
         f"{base}/bucket/k?" + signedurls.v4(expires=60, signature=plant.hexadecimal(32), key=plant.token(20)),

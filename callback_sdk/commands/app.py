@@ -19,6 +19,7 @@ from callback_sdk.commands import (
     health,
     outbox,
     run,
+    secrets,
     send,
     serving,
     sign,
@@ -69,6 +70,7 @@ app = typer.Typer(
 )
 app.add_typer(outbox.app)
 app.add_typer(users.app)
+app.add_typer(secrets.app)
 app.add_typer(database.app)
 
 

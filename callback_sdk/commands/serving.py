@@ -217,9 +217,8 @@ def worker(
 ) -> None:
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
 
-    Registry, database, broker, blob storage, encryption keys and webhook secrets must be the same as the service's. On
-    another machine, set CALLBACK_SDK_ENCRYPTION_KEYS to the keys in the file `keys` of the service's data directory.
-    --host is the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if
+    Registry, database, broker, blob storage and encryption keys must be the same as the service's. On another machine,
+    set CALLBACK_SDK_ENCRYPTION_KEYS to the keys in the file `keys` of the service's data directory. --host is the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if
     a setting is wrong, and 75 if the worker could not start within the startup timeout.
     """
     from callback_sdk.service.algorithms.versions import Algorithms

@@ -133,7 +133,9 @@ def _as_webhook(item: Secret[Any]) -> Secret[Any]:
     pair = item if isinstance(item.reveal(), list) and len(item.reveal()) == 2 else Secret([item.reveal(), None])
     own = Secret({} if pair.reveal()[1] is None else pair.reveal()[1])
     # A parameter of another type is an error of its own.
-    return Secret((pair.reveal()[0], {**own.reveal(), "webhook": True})) if isinstance(own.reveal(), dict) else pair
+    if not isinstance(own.reveal(), dict):
+        return pair
+    return Secret((pair.reveal()[0], {**own.reveal(), "webhook": own.reveal().get("webhook") or True}))
 
 
 def _read(where: str) -> Secret[str]:

@@ -327,7 +327,6 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
     with ResultsWriter(
         storage_endpoints=runtime.delivery.storage_endpoints,
         aistore_clusters=token_sources(runtime.delivery.aistore_clusters),
-        webhook_secrets=runtime.delivery.webhook_secrets,
         guard=runtime.delivery.guard,
         max_webhook_bytes=runtime.delivery.max_webhook_bytes,
     ) as writer:

@@ -99,6 +99,11 @@ def serve(
         runtime = stack.enter_context(open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease))
         audit = AuditLog(runtime.store.audit)
         ensure_first_user(runtime.store.users, folder / "token", audit, label=f"serve {_instance(folder)}")
+        if config.webhook_secrets and not runtime.store.signing_secrets.exist():
+            _log.warning(
+                "Webhooks of tasks are unsigned: CALLBACK_SDK_WEBHOOK_SECRETS would let each user's receivers forge "
+                "those of the others. Give each user a secret: callback-sdk secrets create NAME [--import]."
+            )
         options = EngineOptions(
             instance=_instance(folder),
             processes=slots,

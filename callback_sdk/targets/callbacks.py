@@ -25,7 +25,6 @@ from callback_sdk.targets.members import (
     read_fields,
     read_headers,
     read_http,
-    read_webhook,
     type_with_article,
 )
 from callback_sdk.targets.misplaced import refuse_misplaced
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from callback_sdk.targets.issuer import Issuer
     from callback_sdk.targets.prefixes import Prefix
     from callback_sdk.targets.signed_parts import SignedParts
+    from callback_sdk.targets.webhook_options import WebhookOptions
 
 
 RESULTS = "results"
@@ -50,7 +50,7 @@ class Callback:
         fields: `s3_fields`; None when `callback_param` has no such member.
         headers: `s3_headers`, by their names in lower case; None when `callback_param` has no such member.
         http: The headers in `http`, likewise; None when `callback_param` has no such member.
-        webhook: Whether `callback_param` asks for a webhook.
+        webhook: `webhook`, the secrets and headers of a webhook; None if `callback_param` doesn't ask for one.
         issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
         parts: `s3_parts`; None when `callback_param` has no such member.
         prefix: `s3_prefix` or `azure_prefix`; None when `callback_param` has no such member.
@@ -63,7 +63,7 @@ class Callback:
     fields: SecretFields | None = None
     headers: SecretFields | None = None
     http: SecretFields | None = None
-    webhook: bool = False
+    webhook: WebhookOptions | None = None
     issuer: Issuer | None = None
     parts: SignedParts | None = None
     prefix: Prefix | None = None
@@ -87,11 +87,12 @@ class Callback:
         return {"url": self.url.reveal(), "param": {**self.param, **self._members().reveal()}}
 
     def credentials(self) -> Secret[tuple[str, ...]]:
-        """Return the values that came with the URL: fields, headers, and those of parts and of the issuer."""
+        """Return the values that came with the URL: fields, headers, secrets, and those of parts and of the issuer."""
         given = [secret for secret in (self.fields, self.headers, self.http) if secret is not None]
         of_parts = () if self.parts is None else self.parts.secrets().reveal()
-        of_issuer = () if self.issuer is None else self.issuer.credentials().reveal()
-        return Secret((*(value for secret in given for value in secret.reveal().values()), *of_parts, *of_issuer))
+        others = (one.credentials().reveal() for one in (self.issuer, self.webhook) if one is not None)
+        of_others = (value for values in others for value in values)
+        return Secret((*(value for secret in given for value in secret.reveal().values()), *of_parts, *of_others))
 
     def replaced_by(self, new: Callback) -> Callback:
         """Return another place for the same document, which keeps its `callback_param`.
@@ -120,8 +121,8 @@ class Callback:
         members: dict[str, Any] = {name: secret.reveal() for name, secret in given.items() if secret is not None}
         if self.http is not None:
             members[HTTP] = {"method": "PUT", "headers": self.http.reveal()}
-        if self.webhook:
-            members[WEBHOOK] = True
+        if self.webhook is not None:
+            members[WEBHOOK] = self.webhook.plain().reveal()
         if self.issuer is not None:
             members[REFRESH] = self.issuer.plain().reveal()
         if self.parts is not None:
@@ -149,7 +150,7 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
     items = [_split(item) for item in _items(callback_url)]
     params = _params(callback_param, len(items))
     found = tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
-    if isinstance(callback_param.reveal(), Mapping) and HTTP in callback_param.reveal():
+    if isinstance(callback_param.reveal(), Mapping) and not callback_param.reveal().keys().isdisjoint((HTTP, WEBHOOK)):
         _check_one_server(found)
     return found
 
@@ -174,14 +175,23 @@ def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[C
 
 
 def _check_one_server(callbacks: tuple[Callback, ...]) -> None:
-    """Reject headers in `http` that a common parameter would send to several servers."""
-    servers = {callback.url.origin for callback in callbacks if callback.http is not None}
-    if len(servers) > 1:
+    """Reject headers and secrets for one server that a common parameter would give to several."""
+    for member in (HTTP, WEBHOOK):
+        servers = {callback.url.origin for callback in callbacks if _is_for_one_server(callback, member)}
+        if len(servers) <= 1:
+            continue
         raise CallbackParamError(
             f"callback_param is one dict for {len(callbacks)} callback URLs at {len(servers)} servers, "
-            "and its http has headers for one of them.",
+            f"and its {member} has headers or a secret for one of them.",
             hint="Give a list with one entry (a dict or None) for each URL.",
         )
+
+
+def _is_for_one_server(callback: Callback, member: str) -> bool:
+    """Return whether a callback has credentials in `http` or `webhook`."""
+    if member == HTTP:
+        return callback.http is not None
+    return callback.webhook is not None and bool(callback.webhook.credentials().reveal())
 
 
 def _items(callback_url: Secret[Any]) -> list[Secret[Any]]:
@@ -265,7 +275,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         read_fields(address, param) if FIELDS in param.reveal() else None,
         read_headers(address, param) if param.reveal().get(HEADERS) is not None else None,
         read_http(address, param) if param.reveal().get(HTTP) is not None else None,
-        read_webhook(address, param) if param.reveal().get(WEBHOOK) is not None else False,
+        _webhook(address, param) if param.reveal().get(WEBHOOK) is not None else None,
         _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
         _parts(address, param) if param.reveal().get(PARTS) is not None else None,
         _prefix(address, param),
@@ -278,6 +288,14 @@ def _issuer(url: SecretURL, param: Secret[Any]) -> Issuer:
         from callback_sdk.targets.issuer import read_issuer
 
     return read_issuer(url, param)
+
+
+def _webhook(url: SecretURL, param: Secret[Any]) -> WebhookOptions | None:
+    # Imported here, because few callbacks have them.
+    with no_fork:
+        from callback_sdk.targets.webhook_options import read_webhook
+
+    return read_webhook(url, param)
 
 
 def _parts(url: SecretURL, param: Secret[Any]) -> SignedParts:

@@ -1,7 +1,7 @@
 """The members of `callback_param` that say how to deliver.
 
-These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They are not part of the document: all
-but `webhook` hold credentials.
+These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They hold credentials, and are no part
+of the document.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HTTP = "http"
 """Member that asks for a PUT to any HTTP server, with the headers of the request."""
 
 WEBHOOK = "webhook"
-"""Member that asks for a webhook, at a URL that looks like a signed one."""
+"""Member that asks for a webhook, with secrets and headers of its own; `webhook_options` reads it."""
 
 REFRESH = "refresh"
 """Member with the issuer that is asked for a new target when this one has expired; `issuer` reads it."""
@@ -118,23 +118,6 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
             url=str(url),
         )
     return by_lower_name(named_strings(url, _HTTP, Secret(request.reveal().get("headers") or {})))
-
-
-def read_webhook(url: SecretURL, param: Secret[Any]) -> bool:
-    """Return whether `webhook` asks for a webhook.
-
-    Raises:
-        CallbackParamError: It is not a boolean.
-    """
-    given = Secret(param.reveal()[WEBHOOK])
-    if not isinstance(given.reveal(), bool):
-        raise CallbackParamError(
-            f"webhook of {url} is {type_with_article(given)}, not a boolean.",
-            hint='Give {"webhook": true} to have the URL treated as a webhook\'s. For a part of the document choose '
-            "another name.",
-            url=str(url),
-        )
-    return bool(given.reveal())
 
 
 def _http_problem(request: Secret[Any]) -> str | None:

@@ -18,6 +18,7 @@ from callback_sdk.targets.members import (
     PARTS,
     S3_PREFIX,
     SIGNATURE_FIELDS,
+    WEBHOOK,
 )
 from callback_sdk.targets.named_values import by_name
 from callback_sdk.text.descriptions import shown
@@ -28,11 +29,15 @@ _SINGULAR = {
     "s3part": PARTS,
     "s3prefix": S3_PREFIX,
     "azureprefix": AZURE_PREFIX,
+    "webhook": WEBHOOK,
 }
 """Members by the letters and digits of their names, without the plural."""
 
 _REQUEST = frozenset({"method", "headers"})
 """Names in the value of `http`."""
+
+_SECRET_PREFIXES = ("whsec_", "whsk_")
+"""Beginnings of secrets that sign webhooks; see `webhooks`."""
 
 _MAX_NAME = 20
 
@@ -79,11 +84,26 @@ def refuse_misplaced(url: SecretURL, param: Secret[Any]) -> None:
             raise CallbackParamError(
                 f"{_text(path)} of {url} has the header {min(names & _CREDENTIAL_HEADERS)}, which would put it into "
                 "the document.",
-                hint='For a server that accepts PUT, move it: callback_param={"http": {"method": "PUT", "headers": '
-                "{...}}}. A webhook has no headers of its own: sign it with webhook_secrets, or put a token into its "
-                "URL.",
+                hint='For a webhook, move it: callback_param={"webhook": {"headers": {...}}}. For a server that '
+                'accepts PUT: callback_param={"http": {"method": "PUT", "headers": {...}}}.',
                 url=str(url),
             )
+        if (name := _secret_in(named)) is not None:
+            raise CallbackParamError(
+                f"{_text((*path[:_MAX_PATH], name))} of {url} is a webhook's secret, which would be put into the "
+                "document.",
+                hint='Move it: callback_param={"webhook": {"secret": "whsec_..."}}.',
+                url=str(url),
+            )
+
+
+def _secret_in(values: Secret[Mapping[Any, Any]]) -> str | None:
+    """Return the name of a value that is a webhook's secret; None if there is none."""
+    for name, value in values.reveal().items():
+        several = value if isinstance(value, (list, tuple)) else (value,)
+        if any(isinstance(one, str) and one.lstrip().startswith(_SECRET_PREFIXES) for one in several):
+            return shown(name)[1:-1] if isinstance(name, str) else ""
+    return None
 
 
 def _is_form(names: set[str], values: Secret[Mapping[Any, Any]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import define, field
 
@@ -17,6 +17,9 @@ from callback_sdk.targets.provider_table import Feature, Provider
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import support_warnings
 from callback_sdk.targets.upload import Upload
+
+if TYPE_CHECKING:
+    from callback_sdk.webhooks import SigningKeys
 
 JSON = "application/json"
 
@@ -32,12 +35,12 @@ class TargetSettings:
 
     Attributes:
         stores: Hosts of known object stores.
-        webhook_keys: Signing keys of webhooks, newest first.
+        webhook_keys: Returns the signing keys of webhooks, newest first; called for each attempt that is signed.
         max_webhook_bytes: Largest document of a webhook.
     """
 
     stores: StorageProviders = field(factory=StorageProviders)
-    webhook_keys: tuple[Secret[bytes], ...] = ()
+    webhook_keys: SigningKeys = tuple
     max_webhook_bytes: int = MAX_WEBHOOK_BYTES
 
 

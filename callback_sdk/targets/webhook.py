@@ -10,8 +10,9 @@ from attrs import define
 from callback_sdk import webhooks
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackParamError, MissingS3FieldsError
-from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, PARTS
 from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.target import JSON, Target, TargetSettings
@@ -30,7 +31,7 @@ class Webhook(Target):
     traced = True
     takes_files = False
 
-    keys: tuple[Secret[bytes], ...]
+    keys: webhooks.SigningKeys
 
     def public_path_start(self, provider: Provider | None) -> int | None:
         """See `Target.public_path_start`."""
@@ -47,7 +48,11 @@ class Webhook(Target):
         if callback.webhook:
             _check_webhook(callback, provider)
         if provider is None:
-            return cls(callback=callback, keys=settings.webhook_keys, max_inline_bytes=settings.max_webhook_bytes)
+            return cls(
+                callback=callback,
+                keys=_keys_of(callback, settings),
+                max_inline_bytes=settings.max_webhook_bytes,
+            )
         raise MissingS3FieldsError(
             f"{callback.url} is at {provider}, and has neither a signature nor s3_fields.",
             hint='For a presigned POST give its fields: callback_param={"s3_fields": fields}. For a PUT give the '
@@ -55,10 +60,27 @@ class Webhook(Target):
             url=str(callback.url),
         )
 
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        url, options, found = self.callback.url, self.callback.webhook, Target.warnings(self, now)
+        if url.scheme == "https" or is_loopback(url.host) or options is None or not options.headers.reveal():
+            return found
+        return (*found, f"The headers in webhook are sent to {url} unencrypted. Use https if they are credentials.")
+
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        headers = webhooks.sign(self.keys, delivery_id, now, document)
-        return SecretFields({"content-type": JSON, "content-digest": content_digest(document), **headers}), document
+        options = self.callback.webhook
+        given = {} if options is None else options.headers.reveal()
+        own = {"content-type": JSON, "content-digest": content_digest(document)}
+        signed = webhooks.sign(self.keys(), delivery_id, now, document)
+        return SecretFields({**given, **own, **signed}), document
+
+
+def _keys_of(callback: Callback, settings: TargetSettings) -> webhooks.SigningKeys:
+    """Return the keys that sign a webhook: its own, or those of the sender."""
+    if callback.webhook is None or not callback.webhook.secrets:
+        return settings.webhook_keys
+    return callback.webhook.keys
 
 
 def _check_webhook(callback: Callback, provider: Provider | None) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import requests
+
 from callback_sdk.config import settings
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.parsing import several
@@ -46,7 +48,7 @@ class LocalService:
             every port by default.
         allow_hosts: Hosts that callbacks may reach regardless of their addresses, each with a port.
         pass_env: Environment variables that algorithms get in addition to the usual ones.
-        webhook_secrets: Secrets that sign webhooks, newest first.
+        webhook_secrets: Secrets that sign webhooks of the first user's tasks, newest first.
         results_bucket: Bucket for callbacks `results:`, `s3://BUCKET/PREFIX`; none if empty.
         database: URL of the database; a new SQLite file if None.
         broker: URL of a message broker; a worker then runs the tasks.
@@ -83,13 +85,13 @@ class LocalService:
             settings.ALLOW_NETWORKS.variable: " ".join(several("allow_networks", allow_networks)),
             settings.ALLOW_HOSTS.variable: " ".join(several("allow_hosts", allow_hosts)),
             settings.PASS_ENV.variable: " ".join(several("pass_env", pass_env)),
-            settings.WEBHOOK_SECRETS.variable: " ".join(several("webhook_secrets", webhook_secrets)),
             settings.RESULTS_BUCKET.variable: results_bucket,
             settings.DATABASE.variable: database or "",
             settings.BROKER.variable: broker or "",
         }
         # Wrapped, because the URLs of database and broker contain passwords, and some other settings are secrets.
         self._settings = Secret(variables)
+        self._webhook_secrets = Secret(several("webhook_secrets", webhook_secrets))
         self._timeout = timeout
         self._process: supervisor.SupervisedProcess | None = None
         self._worker: supervisor.SupervisedProcess | None = None
@@ -130,6 +132,8 @@ class LocalService:
         self._launch()
         try:
             ready = self._wait_until_ready()
+            if ready:
+                self._import_secrets()
         except BaseException:
             self.close()
             raise
@@ -175,6 +179,17 @@ class LocalService:
                     return True
             time.sleep(0.02)
         return False
+
+    def _import_secrets(self) -> None:
+        """Give the first user the signing secrets, all of which are valid at the same time."""
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["Authorization"] = f"Bearer {self._token.reveal()}"
+            for secret in reversed(self._webhook_secrets.reveal()):
+                body = {"secret": secret, "overlap": timedelta(days=1).total_seconds()}
+                answer = session.post(f"{self.url}/signing-secrets", json=body, timeout=self._timeout.total_seconds())
+                if not answer.ok:
+                    raise CallbackSDKError(f"The service rejected a signing secret: {answer.json().get('error')}")
 
 
 def _environment() -> dict[str, str]:

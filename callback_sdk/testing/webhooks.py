@@ -43,7 +43,7 @@ class WebhookReceiver(RecordingServer):
         self._path = path
         self._secrets = Secret([secret] if isinstance(secret, str) else [*(secret or ())])
         for one in self._secrets.reveal():
-            webhooks.decode_secret(one)
+            webhooks.verification_key(Secret(one))
 
     @property
     def url(self) -> str:

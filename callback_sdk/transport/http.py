@@ -286,7 +286,10 @@ def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
     request_line = Secret(f"{upload.method} {_request_target(url, absolute=connection.absolute)} HTTP/1.1")
     for_proxy = connection.proxy_headers if connection.absolute else SecretFields({})
     for_url = upload.url_headers if url is upload.url else SecretFields({})
-    return head(request_line, {**own, **upload.headers.reveal(), **for_url.reveal(), **for_proxy.reveal()})
+    given = Secret({**upload.headers.reveal(), **for_url.reveal(), **for_proxy.reveal()})
+    # A header that came with the target, such as its User-Agent, must not be there twice.
+    others = {name: value for name, value in own.items() if name.lower() not in given.reveal()}
+    return head(request_line, {**others, **given.reveal()})
 
 
 def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:

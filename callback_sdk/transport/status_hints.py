@@ -34,14 +34,18 @@ _STORE = {
     507: "The bucket or account has reached its quota, or the store's disks are full: free space.",
 }
 
+_SIGN = (
+    "sign with its secret: callback_param={'webhook': {'secret': 'whsec_...'}}, webhook_secrets of ResultsWriter, or a "
+    "secret of the user at a service (callback-sdk secrets)"
+)
+
 _WEBHOOK = {
     3: _REDIRECT,
     400: _INVALID,
     422: _INVALID,
-    401: "If the receiver verifies signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
-    "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it requires a login, put a token of its own into the URL's path.",
-    403: "See the receiver's log. If it verifies signatures, sign with its secret: webhook_secrets of "
-    "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
+    401: f"If the receiver verifies signatures, {_SIGN}. If it requires a login, give its header: "
+    "callback_param={'webhook': {'headers': {...}}}.",
+    403: f"See the receiver's log. If it verifies signatures, {_SIGN}.",
     404: "Check the URL's path.",
     405: "The receiver doesn't accept POST at this URL.",
     407: _PROXY_LOGIN,
@@ -65,7 +69,8 @@ _HTTP_PUT = {
 _REFRESH = {
     3: _REDIRECT,
     401: "If the issuer requires a login, give its credentials in the headers of refresh. If it verifies signatures, "
-    "sign with its secret: webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
+    "sign with its secret: webhook_secrets of ResultsWriter, or a secret of the user at a service (callback-sdk "
+    "secrets).",
     403: "The credentials in the headers of refresh, or the signature, may not ask for this target: see the issuer's "
     "log.",
     404: "Check the URL of refresh; or the issuer doesn't know this delivery.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import TokenSource
+    from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.clusters import Clusters
     from callback_sdk.writer.issued import IssuedTargets
     from callback_sdk.writer.outputs import DeliveryOutputs, OutputUpload, StoredFile
@@ -122,6 +124,16 @@ class DeliveryAttempts:
         self.parallel.close()
         if self._clusters is not None:
             self._clusters.close()
+
+    def signing_with(self, keys: SigningKeys) -> DeliveryAttempts:
+        """Return attempts that sign with other keys, over the same connections.
+
+        Args:
+            keys: Returns the keys when something is signed.
+        """
+        other = copy.copy(self)
+        other._settings = evolve(self._settings, webhook_keys=keys)
+        return other
 
     def plan(self, callback: Callback) -> Target:
         """Return the target of a callback.
@@ -332,7 +344,7 @@ class DeliveryAttempts:
             raise TypeError("the delivery has no issuer")
         # The callback as it was given is the same one for a document and the files below its prefix.
         shared = issued if issued is not None and issued.covers(old.given) else None
-        new = new_target(delivery, shared, keys=self._settings.webhook_keys, send=self._sender.send)
+        new = new_target(delivery, shared, keys=self._settings.webhook_keys(), send=self._sender.send)
         try:
             target = self.plan(new)
             target.check_expiry(utc_now())

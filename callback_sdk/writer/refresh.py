@@ -57,7 +57,7 @@ def new_target(
     delivery: PreparedDelivery,
     shared: IssuedTargets | None,
     *,
-    keys: Sequence[Secret[bytes]],
+    keys: Sequence[webhooks.SigningKey],
     send: Callable[[Upload], Response],
 ) -> Callback:
     """Return the target that replaces the expired one of a delivery.
@@ -92,7 +92,7 @@ def new_target(
 
 @clearing_locals
 def request_target(
-    expired: ExpiredDelivery, *, keys: Sequence[Secret[bytes]], send: Callable[[Upload], Response]
+    expired: ExpiredDelivery, *, keys: Sequence[webhooks.SigningKey], send: Callable[[Upload], Response]
 ) -> Callback:
     """Return the target with which the issuer replaces an expired one.
 
@@ -181,7 +181,7 @@ def unusable_answer(issuer: SecretURL, problem: str, *, hint: str = _ANSWER_HINT
     )
 
 
-def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[Secret[bytes]]) -> Upload:
+def _request(issuer: Issuer, expired: ExpiredDelivery, keys: Sequence[webhooks.SigningKey]) -> Upload:
     members = {"job_id": expired.job_id, "delivery_id": expired.delivery_id, "output": expired.output}
     body = Body(json.dumps(members).encode())
     signed = webhooks.sign(keys, f"refresh_{secrets.token_hex(16)}", utc_now(), body)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
+    from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.output_plan import OutputPlan
     from callback_sdk.writer.outputs import SharedUploads, StoredFile
 
@@ -59,7 +60,8 @@ class ResultsWriter:
         aistore_clusters: AIStore clusters by the URLs of their proxies, each with a token, a function that returns one,
             an `aistore.Token`, or None without authentication. Uploads follow redirects to all their nodes, `guard` or
             not. The token is sent to the proxy only.
-        webhook_secrets: Signing secrets of webhooks, newest first; see `webhooks.verify`.
+        webhook_secrets: Signing secrets of webhooks, newest first; see `webhooks.verify`. A webhook with a secret in
+            its `callback_param` is signed with that one only.
         timeout: Total time that `write` may spend on retries, a `timedelta` or seconds. An attempt already in progress
             is not interrupted. 0 makes one attempt and no retry.
         attempt_timeouts: Timeouts of one attempt: `Timeouts(connect=5, read=30, attempt=120)` by default.
@@ -296,13 +298,17 @@ def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, Token
     return dict(given or {})
 
 
-def _webhook_keys(secrets: Sequence[Secret[Any]]) -> tuple[Secret[bytes], ...]:
+def _webhook_keys(secrets: Sequence[Secret[Any]]) -> SigningKeys:
     if not secrets:
-        return ()
+        return tuple
     with no_fork:
         from callback_sdk import webhooks
 
-    return tuple(map(webhooks.decode_secret, secrets))
+    keys = tuple(map(webhooks.decode_secret, secrets))
+    for key in keys:
+        # A missing extra is reported now, and not at the first webhook.
+        key.check()
+    return lambda: keys
 
 
 def attempts_of(writer: ResultsWriter) -> DeliveryAttempts:

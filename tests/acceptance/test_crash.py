@@ -164,7 +164,6 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
     settings = {
         "RETRY_DELAYS": "1s " * 12,
         **({} if LONG else {"LEASE": "8s"}),
-        "WEBHOOK_SECRETS": SECRET,
         "MAX_CALLBACKS": "3",
         "PORT": str(free_port()),
     }
@@ -181,6 +180,7 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
             settings=settings | {"STORAGE_ENDPOINTS": store.endpoint_url},
         ) as topology,
     ):
+        topology.run("secrets", "create", "admin", "--import", stdin=f"{SECRET}\n")
         signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=store.endpoint_url))
         submit = Submitter(topology)
         with Chaos(topology, servers, submit) as chaos:

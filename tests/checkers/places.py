@@ -633,7 +633,7 @@ class Webhook(Place):
 
     def sent(self, body: Body = BODY, *, at: timedelta = timedelta(), **headers: str) -> Case:
         (callback,) = parse_callbacks(self.server.url)
-        target = plan(callback, TargetSettings(webhook_keys=(decode_secret(self.server.secret),)))
+        target = plan(callback, TargetSettings(webhook_keys=lambda: [decode_secret(self.server.secret)]))
         signed, _ = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc) + at)
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         return Case(upload=raw("POST", self.server.url, {**signed.reveal(), **changed}, body))

@@ -44,7 +44,7 @@ def check(folder: Path) -> None:
 
 
 def sign_webhook(folder: Path) -> None:
-    webhooks.sign([Secret(MARKER.encode())], "1", datetime.now(timezone.utc), Body(b"{}"))
+    webhooks.sign([webhooks.SigningKey("v1", Secret(MARKER.encode()))], "1", datetime.now(timezone.utc), Body(b"{}"))
 
 
 def shown(error: BaseException | None) -> Iterator[tuple[str, str, str]]:

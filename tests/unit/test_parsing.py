@@ -75,7 +75,7 @@ def test_a_local_service_takes_lists(name: str) -> None:
 def test_iterators_are_converted_to_lists() -> None:
     """Any iterable is accepted."""
     with ResultsWriter(storage_endpoints=iter([URL]), webhook_secrets=(one for one in [SECRET])) as writer:
-        assert len(attempts_of(writer)._settings.webhook_keys) == 1
+        assert len(attempts_of(writer)._settings.webhook_keys()) == 1
         assert attempts_of(writer)._settings.stores.endpoints == {("store.example.org", 443)}
 
 

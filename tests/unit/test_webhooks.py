@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import shutil
+import subprocess
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from standardwebhooks import Webhook
 
 from callback_sdk import webhooks
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
+from callback_sdk.redaction import Secret
 from callback_sdk.text.limits import MAX_WEBHOOK_HEADER
 from tests.growth import assert_linear
 
@@ -60,6 +64,137 @@ def test_a_changed_webhook_does_not_verify(change: dict[str, str], body: bytes) 
     """Id, timestamp, signature and body are covered."""
     with pytest.raises(WebhookVerificationError, match="signature"):
         webhooks.verify(SECRET, {**signed(SECRET), **change}, body, now=TIME)
+
+
+PRIVATE = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+"""A key pair that is used in tests of Svix."""
+
+RFC8032 = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+RFC8032_PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+"""The key of test 1 in RFC 8032, section 7.1."""
+
+
+def of_hex(prefix: str, text: str) -> str:
+    return prefix + base64.b64encode(bytes.fromhex(text)).decode()
+
+
+def test_public_key_belongs_to_the_secret_key() -> None:
+    """With and without the public key as its second half, which some libraries store."""
+    assert webhooks.public_key(PRIVATE) == PUBLIC
+    assert webhooks.public_key(of_hex("whsk_", RFC8032)) == of_hex("whpk_", RFC8032_PUBLIC)
+    assert webhooks.public_key(of_hex("whsk_", RFC8032 + RFC8032_PUBLIC)) == of_hex("whpk_", RFC8032_PUBLIC)
+
+
+@pytest.mark.parametrize("secret", [PRIVATE, of_hex("whsk_", RFC8032)])
+def test_asymmetric_signature_verifies_with_the_public_key(secret: str) -> None:
+    """The receiver has nothing to sign with."""
+    headers = signed(secret)
+    assert headers["webhook-signature"].startswith("v1a,")
+    assert webhooks.verify(webhooks.public_key(secret), headers, BODY, now=TIME) == ID
+    for change in ({"webhook-id": "msg_2"}, {"webhook-timestamp": "1614265331"}, {"webhook-signature": "v1a,AAAA"}):
+        with pytest.raises(WebhookVerificationError, match="signature"):
+            webhooks.verify(webhooks.public_key(secret), {**headers, **change}, BODY, now=TIME)
+    with pytest.raises(WebhookVerificationError, match="signature"):
+        webhooks.verify(webhooks.public_key(secret), headers, BODY + b" ", now=TIME)
+
+
+def test_both_kinds_of_signatures_are_sent_and_verified_together() -> None:
+    """Receivers can be changed one after the other."""
+    headers = signed(PRIVATE, SECRET)
+    assert [one.partition(",")[0] for one in headers["webhook-signature"].split()] == ["v1a", "v1"]
+    for secrets in (SECRET, PUBLIC, [OTHER, PUBLIC], [SECRET, PUBLIC]):
+        assert webhooks.verify(secrets, headers, BODY, now=TIME) == ID
+
+
+def test_public_key_is_no_shared_secret() -> None:
+    """An attacker knows it: what is signed with it as a secret doesn't verify."""
+    shared = webhooks.SigningKey("v1", Secret(base64.b64decode(PUBLIC.removeprefix("whpk_"))))
+    signature = shared.sign(ID, "1614265330", Body(BODY))
+    for forged in (signature, signature.replace("v1,", "v1a,")):
+        with pytest.raises(WebhookVerificationError, match="signature"):
+            webhooks.verify(PUBLIC, {**signed(SECRET), "webhook-signature": forged}, BODY, now=TIME)
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        (PUBLIC, "public key"),
+        ("whsk_AAAA", "32 or 64 bytes"),
+        ("whsk_!no base64", "32 or 64 bytes"),
+        (of_hex("whsk_", RFC8032 + "00" * 32), "two halves"),
+        (f"v1,{SECRET}", "24 to 64"),
+    ],
+)
+def test_secret_that_cant_sign_is_rejected(secret: str, words: str) -> None:
+    """Early, and without showing it."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        webhooks.decode_secret(secret).check()
+    assert secret[6:] not in str(caught.value)
+
+
+@pytest.mark.parametrize(("secret", "words"), [(PRIVATE, "sender's secret key"), ("whpk_AAAA", "32 bytes")])
+def test_key_that_cant_verify_is_rejected(secret: str, words: str) -> None:
+    """The hint says what the receiver needs."""
+    with pytest.raises(ConfigurationError, match=words):
+        webhooks.verify(secret, signed(SECRET), BODY, now=TIME)
+
+
+@pytest.mark.parametrize("scheme", ["v1", "v1a"])
+def test_generated_secrets_work_and_differ(scheme: webhooks.Scheme) -> None:
+    """Each has 256 random bits."""
+    first, second = webhooks.generate_secret(scheme), webhooks.generate_secret(scheme)
+    assert first != second
+    receivers = webhooks.public_key(first) if scheme == "v1a" else first
+    assert webhooks.verify(receivers, signed(first), BODY, now=TIME) == ID
+    with pytest.raises(WebhookVerificationError):
+        webhooks.verify(receivers, signed(second), BODY, now=TIME)
+
+
+def test_unknown_scheme_and_shared_secret_have_no_key_pair() -> None:
+    """The errors name what there is."""
+    with pytest.raises(ConfigurationError, match="scheme is 'v2'"):
+        webhooks.generate_secret("v2")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="no public key"):
+        webhooks.public_key(SECRET)
+
+
+@pytest.mark.parametrize("secret", [f" {SECRET}\n", OTHER.rstrip("="), SECRET.removeprefix("whsec_")])
+def test_spelling_of_a_secret_does_not_matter(secret: str) -> None:
+    """Files end with a line break, and some senders leave the padding of base64 out."""
+    whole = OTHER if secret.startswith(OTHER[:10]) else SECRET
+    assert webhooks.verify(secret, signed(whole), BODY, now=TIME) == ID
+
+
+def test_python_library_of_the_standard_verifies_ours_and_we_verify_its() -> None:
+    """It knows `v1` only, and has to pass over `v1a`."""
+    now = datetime.now(timezone.utc)
+    headers = webhooks.sign([webhooks.decode_secret(s) for s in (PRIVATE, OTHER, SECRET)], ID, now, Body(BODY))
+    assert Webhook(SECRET).verify(BODY, headers) == {"test": 2432232314}
+    theirs = {**headers, "webhook-signature": Webhook(SECRET).sign(ID, now, BODY.decode())}
+    assert webhooks.verify(SECRET, theirs, BODY) == ID
+
+
+_NODE = """
+const crypto = require('crypto');
+const [secret, id, seconds] = process.argv.slice(1);
+const body = require('fs').readFileSync(0);
+const content = Buffer.concat([Buffer.from(`${id}.${seconds}.`), body]);
+const seed = Buffer.from(secret.slice('whsk_'.length), 'base64').subarray(0, 32);
+const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]);
+const key = crypto.createPrivateKey({key: der, format: 'der', type: 'pkcs8'});
+const raw = crypto.createPublicKey(key).export({format: 'der', type: 'spki'}).subarray(-32);
+console.log(`v1a,${crypto.sign(null, content, key).toString('base64')} whpk_${raw.toString('base64')}`);
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_node_signs_the_same() -> None:
+    """Ed25519 is deterministic: another implementation gives the same signature and the same public key."""
+    secret = webhooks.generate_secret("v1a")
+    command = ["node", "-e", _NODE, secret, ID, "1614265330"]
+    said = subprocess.run(command, input=BODY, capture_output=True, check=True, timeout=60).stdout.decode().split()
+    assert said == [signed(secret)["webhook-signature"], webhooks.public_key(secret)]
 
 
 def test_another_secret_does_not_verify() -> None:

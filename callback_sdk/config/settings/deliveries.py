@@ -73,7 +73,8 @@ WEBHOOK_SECRETS = Setting(
     "WEBHOOK_SECRETS",
     secrets,
     "signing secrets, separated by commas or spaces",
-    "Secrets that webhooks are signed with, the newest first.",
+    "Secrets that webhooks are signed with, the newest first. A service signs those of tasks with secrets of their "
+    "users instead: callback-sdk secrets.",
     default=(),
     secret=True,
 )

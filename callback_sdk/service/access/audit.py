@@ -38,6 +38,8 @@ Action = Literal[
     "task-canceled",
     "redelivered",
     "target-replaced",
+    "signing-secret-created",
+    "signing-secret-revoked",
 ]
 
 _WARNINGS = frozenset({"login-failed", "refresh-token-reused"})

@@ -10,7 +10,18 @@ from callback_sdk._version import __version__
 from callback_sdk.service.access.audit import AuditLog
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
-from callback_sdk.service.api import algorithms, audit, deliveries, errors, health, logs, outputs, tasks, tokens
+from callback_sdk.service.api import (
+    algorithms,
+    audit,
+    deliveries,
+    errors,
+    health,
+    logs,
+    outputs,
+    signing_secrets,
+    tasks,
+    tokens,
+)
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
 from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
@@ -63,7 +74,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, tasks, logs, outputs, algorithms, deliveries, audit, health):
+    for routes in (tokens, signing_secrets, tasks, logs, outputs, algorithms, deliveries, audit, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

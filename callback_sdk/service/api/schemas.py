@@ -55,6 +55,39 @@ class TokenRequest(BaseModel):
     token: str = Field(max_length=4096)
 
 
+class SigningSecretRequest(BaseModel):
+    """A new secret that signs webhooks: a generated one of a scheme, or one that receivers already have.
+
+    Earlier secrets of the same scheme sign too for the overlap, in seconds.
+    """
+
+    scheme: Literal["v1", "v1a"] = "v1"
+    secret: str | None = Field(default=None, max_length=256, json_schema_extra={"format": "password"})
+    overlap: float = Field(default=24 * 3600, ge=0, le=90 * 24 * 3600)
+
+
+class SigningSecretResponse(BaseModel):
+    """A secret that signs webhooks, without its value; `expires_at` is set once a newer one has replaced it."""
+
+    id: str
+    scheme: Literal["v1", "v1a"]
+    public_key: str | None
+    created_at: str
+    expires_at: str | None
+
+
+class NewSigningSecret(SigningSecretResponse):
+    """A new secret. `secret` is shown only once; it is null for a public key and for a secret that was given."""
+
+    secret: str | None
+
+
+class SigningSecretList(BaseModel):
+    """The secrets that currently sign webhooks, newest first."""
+
+    secrets: list[SigningSecretResponse]
+
+
 class VersionResponse(BaseModel):
     """One version of an algorithm."""
 

@@ -21,6 +21,7 @@ from callback_sdk.service.store.models import (
     WARNINGS,
     AcceptedTask,
     AuditEntry,
+    SigningSecret,
     Submission,
     TaskFile,
     TrainedVersion,
@@ -270,6 +271,17 @@ def _callback_param(params: list[Any]) -> Any:
 
 def _progress(task: Mapping[str, Any]) -> dict[str, Any]:
     return task["progress"] or {"fraction": None, "message": ""}
+
+
+def show_secret(secret: SigningSecret) -> dict[str, Any]:
+    """Return a signing secret, without its value, as the REST API shows it."""
+    return {
+        "id": secret.secret_id,
+        "scheme": secret.scheme,
+        "public_key": secret.public_key,
+        "created_at": _time(secret.created_at),
+        "expires_at": _time(secret.expires_at),
+    }
 
 
 def _times(task: Mapping[str, Any]) -> dict[str, str | None]:

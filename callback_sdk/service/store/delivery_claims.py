@@ -15,7 +15,17 @@ from callback_sdk.tracing import TRACEPARENT
 
 ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
     tasks.c[name]
-    for name in ("job_id", "attempt", "status", "success", "error", "nulls_written", "options", "output_attempt")
+    for name in (
+        "job_id",
+        "owner",
+        "attempt",
+        "status",
+        "success",
+        "error",
+        "nulls_written",
+        "options",
+        "output_attempt",
+    )
 )
 """Columns of an ended task that its deliveries need."""
 
@@ -50,6 +60,7 @@ def claim_of(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
         may_be_disabled=bool(delivery.may_be_disabled),
         encrypted_target=delivery.encrypted_target,
         job_id=task.job_id,
+        owner=task.owner,
         attempt=delivery.attempt_count,
         since_redelivery=delivery.attempt_count - delivery.attempts_before_redelivery,
         run=task.attempt,

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from callback_sdk.models import JobResult
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.webhooks import Scheme
 
 PREDICT = "predict"
 FIT = "fit"
@@ -246,6 +247,7 @@ class DeliveryClaim:
         may_be_disabled: Whether a webhook of this URL, without its query, is disabled.
         encrypted_target: The target with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
+        owner: Id of its user, whose secrets sign webhooks.
         attempt: The number of the attempt, from 1; not of the task's run, see `run`.
         since_redelivery: The number of the attempt since the last redelivery was requested.
         run: The number of the run that wrote the results.
@@ -266,6 +268,7 @@ class DeliveryClaim:
     may_be_disabled: bool
     encrypted_target: str = field(repr=False)
     job_id: str
+    owner: str
     attempt: int
     since_redelivery: int
     run: int
@@ -373,3 +376,21 @@ class AuditEntry:
     via: str | None = None
     address: str | None = None
     facts: dict[str, Any] = field(factory=dict)
+
+
+@define(frozen=True, kw_only=True)
+class SigningSecret:
+    """A secret that signs the webhooks of a user's tasks, without its value.
+
+    Attributes:
+        scheme: `"v1"` (HMAC-SHA256) or `"v1a"` (Ed25519).
+        public_key: The public key, for receivers; None for `v1`.
+        created_at: Seconds since 1970 in UTC.
+        expires_at: When it stops signing, because a newer one has replaced it; None before.
+    """
+
+    secret_id: str
+    scheme: Scheme
+    public_key: str | None
+    created_at: float
+    expires_at: float | None

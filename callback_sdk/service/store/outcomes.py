@@ -35,7 +35,7 @@ _UPDATE_FINISHED = (
     tasks.update()
     .where(tasks.c.job_id == _JOB_ID)
     .values(finished_at=now(), stored_bytes=_STORED_BYTES)
-    .returning(*ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
+    .returning(*ENDED_TASK, tasks.c.features_bytes)
 )
 _UPDATE_OPEN_FINISHED = _UPDATE_FINISHED.where(tasks.c.status.in_(OPEN))
 _UPDATE_CLAIM_FINISHED = _UPDATE_FINISHED.where(

@@ -11,7 +11,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
-from callback_sdk.service.store.tables import deliveries, key_checks, metadata
+from callback_sdk.service.store.tables import deliveries, key_checks, metadata, signing_secrets
 
 FIRST = "0001"
 """The revision of databases that were created before there were migrations, and have no `alembic_version`."""
@@ -34,6 +34,13 @@ _versions = sa.Table(
 
 class _MigrationError(Exception):
     """Alembic can't run the migrations."""
+
+
+_ENCRYPTED: tuple[tuple[sa.Column[Any], sa.Column[Any]], ...] = (
+    (deliveries.c.delivery_id, deliveries.c.encrypted_target),
+    (signing_secrets.c.secret_id, signing_secrets.c.encrypted_secret),
+)
+"""Keys and columns of encrypted credentials."""
 
 
 def revision(database: Database) -> str | None:
@@ -113,20 +120,25 @@ def rotate(database: Database, cipher: CredentialCipher) -> int:
     """
 
     def work(connection: sa.Connection) -> int:
-        count = 0
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target)
-        for delivery_id, target in connection.execute(query).all():
-            update = deliveries.update().where(deliveries.c.delivery_id == delivery_id)
-            connection.execute(update.values(encrypted_target=cipher.rotate(target)))
-            count += 1
+        counts = [_rotate_column(connection, key, column, cipher) for key, column in _ENCRYPTED]
         connection.execute(
             key_checks.update()
             .where(key_checks.c.name == _CHECK_NAME)
             .values(encrypted_value=cipher.encrypt(Secret(_CHECK_NAME)))
         )
-        return count
+        return counts[0]
 
     return database.write(work)
+
+
+def _rotate_column(
+    connection: sa.Connection, key: sa.Column[Any], column: sa.Column[Any], cipher: CredentialCipher
+) -> int:
+    """Re-encrypt a column, and return the number of rows."""
+    rows = connection.execute(sa.select(key, column)).all()
+    for ident, encrypted in rows:
+        connection.execute(key.table.update().where(key == ident).values({column.name: cipher.rotate(encrypted)}))
+    return len(rows)
 
 
 def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = False) -> str | None:

@@ -24,6 +24,7 @@ from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.recovery import DeliveryRecovery
 from callback_sdk.service.store.sessions import SessionStore
+from callback_sdk.service.store.signing_secrets import SigningSecretStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.stats import Statistics
 from callback_sdk.service.store.tasks import TaskStore
@@ -52,6 +53,7 @@ class Store:
         hosts: The hosts that deliveries go to.
         users: The users and their API tokens.
         sessions: The login sessions.
+        signing_secrets: The secrets that sign users' webhooks.
         versions: The trained versions of algorithms.
         stats: Statistics.
         worker_states: The states of the processes of Celery workers.
@@ -74,6 +76,7 @@ class Store:
         self.hosts = HostStore(database, policy)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
+        self.signing_secrets = SigningSecretStore(database, cipher)
         self.versions = VersionStore(database)
         self.stats = Statistics(database)
         self.worker_states = WorkerStateStore(database)

@@ -59,6 +59,22 @@ sessions = sa.Table(
     sa.Index("sessions_by_end", "expires_at"),
 )
 
+signing_secrets = sa.Table(
+    "signing_secrets",
+    metadata,
+    # Secrets that sign the webhooks of a user's tasks, encrypted; see `cipher`.
+    sa.Column("secret_id", sa.String(32), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    # "v1" or "v1a"; only the latter has a public key.
+    sa.Column("scheme", sa.String(8), nullable=False),
+    sa.Column("public_key", sa.Text),
+    sa.Column("encrypted_secret", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    # Set when a newer secret replaces it; null before.
+    sa.Column("expires_at", sa.Double),
+    sa.Index("signing_secrets_by_user", "user_id", "created_at"),
+)
+
 tasks = sa.Table(
     "tasks",
     metadata,

@@ -84,7 +84,7 @@ class Deliverer:
         self._heartbeat = heartbeat
         self._writer = writer
         self._public_url = public_url
-        self._outputs = TaskOutputFiles(store=store, blobs=blobs, scratch=scratch, writer=writer, public_url=public_url)
+        self._outputs = TaskOutputFiles(store=store, blobs=blobs, scratch=scratch, public_url=public_url)
         self._delays = delays
         self._bucket = bucket
         self._claims_at_once = claims_at_once
@@ -227,12 +227,14 @@ class Deliverer:
         bucket = self._bucket_of(callback)
         if claim.may_be_disabled:
             self._check_enabled(callback)
+        # The keys are read when a webhook, or the request for a new target, is signed.
+        writer = self._writer.signing_with(lambda: self._store.signing_secrets.keys(claim.owner))
 
         def on_refresh(delivery: PreparedDelivery) -> None:
             self._replace_target(claim, delivery)
 
         if claim.output_name is not None:
-            return self._outputs.send(claim, claim.output_name, callback, on_refresh=on_refresh)
+            return self._outputs.send(claim, claim.output_name, callback, writer=writer, on_refresh=on_refresh)
         with self._results(claim) as results, ExitStack() as stack:
             if bucket is not None:
                 stack.enter_context(operators_errors())
@@ -242,7 +244,7 @@ class Deliverer:
                     self._outputs.store_in(bucket, claim)
                 outputs, files = self._outputs.of(claim, callback, stack)
                 stack.callback(files.flush)
-            receipt = (self._writer if bucket is None else bucket.attempts).attempt(
+            receipt = (writer if bucket is None else bucket.attempts).attempt(
                 evolve(claim.result, results=results),
                 callback if bucket is None else bucket.signed(callback, claim.job_id),
                 delivery_id=claim.delivery_id,

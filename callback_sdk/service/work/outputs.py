@@ -78,26 +78,31 @@ class TaskOutputFiles:
         store: The store.
         blobs: The blob storage.
         scratch: Directory for copies of blobs.
-        writer: Sends files.
         public_url: URL at which clients reach the service; empty if it is unknown.
     """
 
-    def __init__(
-        self, *, store: Store, blobs: BlobStorage, scratch: Scratch, writer: DeliveryAttempts, public_url: str
-    ) -> None:
+    def __init__(self, *, store: Store, blobs: BlobStorage, scratch: Scratch, public_url: str) -> None:
         self._store = store
         self._blobs = blobs
         self._scratch = scratch
-        self._writer = writer
         self._public_url = public_url
 
-    def send(self, claim: DeliveryClaim, name: str, callback: Callback, *, on_refresh: OnRefresh) -> Receipt:
+    def send(
+        self,
+        claim: DeliveryClaim,
+        name: str,
+        callback: Callback,
+        *,
+        writer: DeliveryAttempts,
+        on_refresh: OnRefresh,
+    ) -> Receipt:
         """Send one output file to a target of its own.
 
         Args:
             claim: The attempt.
             name: Name of the file.
             callback: The target.
+            writer: Sends it.
             on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Raises:
@@ -111,8 +116,8 @@ class TaskOutputFiles:
             )
         delivered = DeliveredFiles(self._store, claim, [file])
         with ExitStack() as stack:
-            upload = OutputUpload.of(self._output(file, stack), self._writer.plan(callback))
-            stored = self._writer.send_file(
+            upload = OutputUpload.of(self._output(file, stack), writer.plan(callback))
+            stored = writer.send_file(
                 upload,
                 job_id=claim.job_id,
                 may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS,

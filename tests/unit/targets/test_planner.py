@@ -158,7 +158,7 @@ def test_webhook_is_signed_with_every_secret() -> None:
 
     keys = tuple(webhooks.decode_secret("whsec_" + base64.b64encode(bytes([n]) * 32).decode()) for n in (1, 2))
     (callback,) = parse_callbacks("https://example.org/done")
-    sent = plan(callback, TargetSettings(webhook_keys=keys)).upload(BODY, delivery_id="msg_1", now=NOW)
+    sent = plan(callback, TargetSettings(webhook_keys=lambda: keys)).upload(BODY, delivery_id="msg_1", now=NOW)
     found = sent.headers.reveal()
     assert found["webhook-id"] == "msg_1"
     assert found["webhook-timestamp"] == str(int(NOW.timestamp()))

@@ -53,7 +53,7 @@ def test_a_receiver_that_checks_signatures_wants_the_secret(status: int) -> None
     """The hint names where secrets are set, in a program and in the service."""
     sent = evolve(upload("https://example.org/hook"), kind="webhook")
     error = delivery_error(sent, Response(status=status, headers={}, body=b"", url=sent.url))
-    assert "webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS" in error.hint
+    assert "webhook_secrets of ResultsWriter, or a secret of the user at a service" in error.hint
 
 
 @pytest.mark.parametrize(
