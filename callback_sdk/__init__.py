@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
     from callback_sdk.targets.callbacks import Callback
+    from callback_sdk.transport.delivery_proxy import DeliveryProxy
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.http import Timeouts
     from callback_sdk.writer import ResultsWriter
@@ -50,6 +51,7 @@ __all__ = [
     "Client",
     "Delivery",
     "DeliveryFilter",
+    "DeliveryProxy",
     "JobResult",
     "Outbox",
     "PresignedMultipart",
@@ -86,6 +88,7 @@ _HOMES = {
     "Client": "client",
     "Delivery": "client",
     "DeliveryFilter": "models",
+    "DeliveryProxy": "transport.delivery_proxy",
     "JobResult": "models",
     "Outbox": "outbox",
     "PresignedMultipart": "models",

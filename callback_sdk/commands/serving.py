@@ -128,6 +128,9 @@ _WORKER_SETTINGS = (
     settings.STORAGE_ENDPOINTS,
     settings.ALLOW_NETWORKS,
     settings.ALLOW_HOSTS,
+    settings.CALLBACK_PROXY,
+    settings.CALLBACK_NO_PROXY,
+    settings.CALLBACK_PROXY_DNS,
     settings.PASS_ENV,
     settings.LOG_FORMAT,
 )
@@ -218,8 +221,9 @@ def worker(
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
 
     Registry, database, broker, blob storage and encryption keys must be the same as the service's. On another machine,
-    set CALLBACK_SDK_ENCRYPTION_KEYS to the keys in the file `keys` of the service's data directory. --host is the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if
-    a setting is wrong, and 75 if the worker could not start within the startup timeout.
+    set CALLBACK_SDK_ENCRYPTION_KEYS to the keys in the file `keys` of the service's data directory. --host is the
+    address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if a setting is
+    wrong, and 75 if the worker could not start within the startup timeout.
     """
     from callback_sdk.service.algorithms.versions import Algorithms
     from callback_sdk.service.engines.announcements import Announcer

@@ -8,7 +8,7 @@ from pathlib import Path
 from callback_sdk.config import settings
 from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, SecretURL
 
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
@@ -59,5 +59,8 @@ class ServiceConfig(Config):
     aistore_clusters: tuple[tuple[str, Secret[str]], ...] = variable(settings.AISTORE_CLUSTERS)
     allow_networks: tuple[str, ...] = variable(settings.ALLOW_NETWORKS)
     allow_hosts: tuple[str, ...] = variable(settings.ALLOW_HOSTS)
+    callback_proxy: SecretURL | None = variable(settings.CALLBACK_PROXY)
+    callback_no_proxy: tuple[str, ...] = variable(settings.CALLBACK_NO_PROXY)
+    callback_proxy_dns: str = variable(settings.CALLBACK_PROXY_DNS)
     pass_env: tuple[str, ...] = variable(settings.PASS_ENV)
     webhook_secrets: tuple[Secret[str], ...] = variable(settings.WEBHOOK_SECRETS)

@@ -191,6 +191,26 @@ def secrets(text: str) -> tuple[Secret[str], ...]:
     return tuple(Secret(word) for word in words(text))
 
 
+def proxy_url(text: str) -> SecretURL:
+    """Parse the URL of an HTTP proxy."""
+    from callback_sdk.transport.delivery_proxy import read_proxy
+
+    try:
+        return read_proxy(text)
+    except ConfigurationError:
+        # The error of a setting names the variable and what it takes.
+        raise ValueError(text) from None
+
+
+def direct_places(text: str) -> tuple[str, ...]:
+    """Parse hosts and networks that are reached without a proxy."""
+    from callback_sdk.transport.delivery_proxy import DirectPlace
+
+    for word in words(text):
+        DirectPlace.parse(word)
+    return words(text)
+
+
 def secret_url(text: str) -> SecretURL:
     """Parse a URL that is a credential."""
     return SecretURL(text.strip())

@@ -37,6 +37,7 @@ from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.targets import MAX_WEBHOOK_BYTES
 from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.transport.delivery_proxy import DeliveryProxy
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
@@ -94,6 +95,7 @@ class DeliveryConfig:
         aistore_clusters: URLs of proxies of AIStore clusters, with the sources of their tokens.
         webhook_secrets: Secrets that sign webhooks, newest first.
         guard: SSRF protection: the hosts that callbacks may reach.
+        proxy: Proxy of deliveries; None without one.
         retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
         max_webhook_bytes: Maximum bytes of a document for a webhook; a larger one has a URL instead of the results.
         public_url: URL at which clients reach the service; empty if it is unknown.
@@ -105,6 +107,7 @@ class DeliveryConfig:
     aistore_clusters: tuple[tuple[str, Secret[str]], ...] = ()
     webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
     guard: AddressGuard
+    proxy: DeliveryProxy | None = None
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
     max_webhook_bytes: int = MAX_WEBHOOK_BYTES
     public_url: str = ""
@@ -124,6 +127,7 @@ class DeliveryConfig:
             aistore_clusters=config.aistore_clusters,
             webhook_secrets=config.webhook_secrets,
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
+            proxy=_proxy(config),
             retry_delays=config.retry_delays,
             max_webhook_bytes=config.max_webhook_bytes,
             public_url=config.public_url or "",
@@ -134,6 +138,16 @@ class DeliveryConfig:
                 max_hold=config.max_hold.total_seconds(),
             ),
         )
+
+
+def _proxy(config: ServiceConfig) -> DeliveryProxy | None:
+    if config.callback_proxy is None:
+        return None
+    return DeliveryProxy(
+        url=config.callback_proxy,
+        direct=config.callback_no_proxy,
+        resolves=config.callback_proxy_dns == "proxy",
+    )
 
 
 def _bucket(place: str | None) -> ResultsBucket | None:
@@ -328,6 +342,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
         storage_endpoints=runtime.delivery.storage_endpoints,
         aistore_clusters=token_sources(runtime.delivery.aistore_clusters),
         guard=runtime.delivery.guard,
+        proxy=runtime.delivery.proxy,
         max_webhook_bytes=runtime.delivery.max_webhook_bytes,
     ) as writer:
         heartbeat = Heartbeat(runtime.store, worker, lease=runtime.lease)

@@ -76,10 +76,10 @@ def serve(
         from callback_sdk.service.runtime import DeliveryConfig, RunConfig, StorageLocations, open_runtime
 
     delivery = DeliveryConfig.of(config)
-    if any_proxy():
+    if any_proxy() and delivery.proxy is None:
         _log.warning(
             "Callbacks don't use the proxy of the environment: the SSRF protection checks the addresses that it "
-            "connects to, and a proxy would resolve the hosts again."
+            "connects to, and a proxy would resolve the hosts again. Name the proxy with --callback-proxy."
         )
     with contextlib.ExitStack() as stack:
         # Before anything is created: a start that fails because of a wrong registry or port leaves no files behind.

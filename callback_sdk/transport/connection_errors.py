@@ -14,7 +14,7 @@ from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.response import InvalidResponseError
 from callback_sdk.transport.retry import is_retryable
-from callback_sdk.transport.sockets import TunnelError
+from callback_sdk.transport.sockets import ProxyUnreachableError, TunnelError
 
 if TYPE_CHECKING:
     import ssl
@@ -66,6 +66,9 @@ def explain(failure: BaseException) -> Explanation:
 
     if isinstance(failure, TunnelError):
         return _tunnel(failure)
+    if isinstance(failure, ProxyUnreachableError):
+        found = explain(failure.__cause__ or OSError())
+        return evolve(found, problem=f"is unreachable: the proxy {found.problem}")
     if isinstance(failure, socket.gaierror):
         return Explanation("has a host name that can't be resolved", "Check its spelling and the network.")
     if isinstance(failure, ssl.SSLCertVerificationError):
@@ -97,6 +100,11 @@ _LOCAL = {
 
 def _tunnel(failure: TunnelError) -> Explanation:
     hint = "See the proxy's log, or add the host to NO_PROXY."
+    if failure.to_address:
+        hint = (
+            "The proxy must permit CONNECT to the target's address and port; see its log. Hosts in --callback-no-proxy "
+            "are reached directly."
+        )
     if failure.status == 407:
         hint = "Put user and password into the proxy's URL: http://user:password@host:port."
     return Explanation(f"is unreachable: it answered {failure.status}", hint, retryable=is_retryable(failure.status))

@@ -40,7 +40,7 @@ from callback_sdk.transport.sockets import (
     Connection,
     Key,
     Pool,
-    Resolve,
+    Route,
     TimedSocket,
     head,
     host_header,
@@ -113,9 +113,8 @@ class HTTPSender:
 
     Args:
         timeouts: Timeouts of one attempt.
-        resolve: Returns the addresses to connect to, such as `AddressGuard.resolve`.
+        route: How targets are reached.
         may_redirect: Tells whether an upload may be redirected from one URL to another.
-        proxy: Returns the proxy for a URL, or None.
         client_cert: The client certificate; see `callback_sdk.transport.tls`.
     """
 
@@ -123,15 +122,13 @@ class HTTPSender:
         self,
         *,
         timeouts: Timeouts | None = None,
-        resolve: Resolve = resolve,
+        route: Route | None = None,
         may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
-        proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None,
         client_cert: ClientCert | None = None,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
-        self._resolve = resolve
+        self._route = route or Route(resolve=resolve)
         self._may_redirect = may_redirect
-        self._proxy = proxy
         self._pool = Pool()
         # With a certificate created at once, to report one that can't be loaded.
         self._tls = None if client_cert is None else _new_tls(client_cert)
@@ -202,7 +199,7 @@ class HTTPSender:
         with no_fork:
             from callback_sdk.transport.connection_errors import no_response_error
 
-        raise no_response_error(url, self._proxy(url), failure) from failure
+        raise no_response_error(url, self._route.proxy(url), failure) from failure
 
     def _follow(self, upload: Upload, url: SecretURL, response: Response) -> SecretURL:
         location = _location(url, response)
@@ -227,7 +224,7 @@ class HTTPSender:
 
     def _connect(self, url: SecretURL, deadline: float) -> Connection:
         connect_deadline = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
-        connection = Connection(url, self._proxy(url), self._resolve, connect_deadline)
+        connection = Connection(url, self._route, connect_deadline)
         try:
             connection.connect()
             if url.scheme == "https":

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
+from attrs import define
+
 from callback_sdk.concurrency.forking import PerProcess, RLock
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.hosts import default_port, port_of
-from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
+from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, resolve, time_left
 from callback_sdk.transport.polling import readable, readable_or_writable
 from callback_sdk.transport.response import ResponseParser
 
@@ -22,6 +24,11 @@ IDLE_LIMIT = timedelta(seconds=20)
 
 Resolve = Callable[[SecretURL, float], Addresses]
 """From a URL and a deadline (monotonic clock) to the addresses to connect to."""
+
+_MAX_TUNNELS = 4
+"""Addresses of a target that a proxy is asked for."""
+
+_LOGIN_REQUIRED = 407
 
 Key = tuple[str, str, int]
 """Scheme, host and port: a connection is reused for the same ones only."""
@@ -32,11 +39,38 @@ class TunnelError(OSError):
 
     Attributes:
         status: HTTP status of its response.
+        to_address: Whether it was to connect to an address, and not to a name.
     """
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, *, to_address: bool = False) -> None:
         super().__init__(f"the proxy answered {status}")
         self.status = status
+        self.to_address = to_address
+
+
+class ProxyUnreachableError(OSError):
+    """A proxy that connects to checked addresses can't be reached itself; the cause tells why."""
+
+
+@define(frozen=True, kw_only=True)
+class Route:
+    """How the addresses of a target are found, and through which proxy they are reached.
+
+    Attributes:
+        resolve: Returns the addresses of a target, such as `AddressGuard.resolve`.
+        proxy: Returns the proxy for a URL, or None.
+        pinned: Whether a proxy is told to connect to an address of `resolve`, and not to resolve the name itself.
+        check: Checks a target whose name a proxy resolves.
+    """
+
+    resolve: Resolve
+    proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None
+    pinned: bool = False
+    check: Callable[[SecretURL], None] = lambda url: None
+
+    def is_resolved_by_proxy(self, url: SecretURL) -> bool:
+        """Return whether a proxy resolves the name of a target, and only `check` applies to it."""
+        return not self.pinned and self.proxy(url) is not None
 
 
 class Connection:
@@ -44,16 +78,14 @@ class Connection:
 
     sock: socket.socket
 
-    def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, deadline: float) -> None:
-        self.absolute = proxy is not None and url.scheme == "http"
+    def __init__(self, url: SecretURL, route: Route, deadline: float) -> None:
+        self._url = url
+        self._route = route
+        self._proxy = proxy = route.proxy(url)
+        self._deadline = deadline
+        self.absolute = proxy is not None and url.scheme == "http" and not route.pinned
         self.proxy_headers = proxy_headers(proxy)
         self.idle_since = 0.0
-        self._url = url
-        self._tunnelled = proxy is not None and url.scheme == "https"
-        self._dial: Callable[[], socket.socket] = lambda: connect_happy_eyeballs(
-            resolve(proxy or url, deadline), deadline
-        )
-        self._deadline = deadline
 
     def connect(self) -> None:
         """Connect to one of the resolved addresses.
@@ -62,28 +94,60 @@ class Connection:
             TunnelError: The proxy rejected the tunnel.
             OSError: No address can be reached.
         """
-        self.sock = self._dial()
+        if self._proxy is None:
+            self._dial(self._route.resolve(self._url, self._deadline), self._deadline)
+        elif self._route.pinned:
+            self._tunnel_to_addresses(self._proxy)
+        else:
+            self._route.check(self._url)
+            self._dial(resolve(self._proxy, self._deadline), self._deadline)
+            if not self.absolute:
+                # The authority form has a port always (RFC 9112, section 3.2.3).
+                self._open_tunnel(f"{bracket(self._url.host)}:{port_of(self._url)}", self._deadline)
+
+    def _dial(self, addresses: Addresses, deadline: float) -> None:
+        self.sock = connect_happy_eyeballs(addresses, deadline)
         # Nagle's algorithm would hold the last packet until the one before is acknowledged, which with delayed ACKs
         # takes 40 ms on Linux (tcp(7)).
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tunnelled:
-            self._open_tunnel()
+
+    def _tunnel_to_addresses(self, proxy: SecretURL) -> None:
+        """Have a proxy connect to one of the target's addresses: the first one that it can reach."""
+        found = self._route.resolve(self._url, self._deadline)
+        places = list(dict.fromkeys(f"{bracket(str(place[0]))}:{place[1]}" for *_, place in found))[:_MAX_TUNNELS]
+        for left, place in zip(range(len(places), 0, -1), places, strict=True):
+            # An address that the proxy can't reach doesn't use up the others' time.
+            deadline = time.monotonic() + time_left(self._deadline) / left
+            try:
+                self._dial_proxy(proxy, deadline)
+                self._open_tunnel(place, deadline)
+            except OSError as error:
+                self.close()
+                is_final = isinstance(error, TunnelError) and error.status == _LOGIN_REQUIRED
+                if left == 1 or is_final or isinstance(error, ProxyUnreachableError):
+                    raise
+            else:
+                return
+
+    def _dial_proxy(self, proxy: SecretURL, deadline: float) -> None:
+        try:
+            self._dial(resolve(proxy, deadline), deadline)
+        except OSError as error:
+            raise ProxyUnreachableError("the proxy can't be reached") from error
 
     def close(self) -> None:
         """Close the connection, if it was established."""
         if hasattr(self, "sock"):
             self.sock.close()
 
-    def _open_tunnel(self) -> None:
-        # The authority form has a port always (RFC 9112, section 3.2.3).
-        place = f"{bracket(self._url.host)}:{port_of(self._url)}"
-        timed = TimedSocket(self.sock, self._deadline, timedelta.max)
+    def _open_tunnel(self, place: str, deadline: float) -> None:
+        timed = TimedSocket(self.sock, deadline, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
         response = ResponseParser()
         # Any 2xx opens the tunnel, and its Content-Length is to be ignored (RFC 9110, section 9.3.6).
         response.read(timed.receive, head_only=True)
         if not 200 <= response.status < 300:
-            raise TunnelError(response.status)
+            raise TunnelError(response.status, to_address=self._route.pinned)
 
 
 class TimedSocket:

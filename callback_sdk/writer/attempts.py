@@ -34,12 +34,14 @@ from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts, attempt_seconds, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
+from callback_sdk.transport.sockets import Route
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.confirmation import Confirmation, is_there_already, receipt_of
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 from callback_sdk.writer.failures import unexpected_error
 
 if TYPE_CHECKING:
+    from callback_sdk.transport.delivery_proxy import DeliveryProxy
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import TokenSource
@@ -72,7 +74,8 @@ class DeliveryAttempts:
         compress: `"gzip"` or None.
         timeouts: Timeouts of one attempt.
         aistore_clusters: AIStore clusters with the sources of their tokens, as `ResultsWriter` takes them.
-        guard: SSRF protection. Without it, the environment's proxies are used.
+        guard: SSRF protection. Without it and `proxy`, the environment's proxies are used.
+        proxy: Proxy of all requests, except those to AIStore clusters.
         client_cert: The client certificate, as `ResultsWriter` takes it.
 
     Raises:
@@ -87,6 +90,7 @@ class DeliveryAttempts:
         timeouts: Timeouts | None,
         aistore_clusters: Mapping[str, TokenSource | None],
         guard: AddressGuard | None,
+        proxy: DeliveryProxy | None,
         client_cert: ClientCert | None,
     ) -> None:
         self._settings = settings
@@ -94,12 +98,11 @@ class DeliveryAttempts:
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self.parallel = Parallel(MAX_PARALLEL)
-        proxy = direct if guard else environment_proxy
+        self._route = _route(guard, proxy)
         self._sender = HTTPSender(
             timeouts=timeouts,
-            resolve=guard.resolve if guard else resolve,
+            route=self._route,
             may_redirect=self._may_redirect,
-            proxy=proxy,
             client_cert=client_cert,
         )
         self._clusters: Clusters | None = None
@@ -111,9 +114,11 @@ class DeliveryAttempts:
             # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard checked.
             in_clusters = HTTPSender(
                 timeouts=timeouts,
-                resolve=cluster_resolver(settings.stores, guard),
+                route=Route(
+                    resolve=cluster_resolver(settings.stores, guard),
+                    proxy=direct if guard or proxy else environment_proxy,
+                ),
                 may_redirect=is_same_object,
-                proxy=proxy,
                 client_cert=client_cert,
             )
             self._clusters = Clusters(aistore_clusters, in_clusters)
@@ -348,7 +353,8 @@ class DeliveryAttempts:
         try:
             target = self.plan(new)
             target.check_expiry(utc_now())
-            check_address(target.callback.url, self._guard, self._settings.stores, self._timeouts.connect)
+            if self._guard is not None and not self._settings.stores.in_cluster(target.callback.url):
+                check_address(target.callback.url, self._route, self._timeouts.connect)
             if shared is not None and not target.takes_outputs():
                 raise CallbackParamError(
                     f"{target.callback.url} takes the document alone, without its output files.",
@@ -438,6 +444,18 @@ class DeliveryAttempts:
         return same_host(origin, destination) or (
             provider is not None and provider == self._settings.stores.provider(origin)
         )
+
+
+def _route(guard: AddressGuard | None, proxy: DeliveryProxy | None) -> Route:
+    """Return how targets are reached."""
+    if proxy is not None:
+        return Route(
+            resolve=guard.resolve if guard else resolve,
+            proxy=proxy.of,
+            pinned=not proxy.resolves,
+            check=guard.check if guard else lambda url: None,
+        )
+    return Route(resolve=guard.resolve) if guard else Route(resolve=resolve, proxy=environment_proxy)
 
 
 def _may_refresh(delivery: PreparedDelivery, error: CallbackSDKError) -> bool:

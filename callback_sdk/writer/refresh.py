@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define
 
@@ -23,13 +23,10 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.text.spellings import without_secrets
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
+from callback_sdk.transport.sockets import Route
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets
-
-if TYPE_CHECKING:
-    from callback_sdk.targets.providers import StorageProviders
-    from callback_sdk.transport.guard import AddressGuard
 
 _ACCEPTS = frozenset({200, 201})
 
@@ -132,22 +129,22 @@ def request_target(
     ) from failure.__cause__
 
 
-def check_address(url: SecretURL, guard: AddressGuard | None, stores: StorageProviders, timeout: timedelta) -> None:
+def check_address(url: SecretURL, route: Route, timeout: timedelta) -> None:
     """Reject an issuer's target that the address guard blocks, before it replaces the stored one.
 
     Args:
         url: URL of the target.
-        guard: The guard; None for a writer without one.
-        stores: Knows the configured clusters, to which it doesn't apply.
+        route: How it will be reached.
         timeout: To resolve the host's name.
 
     Raises:
         TargetError: The guard blocks it. An unknown host has the same message as one at a private address.
     """
-    if guard is None or stores.in_cluster(url):
-        return
     try:
-        guard.resolve(url, time.monotonic() + timeout.total_seconds())
+        if route.is_resolved_by_proxy(url):
+            route.check(url)
+        else:
+            route.resolve(url, time.monotonic() + timeout.total_seconds())
     except AddressNotAllowedError as error:
         if not error.resolved:
             raise

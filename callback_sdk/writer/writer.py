@@ -35,6 +35,7 @@ from callback_sdk.writer.retrying import MayRetry, send_with_retries
 
 if TYPE_CHECKING:
     from callback_sdk.concurrency.parallel import Parallel
+    from callback_sdk.transport.delivery_proxy import DeliveryProxy
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
@@ -70,6 +71,8 @@ class ResultsWriter:
         max_webhook_bytes: Largest document for a webhook. Above it, the document has the URL of the results instead.
         guard: SSRF protection for untrusted targets. Without it every host is reachable, including through the
             environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
+        proxy: Proxy that all uploads but those to AIStore clusters go through, instead of the environment's. It works
+            with `guard`.
         client_cert: Client certificate for servers that require one (mutual TLS): the path of a PEM file with
             certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`.
 
@@ -94,12 +97,15 @@ class ResultsWriter:
         compress: str | None = None,
         max_webhook_bytes: int = MAX_WEBHOOK_BYTES,
         guard: AddressGuard | None = None,
+        proxy: DeliveryProxy | None = None,
         client_cert: ClientCert | None = None,
     ) -> None:
         if compress not in (None, "gzip"):
             raise ConfigurationError(f"compress is {shown(compress)}.", hint="Give 'gzip' or None.")
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
+        if proxy is not None and not callable(getattr(proxy, "of", None)):
+            raise ConfigurationError(f"proxy is of type {type(proxy).__name__}.", hint="Give a DeliveryProxy.")
         if attempt_timeouts is not None and not isinstance(attempt_timeouts, Timeouts):
             raise ConfigurationError(
                 f"attempt_timeouts is of type {type(attempt_timeouts).__name__}.", hint="Give Timeouts(attempt=...)."
@@ -119,6 +125,7 @@ class ResultsWriter:
             timeouts=attempt_timeouts,
             aistore_clusters=clusters.reveal(),
             guard=guard,
+            proxy=proxy,
             client_cert=client_cert,
         )
 

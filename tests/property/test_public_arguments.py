@@ -20,6 +20,7 @@ from callback_sdk import (
     Algorithm,
     BatchItem,
     Client,
+    DeliveryProxy,
     JobResult,
     Outbox,
     Progress,
@@ -53,7 +54,7 @@ VALUES: tuple[Any, ...] = (
 NO_ARGUMENTS_OF_USERS = {
     # Parsers of the service's JSON, and steps of this package in public classes.
     *("from_dict", "of", "add_hint", "replace_hint", "replaced_by", "functions", "setups", "state", "discard"),
-    *("sign", "decode_secret"),
+    *("sign", "decode_secret", "verification_key", "SigningKey"),
     # It resolves a name until a deadline of the caller, and raises the OSError of the resolver.
     "resolve",
     # Calls of an existing upload, and a loop until it is stopped.
@@ -156,6 +157,9 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "service.Registry.monitor": (_decorating("monitor", _hook), {"algorithm": "a", "name": "b"}),
         "service.Registry.setup": (_set_up, {"function": dict}),
         "service.Registry.versions": (_registered().versions, {"name": "a"}),
+        "DeliveryProxy": (DeliveryProxy, {"url": "http://proxy:3128"}),
+        "webhooks.generate_secret": (webhooks.generate_secret, {}),
+        "webhooks.public_key": (webhooks.public_key, {"secret": SECRET}),
         "webhooks.verify": (webhooks.verify, {"secrets": SECRET, "headers": {}, "body": b""}),
     }  # fmt: skip
     plain = Algorithm.from_dict(client, {"id": "a"})

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from callback_sdk.config.definition import Setting
-from callback_sdk.config.values import CLUSTERS, ENDPOINTS, HOSTS, NETWORKS, clusters, networks, words
+from callback_sdk.config.values import (
+    CLUSTERS,
+    ENDPOINTS,
+    HOSTS,
+    NETWORKS,
+    clusters,
+    direct_places,
+    networks,
+    one_of,
+    proxy_url,
+    words,
+)
 
 ALLOW_NETWORKS = Setting(
     "ALLOW_NETWORKS",
@@ -49,3 +60,35 @@ AISTORE_CLUSTERS = Setting(
 )
 BUCKET = Setting("BUCKET", str.strip, "the name of a bucket", "Bucket of presigned targets.")
 REGION = Setting("REGION", str.strip, "the name of a region, such as eu-central-1", "Region of that bucket.")
+CALLBACK_PROXY = Setting(
+    "CALLBACK_PROXY",
+    proxy_url,
+    "http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special characters encoded",
+    "Proxy that deliveries go through, with CONNECT to addresses that were checked. Put a URL with a password into the "
+    "variable; set it for workers too.",
+    shown_default="none",
+    secret=True,
+    option="--callback-proxy",
+    metavar="URL",
+)
+CALLBACK_NO_PROXY = Setting(
+    "CALLBACK_NO_PROXY",
+    direct_places,
+    "names of hosts, networks in CIDR notation, either with a port, or *, separated by commas or spaces",
+    "Host, with all names below it, or network that deliveries reach without the proxy. Loopback always is.",
+    default=(),
+    option="--callback-no-proxy",
+    metavar="HOST|CIDR",
+    repeatable=True,
+)
+CALLBACK_PROXY_DNS = Setting(
+    "CALLBACK_PROXY_DNS",
+    one_of("local", "proxy"),
+    "local or proxy",
+    "Where names of targets are resolved. With proxy, the proxy has to reject private addresses itself: only literal "
+    "ones are checked here.",
+    default="local",
+    shown_default="local",
+    option="--callback-proxy-dns",
+    metavar="local|proxy",
+)

@@ -15,6 +15,7 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import Addresses, resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from callback_sdk.transport.response import MAX_BODY, Response
+from callback_sdk.transport.sockets import Route
 
 MINUTE = timedelta(minutes=1)
 PATIENT = Timeouts(connect=MINUTE, read=MINUTE, attempt=MINUTE)
@@ -108,7 +109,7 @@ class _Stream:
 
 
 SENDERS: dict[str, Callable[[Timeouts, Resolver], Sender]] = {
-    "HTTPSender": lambda timeouts, resolve: HTTPSender(timeouts=timeouts, resolve=resolve),
+    "HTTPSender": lambda timeouts, resolve: HTTPSender(timeouts=timeouts, route=Route(resolve=resolve)),
     "requests": RequestsSender,
 }
 

@@ -16,6 +16,7 @@ from callback_sdk import AddressGuard, JobResult, ResultsWriter
 from callback_sdk.errors import AddressNotAllowedError, ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.http import HTTPSender
+from callback_sdk.transport.sockets import Route
 from tests.rawserver import RawServer, answer, read_request
 from tests.unit.transport.test_http import upload
 
@@ -294,7 +295,9 @@ def test_redirect_to_another_port_of_an_allowed_host_is_rejected(names: Names, c
     with RawServer(near) as store, RawServer(near) as administration:
         names(["127.0.0.1"])
         location = f"http://minio.internal:{administration.port}/k"
-        sender = closing(HTTPSender(resolve=AddressGuard(allow_hosts=[f"minio.internal:{store.port}"]).resolve))
+        sender = closing(
+            HTTPSender(route=Route(resolve=AddressGuard(allow_hosts=[f"minio.internal:{store.port}"]).resolve))
+        )
         with pytest.raises(AddressNotAllowedError):
             sender.send(upload(f"http://minio.internal:{store.port}/k"))
         assert (store.connections, administration.connections) == (1, 0)
@@ -346,7 +349,7 @@ def test_connection_goes_to_the_address_that_was_checked(names: Names) -> None:
     with RawServer(script) as allowed, RawServer(script) as inside:
         asked = names(["127.0.0.2"], ["127.0.0.1"])
         guard = AddressGuard(allow_networks=["127.0.0.2/32:*"])
-        sender = HTTPSender(resolve=guard.resolve)
+        sender = HTTPSender(route=Route(resolve=guard.resolve))
         # The name answers with an address of the test's own that is "public", and would answer with another one.
         with pytest.raises(DeliveryError, match="refuses connections"):
             sender.send(upload(f"http://rebound.example.org:{allowed.port}/"))
@@ -367,7 +370,7 @@ def test_redirect_to_an_address_that_is_not_public_is_refused(names: Names, clos
     with RawServer(near) as here, RawServer(near) as there:
         names(["127.0.0.1"], ["127.0.0.3"])
         guard = AddressGuard(allow_networks=["127.0.0.1:*"])
-        sender = closing(HTTPSender(resolve=guard.resolve))
+        sender = closing(HTTPSender(route=Route(resolve=guard.resolve)))
         location = f"http://store.example.org:{there.port}/k"
         with pytest.raises(AddressNotAllowedError):
             sender.send(upload(f"http://store.example.org:{here.port}/k"))
@@ -383,7 +386,7 @@ def test_redirect_to_an_address_in_the_url_is_refused(closing: Closing) -> None:
 
     with RawServer(near) as here:
         guard = AddressGuard(allow_networks=["127.0.0.1:*"])
-        sender = closing(HTTPSender(resolve=guard.resolve, may_redirect=lambda origin, destination: True))
+        sender = closing(HTTPSender(route=Route(resolve=guard.resolve), may_redirect=lambda origin, destination: True))
         with pytest.raises(AddressNotAllowedError, match=r"127\.0\.0\.2"):
             sender.send(upload(f"{here.url}/k"))
 

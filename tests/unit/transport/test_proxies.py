@@ -15,8 +15,10 @@ import pytest
 from callback_sdk import AddressGuard, Client, JobResult, ResultsWriter
 from callback_sdk.errors import CallbackSDKError, DeliveryError, ServiceError
 from callback_sdk.redaction import SecretURL
+from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.proxies import check_proxy, environment_proxy
+from callback_sdk.transport.sockets import Route
 from tests.proxyserver import ProxyServer
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority
@@ -38,7 +40,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sender() -> Iterator[HTTPSender]:
     """Send as a writer without a guard does."""
-    sender = HTTPSender(proxy=environment_proxy)
+    sender = HTTPSender(route=Route(resolve=resolve, proxy=environment_proxy))
     yield sender
     sender.close()
 
@@ -213,7 +215,7 @@ def test_proxy_that_never_ends_its_answer_is_left(monkeypatch: pytest.MonkeyPatc
         while not proxy._closing.wait(0.1):
             connection.sendall(b"X-Slow: x\r\n")
 
-    sender = HTTPSender(timeouts=QUICK, proxy=environment_proxy)
+    sender = HTTPSender(timeouts=QUICK, route=Route(resolve=resolve, proxy=environment_proxy))
     with RawServer(script) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with pytest.raises(DeliveryError, match="in time"):

@@ -20,6 +20,7 @@ from callback_sdk.targets.hosts import port_of
 from callback_sdk.transport.connect import Addresses
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
+from callback_sdk.transport.sockets import Route
 from tests.rawserver import answer, read_request
 from tests.tlsserver import Authority, TLSServer
 from tests.unit.transport.test_http import upload
@@ -54,7 +55,7 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
 @pytest.fixture
 def sender() -> Iterator[HTTPSender]:
     """Return a sender to loopback, regardless of the URL's host."""
-    sender = HTTPSender(resolve=resolve)
+    sender = HTTPSender(route=Route(resolve=resolve))
     yield sender
     sender.close()
 
