@@ -20,7 +20,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash outputs keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
+.PHONY: help demo test crash outputs incident keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -45,6 +45,9 @@ crash: $(VENV)/dev.stamp ## kill all processes and stores repeatedly for about 2
 outputs: $(VENV)/dev.stamp ## 1,000 output files of one result, and those of 300 tasks, with faults and kills
 	OUTPUT_FILES=1000 $(RUN) pytest tests/integration/test_outputs_outbox.py
 	OUTPUT_TASKS=300 OUTPUT_FILES=100 OUTPUT_FILES_OF_ONE=1000 $(RUN) pytest tests/integration/test_output_deliveries.py
+
+incident: $(VENV)/dev.stamp ## rehearse an incident with 2,000 tasks, by the commands of the runbook
+	INCIDENT_TASKS=2000 $(RUN) pytest tests/acceptance/test_incident.py
 
 keys: $(VENV)/dev.stamp ## store, read, list, copy and delete 500 random keys in the fake AIStore
 	AISTORE_KEYS=500 $(RUN) pytest tests/integration/test_aistore_keys.py
