@@ -317,14 +317,20 @@ _FILTER_TIMES = ("since", "until")
 def _check_filter_text(_: object, attribute: Any, text: str | None) -> None:
     if text is not None and not isinstance(text, str):
         raise InvalidRequestError(f"{attribute.name} is {shown(text)}.", hint="Give a string, or None.")
-    if text is not None and (not text or len(text) > _MAX_FILTER_TEXT or "\0" in text):
+    if text is not None and not (0 < len(text) <= _MAX_FILTER_TEXT and all(map(_is_character, text))):
         raise InvalidRequestError(
-            f"{attribute.name} is {shown(text)}.", hint=f"Give 1 to {_MAX_FILTER_TEXT} characters without NUL."
+            f"{attribute.name} is {shown(text)}.",
+            hint=f"Give 1 to {_MAX_FILTER_TEXT} characters without NUL and lone surrogates.",
         )
 
 
+def _is_character(one: str) -> bool:
+    # PostgreSQL takes no NUL, and no URL a lone surrogate.
+    return one != "\0" and not "\ud800" <= one <= "\udfff"
+
+
 def _check_filter_status(_: object, __: object, status: str | None) -> None:
-    if status is not None and status not in DELIVERY_STATES:
+    if status is not None and (not isinstance(status, str) or status not in DELIVERY_STATES):
         raise InvalidRequestError(f"status is {shown(status)}.", hint=f"Give one of {', '.join(DELIVERY_STATES)}.")
 
 

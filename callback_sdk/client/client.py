@@ -319,9 +319,9 @@ class Client(TaskSubmitter):
         Raises:
             AuthenticationError: The user is no operator.
         """
-        given: dict[str, Any] = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}
-        given |= DeliveryFilter(since=since, until=until).to_dict()
-        return self._recovery.audit({name: value for name, value in given.items() if value is not None}, limit)
+        times = DeliveryFilter(since=since, until=until).to_dict()
+        texts = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}
+        return self._recovery.audit({**texts, **times}, limit)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:

@@ -17,6 +17,7 @@ from callback_sdk.client.form import encode_value, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import parse_moment, wire_form
 from callback_sdk.documents.body import Body
+from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.redaction import Secret
@@ -174,23 +175,41 @@ class RecoveryAPI:
         self._connection = connection
 
     def find(self, wanted: DeliveryFilter, limit: int | None) -> Iterator[ListedDelivery]:
-        """Iterate over deliveries, those of the latest tasks first."""
+        """Iterate over deliveries, those of the latest tasks first.
+
+        Raises:
+            InvalidRequestError: An argument is of another type, or the limit is not a positive number.
+        """
+        _check_filter(wanted)
         return self._entries("/deliveries", "deliveries", wanted.to_dict(), limit, ListedDelivery.from_dict)
 
-    def audit(self, query: Mapping[str, str], limit: int | None) -> Iterator[AuditRecord]:
-        """Iterate over entries of the audit log, the newest first."""
-        return self._entries("/audit", "entries", query, limit, AuditRecord.from_dict)
+    def audit(self, query: Mapping[str, str | None], limit: int | None) -> Iterator[AuditRecord]:
+        """Iterate over entries of the audit log, the newest first.
+
+        Raises:
+            InvalidRequestError: A text is of another type, or has a lone surrogate.
+        """
+        given = {name: text for name, text in query.items() if text is not None}
+        for name, text in given.items():
+            if not isinstance(text, str) or has_lone_surrogate(text):
+                raise InvalidRequestError(f"{name} is {shown(text)}.", hint="Give a string, or None.")
+        return self._entries("/audit", "entries", given, limit, AuditRecord.from_dict)
 
     def redeliver(self, wanted: DeliveryFilter, *, rate: float | None, dry_run: bool) -> Iterator[RedeliveryStep]:
         """Redeliver the deliveries that a filter selects, one page per request.
 
         Raises:
-            InvalidRequestError: The rate is not a positive number.
+            InvalidRequestError: An argument is of another type, or the rate is not a positive number.
         """
+        _check_filter(wanted)
+        if not isinstance(dry_run, bool):
+            raise InvalidRequestError(f"dry_run is {shown(dry_run)}.", hint="Give True or False.")
         if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
             raise InvalidRequestError(f"rate is {shown(rate)}.", hint="Give deliveries per second, above 0, or None.")
         size = _BULK_PAGE if rate is None else max(1, min(_BULK_PAGE, int(rate)))
-        body = {**wanted.to_dict(), "limit": size, "dry_run": dry_run}
+        return self._steps({**wanted.to_dict(), "limit": size, "dry_run": dry_run}, None if dry_run else rate)
+
+    def _steps(self, body: dict[str, Any], rate: float | None) -> Iterator[RedeliveryStep]:
         began, due, total = monotonic(), 0, None
         while True:
             # A repeated request finds what the first one redelivered no longer undelivered, or due anyway.
@@ -204,7 +223,7 @@ class RecoveryAPI:
             if data.get("next_cursor") is None:
                 return
             body["cursor"] = data["next_cursor"]
-            if rate is not None and not dry_run:
+            if rate is not None:
                 sleep(max(0.0, began + due / rate - monotonic()))
 
     def _entries(
@@ -242,6 +261,11 @@ class RecoveryAPI:
         if not isinstance(data, dict) or not isinstance(data.get(member), list):
             raise unexpected_response(f"a page of {member}")
         return data[member], data.get("next_cursor")
+
+
+def _check_filter(wanted: DeliveryFilter) -> None:
+    if not isinstance(wanted, DeliveryFilter):
+        raise InvalidRequestError(f"wanted is {shown(wanted)}.", hint='Give DeliveryFilter(status="dead"), for one.')
 
 
 def _step(total: int | None, data: Mapping[str, Any]) -> RedeliveryStep:

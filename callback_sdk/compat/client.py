@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from callback_sdk.client import Client, TaskSummary, Version
+from callback_sdk.client import AuditRecord, Client, ListedDelivery, RedeliveryStep, TaskSummary, Version
 from callback_sdk.client.login import Login, RefreshableToken, check_string, check_value
 from callback_sdk.client.settings import hidden
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, returns_false_on_error
 from callback_sdk.compat.resources import PlatformAlgorithm, PlatformTask, PlatformVersion
 from callback_sdk.errors import AuthenticationError, ConfigurationError, InvalidRequestError
+from callback_sdk.models import DeliveryFilter
 from callback_sdk.parsing import parse_bool
 from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
 from callback_sdk.types import CallbackParams, CallbackURLs, FeaturesInput, Parameters, TaskFilter
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
 
 
+T = TypeVar("T")
+
+
 @returns_false_on_error(
     "cancel_task",
+    "find_deliveries",
     "generate_token",
     "generate_token_from_refresh_token",
     "get_algorithm",
     "get_algorithm_version",
     "get_algorithm_versions",
     "get_algorithms",
+    "get_audit_log",
     "get_deliveries",
     "get_graph",
     "get_logs",
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     "get_tasks",
     "get_template",
     "redeliver",
+    "redeliver_all",
     "run_algorithm",
     "run_algorithm_batch",
     "stream_logs",
@@ -218,8 +225,24 @@ class PlatformClient(Client):
         With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
         iterator can't return False, and one that ends early would look complete.
         """
-        tasks = super().get_tasks(status=status, algorithm_id=algorithm_id, user=user, limit=limit)
-        return tasks if self._failures.raises else iter(list(tasks))
+        return self._whole(super().get_tasks(status=status, algorithm_id=algorithm_id, user=user, limit=limit))
+
+    def find_deliveries(self, wanted: DeliveryFilter, *, limit: int | None = None) -> Iterator[ListedDelivery]:
+        """Iterate over deliveries; see `Client.find_deliveries`, and `get_tasks` for failures."""
+        return self._whole(super().find_deliveries(wanted, limit=limit))
+
+    def redeliver_all(
+        self, wanted: DeliveryFilter, *, rate: float | None = None, dry_run: bool = False
+    ) -> Iterator[RedeliveryStep]:
+        """Redeliver the results that a filter selects; see `Client.redeliver_all`, and `get_tasks` for failures."""
+        return self._whole(super().redeliver_all(wanted, rate=rate, dry_run=dry_run))
+
+    def get_audit_log(self, **query: Any) -> Iterator[AuditRecord]:
+        """Iterate over the audit log; see `Client.get_audit_log`, and `get_tasks` for failures."""
+        return self._whole(super().get_audit_log(**query))
+
+    def _whole(self, found: Iterator[T]) -> Iterator[T]:
+        return found if self._failures.raises else iter(list(found))
 
     def cancel_task(self, task_id: str | None = None, **named: str) -> PlatformTask:  # type: ignore[override]
         """Cancel a task; the id may be named `task_id` or `job_id`."""

@@ -28,7 +28,7 @@ RETURNED = {
     *("Features", "JobContext", "OutboxEntry", "PresignedMultipart", "PresignedPost", "PresignedPut", "Receipt"),
     *("Result", "RunInterrupt", "Task", "TaskSummary", "Version", "WriteResult", "LastError", "PlatformAlgorithm"),
     *("PlatformClient", "PlatformTask", "PlatformVersion", "CallbackSDKError", "PresignedPrefix", "TaskOutput"),
-    "TaskOutputs",
+    *("TaskOutputs", "AuditRecord", "ListedDelivery", "RedeliveryStep", "SkippedDelivery"),
 }
 """Classes whose objects the package makes. Their methods take arguments of users, their constructors don't."""
 

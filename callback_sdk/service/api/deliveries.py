@@ -89,7 +89,7 @@ def find(
     "/deliveries/redeliver",
     status_code=202,
     response_model=schemas.RedeliveryResponse,
-    responses=schemas.answers(401, 403, 413, 422, 503),
+    responses=schemas.answers(400, 401, 403, 413, 422, 503),
 )
 def redeliver_found(state: StateDep, caller: CallerDep, body: schemas.RedeliveryRequest) -> dict[str, Any]:
     wanted = DeliveryFilter.from_dict(body.model_dump(exclude={"limit", "cursor", "dry_run"}))

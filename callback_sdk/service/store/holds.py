@@ -33,7 +33,7 @@ _MAX_ENDED = 200
 
 _EXPIRED = (
     "The target expired while its host was unavailable or paused. Redeliver the result with a new target: "
-    "callback-sdk redeliver JOB_ID DELIVERY_ID --url URL"
+    "callback-sdk redeliver JOB_ID DELIVERY_ID --target FILE"
 )
 _HELD_TOO_LONG = (
     "The host was unavailable for {days:.3g} days. When it is available again, redeliver the result: "

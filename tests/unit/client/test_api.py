@@ -31,6 +31,7 @@ SUMMARY = {
     "error_code": None,
     "progress": {"fraction": 1.0, "message": "done"},
     "priority": 5,
+    "owner": "anna",
     "created_at": "2026-01-01T12:00:00Z",
     "started_at": "2026-01-01T12:00:00.250000+00:00",
     "finished_at": None,

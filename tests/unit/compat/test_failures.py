@@ -19,6 +19,7 @@ from callback_sdk.errors import (
     NotFoundError,
     TaskTimeoutError,
 )
+from callback_sdk.models import DeliveryFilter
 from tests.unit.client.jobs import ACCEPTED, DATA
 from tests.unit.client.test_api import listed, page
 
@@ -117,6 +118,9 @@ def test_a_list_without_errors_is_whole(client: PlatformClient, service: Any) ->
         lambda client: client.get_tasks(),
         lambda client: client.get_deliveries("42"),
         lambda client: client.redeliver("42", "d"),
+        lambda client: client.find_deliveries(DeliveryFilter()),
+        lambda client: client.redeliver_all(DeliveryFilter(status="dead")),
+        lambda client: client.get_audit_log(),
         lambda client: client.get_template("a"),
         lambda client: client.get_graph("a"),
     ],
