@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.callbacks import CallbackResolver
+from callback_sdk.client.hosts import DisabledWebhook, Host, HostsAPI
 from callback_sdk.client.log_stream import stream_logs
 from callback_sdk.client.recovery import AuditRecord, ListedDelivery, RecoveryAPI, RedeliveryStep
 from callback_sdk.client.responses import parse_response
@@ -98,6 +99,7 @@ class Client(TaskSubmitter):
         )
         super().__init__(connection, callbacks)
         self._recovery = RecoveryAPI(connection)
+        self._hosts = HostsAPI(connection)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -292,6 +294,61 @@ class Client(TaskSubmitter):
             AuthenticationError: The filter names another user, and this one is no operator.
         """
         return self._recovery.redeliver(wanted, rate=rate, dry_run=dry_run)
+
+    @hides_tracebacks
+    def get_hosts(self) -> list[Host]:
+        """Return the hosts that fail, are paused or limited, or have held deliveries. For operators.
+
+        All other hosts work.
+
+        Raises:
+            AuthenticationError: The user is no operator.
+        """
+        return self._hosts.all()[0]
+
+    @hides_tracebacks
+    def get_disabled_webhooks(self) -> list[DisabledWebhook]:
+        """Return the webhooks that responded with 410 Gone, to which nothing is sent. For operators.
+
+        Raises:
+            AuthenticationError: The user is no operator.
+        """
+        return self._hosts.all()[1]
+
+    @hides_tracebacks
+    def pause_host(self, host: str) -> list[Host]:
+        """Send nothing to a host until it is resumed; its deliveries are held. For operators.
+
+        Args:
+            host: Its name, with or without a port, or a URL of it. A name stands for all known hosts with this name.
+
+        Returns:
+            The hosts that are paused.
+
+        Raises:
+            InvalidRequestError: It is no host.
+            AuthenticationError: The user is no operator.
+        """
+        return self._hosts.change("pause", host)
+
+    @hides_tracebacks
+    def resume_host(self, host: str) -> list[Host]:
+        """Send to a host again; if it has failed, one delivery tests it now. See `pause_host`.
+
+        The URL of a webhook that responded with 410 Gone enables the webhook again.
+        """
+        return self._hosts.change("resume", host)
+
+    @hides_tracebacks
+    def limit_host(self, host: str, *, max_concurrency: int | None = None, max_rate: float | None = None) -> list[Host]:
+        """Limit the deliveries to a host, over all services and workers. See `pause_host`.
+
+        Args:
+            host: The host.
+            max_concurrency: Deliveries at a time; None for the limit of the service.
+            max_rate: Deliveries per second; None for the limit of the service.
+        """
+        return self._hosts.change("limit", host, max_concurrency=max_concurrency, max_rate=max_rate)
 
     @hides_tracebacks
     def get_audit_log(

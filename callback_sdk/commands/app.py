@@ -17,6 +17,7 @@ from callback_sdk.commands import (
     database,
     deliveries,
     health,
+    hosts,
     outbox,
     run,
     secrets,
@@ -72,6 +73,7 @@ app.add_typer(outbox.app)
 app.add_typer(users.app)
 app.add_typer(secrets.app)
 app.add_typer(database.app)
+app.add_typer(hosts.app)
 
 
 def _show_version(wanted: bool) -> None:

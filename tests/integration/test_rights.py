@@ -81,6 +81,10 @@ ROUTES = {
     "GET /api/v2/deliveries": LIST,
     "POST /api/v2/deliveries/redeliver": LIST,
     "GET /api/v2/audit": OPERATE,
+    "GET /api/v2/hosts": OPERATE,
+    "POST /api/v2/hosts/pause": OPERATE,
+    "POST /api/v2/hosts/resume": OPERATE,
+    "POST /api/v2/hosts/limit": OPERATE,
     "GET /ui": EVERYBODY,
     "GET /ui/static": EVERYBODY,
     "GET /ui/login": EVERYBODY,
@@ -96,6 +100,10 @@ ROUTES = {
     "POST /ui/tasks/{job_id}/deliveries/{delivery_id}/redeliver": MANAGE,
     "GET /ui/deliveries": LIST,
     "GET /ui/audit": OPERATE,
+    "GET /ui/hosts": OPERATE,
+    "POST /ui/hosts/pause": OPERATE,
+    "POST /ui/hosts/resume": OPERATE,
+    "POST /ui/hosts/limit": OPERATE,
     "GET /ui/algorithms": OWN,
     "GET /ui/algorithms/{name}": OWN,
     "GET /ui/algorithms/{name}/graph": OWN,
@@ -163,7 +171,7 @@ class House:
         url = self.origin + re.sub(r"\{(\w+)(:path)?\}", lambda match: values[match[1]], path)
         if path.startswith("/ui"):
             session, csrf = self.browsers[caller] if caller else (requests.Session(), "")
-            form = {"csrf": csrf} if method == "POST" else None
+            form = {"csrf": csrf, "host": "paused.example.org"} if method == "POST" else None
             return session.request(method, url, data=form, timeout=60, allow_redirects=False)
         headers = {"Authorization": f"Bearer {self.tokens[caller]}"} if caller else {}
         return requests.request(method, url, headers=headers, timeout=60, **body_of(path))
@@ -179,6 +187,8 @@ class House:
 
 def body_of(path: str) -> dict[str, Any]:
     """Return what a route needs as its body."""
+    if "/hosts/" in path:
+        return {"json": {"host": "paused.example.org"}}
     if path.endswith("/predict/batch"):
         return {"files": [("tasks", ("tasks", '[{"features": null}]'))]}
     if path.endswith(("/predict", "/fit")):

@@ -40,6 +40,9 @@ Action = Literal[
     "target-replaced",
     "signing-secret-created",
     "signing-secret-revoked",
+    "host-paused",
+    "host-resumed",
+    "host-limited",
 ]
 
 _WARNINGS = frozenset({"login-failed", "refresh-token-reused"})

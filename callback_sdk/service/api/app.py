@@ -16,6 +16,7 @@ from callback_sdk.service.api import (
     deliveries,
     errors,
     health,
+    hosts,
     logs,
     outputs,
     signing_secrets,
@@ -74,7 +75,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, signing_secrets, tasks, logs, outputs, algorithms, deliveries, audit, health):
+    for routes in (tokens, signing_secrets, tasks, logs, outputs, algorithms, deliveries, hosts, audit, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

@@ -255,6 +255,58 @@ class AuditPage(BaseModel):
     next_cursor: str | None
 
 
+class HostRequest(BaseModel, extra="forbid"):
+    """A host: a URL of it, or its name, with or without a port."""
+
+    host: str = Field(max_length=8192, pattern=TEXT)
+
+
+class HostLimitsRequest(HostRequest):
+    """A host, and its limits: deliveries at a time, and per second; null for those of the settings."""
+
+    max_concurrency: int | None = Field(None, ge=1, le=10_000)
+    max_rate: float | None = Field(None, ge=1 / 3600, le=1e6, allow_inf_nan=False)
+
+
+class HostResponse(BaseModel):
+    """A host that deliveries go to: its circuit, pause and limits, and the deliveries that wait for it."""
+
+    host: str
+    state: Literal["closed", "open", "half-open", "paused"]
+    failures: int
+    since: str | None
+    retry_at: str | None
+    paused_by: str | None
+    last_error: str | None
+    max_concurrency: int | None
+    max_rate: float | None
+    held: int
+    held_since: str | None
+    running: int
+
+
+class DisabledWebhookResponse(BaseModel):
+    """A webhook that responded with 410 Gone, so that nothing is sent to it."""
+
+    url: str
+    host: str
+    since: str
+
+
+class HostList(BaseModel):
+    """Hosts that fail, are paused or limited, or have held deliveries, and disabled webhooks."""
+
+    hosts: list[HostResponse]
+    disabled_webhooks: list[DisabledWebhookResponse]
+
+
+class HostChange(BaseModel):
+    """The changed hosts, and the number of webhooks that are enabled again."""
+
+    hosts: list[HostResponse]
+    enabled_webhooks: int
+
+
 class OutputFileResponse(BaseModel):
     """An output file of a task: its name, in which / separates directories, and its content's size and SHA-256."""
 

@@ -14,6 +14,7 @@ from callback_sdk.models import PENDING
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.engines.preparation import WorkerState
+from callback_sdk.service.store.hosts import GoneWebhook, HostState
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -131,6 +132,19 @@ def show_found(delivery: Mapping[str, Any]) -> dict[str, Any]:
         "next_attempt_at": _time(delivery["next_attempt_at"]),
         "finished_at": _time(delivery["task_finished_at"]),
     }
+
+
+def show_host(host: HostState) -> dict[str, Any]:
+    """Return the JSON of a host."""
+    names = ("host", "state", "failures", "paused_by", "last_error", "held", "running")
+    limits = {"max_concurrency": host.limits.max_concurrency, "max_rate": host.limits.max_rate}
+    times = {name: _time(getattr(host, name)) for name in ("since", "retry_at", "held_since")}
+    return {name: getattr(host, name) for name in names} | limits | times
+
+
+def show_webhook(webhook: GoneWebhook) -> dict[str, Any]:
+    """Return the JSON of a disabled webhook."""
+    return {"url": webhook.url, "host": webhook.host, "since": _time(webhook.since)}
 
 
 def show_entry(entry: AuditEntry) -> dict[str, Any]:

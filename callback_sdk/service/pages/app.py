@@ -17,7 +17,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api.access import AppState
 from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
-from callback_sdk.service.pages import outputs, routes
+from callback_sdk.service.pages import hosts, outputs, routes
 from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
 from callback_sdk.service.pages.rendering import PREFIX, prefix_of, render
 from callback_sdk.service.pages.sessions import Sessions
@@ -61,6 +61,10 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
             Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", routes.redeliver, methods=["POST"]),
             Route("/deliveries", routes.dead_deliveries),
             Route("/audit", routes.audit),
+            Route("/hosts", hosts.show),
+            Route("/hosts/pause", hosts.pause, methods=["POST"]),
+            Route("/hosts/resume", hosts.resume, methods=["POST"]),
+            Route("/hosts/limit", hosts.limit, methods=["POST"]),
             Route("/algorithms", routes.algorithms),
             Route("/algorithms/{name}", routes.algorithm),
             Route("/algorithms/{name}/graph", routes.graph),

@@ -57,7 +57,7 @@ class HostState:
 
 
 @define(frozen=True, kw_only=True)
-class DisabledWebhook:
+class GoneWebhook:
     """A webhook that is gone: it responded with 410.
 
     Attributes:
@@ -236,13 +236,13 @@ class HostStore:
             )
         )
 
-    def disabled(self, *, limit: int = 1000) -> list[DisabledWebhook]:
+    def disabled(self, *, limit: int = 1000) -> list[GoneWebhook]:
         """Return the disabled webhooks, the latest first."""
         columns = disabled_webhooks.c
         query = sa.select(columns.shown_url, columns.host, columns.disabled_at).order_by(columns.disabled_at.desc())
         with self._database.read() as connection:
             return [
-                DisabledWebhook(url=row[0], host=row[1], since=row[2]) for row in connection.execute(query.limit(limit))
+                GoneWebhook(url=row[0], host=row[1], since=row[2]) for row in connection.execute(query.limit(limit))
             ]
 
     def _has(self, condition: sa.ColumnElement[bool]) -> bool:
