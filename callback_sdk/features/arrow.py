@@ -141,7 +141,7 @@ def normalized_array(name: str, array: Any) -> Any:
     wanted = normalized_type(name, array.type)
     with translate_errors(name):
         if array.type != wanted:
-            array = array.cast(_without_views(array.type)).cast(wanted)
+            array = array.cast(with_leaves(array.type, _decodable)).cast(wanted)
         # Arrays from files may be malformed.
         array.validate(full=True)
     _check_moments(name, array)
@@ -176,20 +176,29 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
     return _normalize_nested(name, kind, depth)
 
 
-def _without_views(kind: Any) -> Any:
-    """Replace dictionaries of views in a type: polars exports them, and pyarrow can't decode them."""
+def with_leaves(kind: Any, convert: Callable[[Any], Any]) -> Any:
+    """Return a type in which lists and structs have other types of values.
+
+    Args:
+        kind: The type.
+        convert: Returns the type in place of one that is neither a list nor a struct.
+    """
     pa = library()
-    if pa.types.is_dictionary(kind):
-        view = _CHANGED.get(str(kind.value_type))
-        return pa.dictionary(kind.index_type, pa.type_for_alias(view), kind.ordered) if view else kind
     if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_without_views(kind.value_type), kind.list_size)
+        return pa.list_(with_leaves(kind.value_type, convert), kind.list_size)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(_without_views(kind.value_type))
+        return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(with_leaves(kind.value_type, convert))
     if pa.types.is_struct(kind):
         fields = [kind.field(number) for number in range(kind.num_fields)]
-        return pa.struct([(one.name, _without_views(one.type)) for one in fields])
-    return kind
+        return pa.struct([field.with_type(with_leaves(field.type, convert)) for field in fields])
+    return convert(kind)
+
+
+def _decodable(kind: Any) -> Any:
+    """Replace a dictionary of views: polars exports them, and pyarrow can't decode them."""
+    pa = library()
+    view = _CHANGED.get(str(kind.value_type)) if pa.types.is_dictionary(kind) else None
+    return pa.dictionary(kind.index_type, pa.type_for_alias(view), kind.ordered) if view else kind
 
 
 def _normalize_field(name: str, field: Any, depth: int) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from callback_sdk.errors import FeaturesError, OutputError
-from callback_sdk.features.arrow import library
+from callback_sdk.features.arrow import library, with_leaves
 from callback_sdk.features.containers import holds_objects, is_table
 from callback_sdk.filesystem.files import create_file
 from callback_sdk.text.descriptions import shown
@@ -47,7 +47,7 @@ def write_table(name: str, table: Any, path: Path, extension: str) -> None:
         raise _misfit(name, "has a column of Python objects", "Convert the column to one type first.")
     try:
         reader = _reader(table)
-        known = _convert(reader.schema, _without_views)
+        known = _convert(reader.schema, lambda kind: with_leaves(kind, _without_views))
         written = _convert(known, _without_dictionary) if extension == ".csv" else known
         _check_names(name, written, is_csv=extension == ".csv")
         with create_file(path) as file, _writer(file, written, extension) as writer:
@@ -85,14 +85,7 @@ def _without_views(kind: Any) -> Any:
     if str(kind) in _VIEWS:
         return pa.type_for_alias(_VIEWS[str(kind)])
     if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_without_views(kind.value_type), kind.list_size)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(_without_views(kind.value_type))
-    if pa.types.is_struct(kind):
-        fields = [kind.field(number) for number in range(kind.num_fields)]
-        return pa.struct([field.with_type(_without_views(field.type)) for field in fields])
+        return pa.dictionary(kind.index_type, with_leaves(kind.value_type, _without_views), kind.ordered)
     return kind
 
 

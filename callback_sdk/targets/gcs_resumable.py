@@ -18,12 +18,20 @@ from callback_sdk.targets.operations import GCS, RESUMABLE, wrong_operation
 from callback_sdk.targets.target import Target, TargetSettings
 
 
-class GCSStart(GCSPut):
-    """A signed URL, version 4, that starts a resumable upload."""
+class _SessionStart(Target):
+    """What the two versions have in common."""
 
     kind = "gcs-resumable"
     method = "POST"
     max_bytes = MAX_OBJECT_SIZE
+
+    def in_parts(self, size: int, encoding: str | None) -> Target | None:
+        """See `Target.in_parts`."""
+        return session_of(self, encoding=encoding)
+
+
+class GCSStart(_SessionStart, GCSPut):
+    """A signed URL, version 4, that starts a resumable upload."""
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -37,17 +45,9 @@ class GCSStart(GCSPut):
         """See `Target.request`; that of the start, which has no body."""
         return self._headers(), Body()
 
-    def in_parts(self, size: int, encoding: str | None) -> Target | None:
-        """See `Target.in_parts`."""
-        return session_of(self, encoding=encoding)
 
-
-class GCSStartV2(GCSPutV2):
+class GCSStartV2(_SessionStart, GCSPutV2):
     """A signed URL, version 2, that starts a resumable upload. The URL doesn't tell: the header has to be given."""
-
-    kind = "gcs-resumable"
-    method = "POST"
-    max_bytes = MAX_OBJECT_SIZE
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -59,10 +59,6 @@ class GCSStartV2(GCSPutV2):
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`; that of the start, which has no body."""
         return self.given, Body()
-
-    def in_parts(self, size: int, encoding: str | None) -> Target | None:
-        """See `Target.in_parts`."""
-        return session_of(self, encoding=encoding)
 
 
 def _headers(callback: Callback) -> SecretFields:
