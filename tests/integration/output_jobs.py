@@ -102,6 +102,20 @@ def named(features, parameters, context):
     return 1
 
 
+@registry.algorithm("linked")
+def linked(features, parameters, context):
+    """Make a directory with links to its own file and directory, and one whose link leads out of it on request."""
+    folder = context.directory / "run"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "a.txt").write_bytes(b"a")
+    (folder / "latest.txt").symlink_to("data/a.txt")
+    (folder / "again").symlink_to("data")
+    if parameters.get("outside"):
+        (folder / "outside.txt").symlink_to(parameters["outside"])
+    context.output("run", folder)
+    return 1
+
+
 @registry.algorithm("waiting")
 def waiting(features, parameters, context):
     """Make a large file, and wait until a file exists."""

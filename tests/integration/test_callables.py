@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import Client
+from callback_sdk.commands.run import EXIT_FAILED
 from callback_sdk.errors import InvalidRequestError
 from tests.integration.callable_jobs import registry
 from tests.topology import Topology
@@ -52,6 +53,51 @@ def test_signatures_reject_at_submission(client: Client, name: str) -> None:
             client.run_algorithm(name, {"a": [1, None]})
     template = json.load(client.get_template(name, "parameters"))
     assert template == {"plus": 1}
+
+
+def run_linked(tmp_path: Path, **parameters: str) -> subprocess.CompletedProcess[str]:
+    """Run an algorithm that saves a directory with links, and collect its output files."""
+    (tmp_path / "parameters.json").write_text(json.dumps(parameters))
+    arguments = ["linked", "--parameters", str(tmp_path / "parameters.json"), "--outputs", str(tmp_path / "collected")]
+    return subprocess.run(
+        [sys.executable, "-m", "callback_sdk.cli", "run", "output_jobs:registry", *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_collects_files_behind_links(tmp_path: Path) -> None:
+    """A link within a saved directory is its target's content. A link in the place of a collected file is replaced."""
+    collected, other = tmp_path / "collected" / "run", tmp_path / "other.txt"
+    collected.mkdir(parents=True)
+    other.write_bytes(b"other")
+    (collected / "latest.txt").symlink_to(other)
+    run = run_linked(tmp_path)
+    assert run.returncode == 0, run.stderr
+    files = {str(path.relative_to(collected)): path for path in collected.rglob("*") if not path.is_dir()}
+    assert sorted(files) == ["again/a.txt", "data/a.txt", "latest.txt"]
+    assert all(path.read_bytes() == b"a" and not path.is_symlink() for path in files.values())
+    assert other.read_bytes() == b"other"
+
+
+def test_a_run_neither_reads_nor_writes_outside_its_directories(tmp_path: Path) -> None:
+    """A link that leads out of the saved directory is an error of the algorithm, one out of the other an error of the
+    command.
+    """
+    secret = tmp_path / "secret.txt"
+    secret.write_bytes(b"secret")
+    run = run_linked(tmp_path, outside=str(secret))
+    assert (run.returncode, "outside.txt" in run.stderr) == (EXIT_FAILED, True), run.stderr
+    assert not (tmp_path / "collected").exists()
+    away = tmp_path / "away"
+    away.mkdir()
+    (tmp_path / "collected").mkdir()
+    (tmp_path / "collected" / "run").symlink_to(away)
+    run = run_linked(tmp_path)
+    assert (run.returncode, "leads out of it" in run.stderr) == (1, True), run.stderr
+    assert not list(away.iterdir())
 
 
 @pytest.mark.parametrize("name", ["typed", "async-generator", "class"])
