@@ -12,7 +12,7 @@ from callback_sdk.outputs.names import named_targets
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.places import Places, check_takes_files
+from callback_sdk.targets.places import Places, ResultTarget, check_takes_files
 from callback_sdk.text.escaping import escaped
 
 logger = logging.getLogger(__name__)
@@ -73,13 +73,16 @@ class CallbackResolver:
             TargetError: A file can't be delivered to one of the targets.
         """
         # The service knows the objects of its own bucket.
-        places = Places(check_callback(one, self._settings) for one in documents if not one.is_results)
+        places = Places()
+        for index, one in enumerate(documents):
+            if not one.is_results:
+                places.put(index, ResultTarget.of(None, check_callback(one, self._settings)))
         found: dict[str, Callback] = {}
         for name, given in named_targets(outputs).items():
             callback = found[name] = self.resolve_one(given)
             target = Target(callback=callback) if callback.is_results else check_callback(callback, self._settings)
             check_takes_files(name, target)
-            places.add(name, target)
+            places.add(name, ResultTarget.of_file(name, target))
         return found
 
     def resolve_one(self, target: Secret[Any]) -> Callback:

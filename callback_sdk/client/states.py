@@ -246,12 +246,14 @@ class DeliveryAttempt:
 
     Attributes:
         number: Number of the attempt, from 1.
+        url: URL of the target without its query; None if it was made by an earlier version of the service.
         started_at: Start of the attempt, in UTC.
         finished_at: End of the attempt, in UTC; None while it runs, and if its worker process died.
         error: Error of the attempt; None if it succeeded.
     """
 
     number: int
+    url: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
@@ -311,6 +313,7 @@ class Delivery(HTMLRepr):
         members["attempts"] = tuple(
             DeliveryAttempt(
                 number=one["number"],
+                url=one.get("url"),
                 started_at=parse_moment(one.get("started_at")),
                 finished_at=parse_moment(one.get("finished_at")),
                 error=one.get("error"),

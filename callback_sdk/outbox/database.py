@@ -19,7 +19,7 @@ from callback_sdk.filesystem.locks import wait_for_lock
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 4
+VERSION = 5
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
@@ -62,7 +62,8 @@ _TABLES = (
         claim INTEGER NOT NULL DEFAULT 0,
         created_at REAL NOT NULL,
         finished_at REAL,
-        outputs TEXT
+        outputs TEXT,
+        object_url TEXT
     )""",
     _SENT_OUTPUTS,
     "CREATE INDEX deliveries_due ON deliveries (status, next_attempt_at)",
@@ -85,6 +86,7 @@ _UPGRADES = {
         "ALTER TABLE deliveries ADD COLUMN outputs TEXT",
         _SENT_OUTPUTS,
     ),
+    5: ("ALTER TABLE deliveries ADD COLUMN object_url TEXT",),
 }
 """Statements that upgrade a file to each version from the previous one."""
 

@@ -10,7 +10,9 @@ from attrs import asdict, define, field
 
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
+from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.objects import object_url
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -117,13 +119,25 @@ class NewDelivery:
         delivery_id: Id derived from the first target and the document.
         target_kind: Kind of the target.
         callback: The target, with credentials.
+        object_url: URL of the object, without a signature; None for a webhook, and if it is secret.
         output_callbacks: Targets of the output files, in their order; None for the delivery's own target.
     """
 
     delivery_id: str
     target_kind: str
     callback: Callback
+    object_url: str | None = None
     output_callbacks: tuple[Callback | None, ...] = ()
+
+    @classmethod
+    def of(cls, delivery_id: str, target: Target) -> NewDelivery:
+        """Return a delivery with a new target, whose output files stay as they are."""
+        return cls(
+            delivery_id=delivery_id,
+            target_kind=target.kind,
+            callback=target.callback,
+            object_url=object_url(target),
+        )
 
 
 @define(frozen=True, kw_only=True)

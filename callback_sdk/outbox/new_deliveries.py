@@ -20,6 +20,7 @@ from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.places import Places
 from callback_sdk.writer.attempts import DeliveryAttempts
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class DeliveryPlanner:
         own: Secret[Any],
         targets: Sequence[tuple[Callback, Target | TargetError]],
         stack: ExitStack,
+        places: Places,
     ) -> OutputPlan | None:
         """Return where the output files go; None without any."""
         if not result.outputs and not own.reveal():
@@ -63,7 +65,7 @@ class DeliveryPlanner:
             from callback_sdk.writer.output_plan import plan_outputs
 
         planned = [target for _, target in targets]
-        return plan_outputs(result, results, own, planned, stack, plan=self._attempts.plan)
+        return plan_outputs(result, results, own, planned, stack, plan=self._attempts.plan, places=places)
 
     def new_deliveries(
         self,
@@ -109,9 +111,8 @@ class DeliveryPlanner:
                     upload.check()
             shown = evolve(callback, url=target.callback.url, given=callback)
             places = () if plan is None else (plan.target(output, target).callback for output in plan.files)
-            return NewDelivery(
-                delivery_id=delivery.delivery_id,
-                target_kind=target.kind,
+            return evolve(
+                NewDelivery.of(delivery.delivery_id, target),
                 callback=shown,
                 output_callbacks=tuple(None if place is target.callback else place for place in places),
             )

@@ -39,9 +39,8 @@ from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
-from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, required_callbacks
-from callback_sdk.targets.places import Places, check_documents, check_replacement, object_target
+from callback_sdk.targets.places import Places
 from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs, OutputTargets
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
@@ -181,8 +180,8 @@ class Outbox:
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [state.planner.planned(callback) for callback in given]
-            check_documents(target for _, target in targets if isinstance(target, Target))
-            plan = state.planner.plan_outputs(result, results, own, targets, stack)
+            places = Places.of_documents([target for _, target in targets])
+            plan = state.planner.plan_outputs(result, results, own, targets, stack, places)
             stored = state.files.store(results, plan.files if plan else ())
         try:
             new_deliveries, refusals = state.planner.new_deliveries(result, state.files.body(stored), targets, plan)
@@ -265,10 +264,8 @@ class Outbox:
 
         Raises:
             OutboxError: An id is unknown, or the delivery is already delivered; nothing was changed.
-            TargetError: The result can't be delivered to the new target, or it is the object of another target of the
-                result; nothing was changed.
-            OutputError: Below the new target, an output file would replace the document or another file; nothing was
-                changed.
+            TargetError: The result can't be delivered to the new target, or one of its objects is that of another
+                target of the result; nothing was changed.
         """
         given = Secret(target)
         del target
@@ -353,28 +350,9 @@ class _ProcessState:
         (callback,) = map(_as_read_back, required_callbacks(Secret([given.reveal()])))
         target = attempts_of(self.writer).plan(callback)
         target.check(now=datetime.now(timezone.utc))
-        self._check_others(delivery_id, target)
-        self.store.replace(
-            delivery_id, NewDelivery(delivery_id=delivery_id, target_kind=target.kind, callback=target.callback)
-        )
+        self.store.replace(delivery_id, target, attempts_of(self.writer).plan)
         # Until it is overwritten, the write-ahead log has them too.
         self.database.checkpoint()
-
-    def _check_others(self, delivery_id: str, target: Target) -> None:
-        """Check that neither the document nor a file below its prefix would replace another object of the result."""
-        others, names = self.store.other_targets(delivery_id)
-        planned = [
-            # Of a delivered document, only the URL is left.
-            (name, self.planner.planned(callback)[1] if callback.shown is None else Target(callback=callback))
-            for name, callback in others
-        ]
-        places = [(name, object_target(one, name)) for name, one in planned if isinstance(one, Target)]
-        check_replacement(target, None, [place for _, place in places])
-        if target.takes_outputs():
-            # Another document may list the same file below the same prefix.
-            taken = Places([target, *(place for name, place in places if name not in names)])
-            for name in names:
-                taken.add(name, target)
 
     def add_and_send(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from attrs import asdict
 
 from callback_sdk.outbox.entries import OutputCopy, StoredResults
-from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
@@ -46,42 +46,22 @@ def read_callbacks(column: Secret[str | None], own: Callback) -> tuple[Callback,
     return tuple(callbacks)
 
 
+def with_callback(
+    column: Secret[str | None], copies: Sequence[OutputCopy], name: str, new: Callback
+) -> Secret[str | None]:  # fmt: skip
+    """Return the column of a delivery with another target of one output file.
+
+    Args:
+        column: The column.
+        copies: The copies of the result's output files.
+        name: Name of the file.
+        new: The new target.
+    """
+    items = Secret(json.loads(column.reveal() or "[]"))
+    pairs = zip(copies, items.reveal(), strict=True)
+    return Secret(json.dumps([new.plain() if copy.name == name else item for copy, item in pairs]))
+
+
 def files_of(row: sqlite3.Row) -> list[str]:
     """Return the names of the files of a result, from its columns `file` and `outputs`."""
     return StoredResults(file=row["file"], outputs=read_copies(row["outputs"])).files
-
-
-def other_targets(rows: Sequence[sqlite3.Row], delivery_id: str) -> tuple[list[tuple[str | None, Callback]], set[str]]:
-    """Return the targets of a result that a new target of one delivery must not be, and the files that go to it.
-
-    Args:
-        rows: The deliveries of the result, with `id`, `target`, `url`, `outputs`, and the result's `copies`.
-        delivery_id: The delivery.
-
-    Returns:
-        Name and target of output files, and None and target of documents that differ; and names of the output files
-        that go below the target of the delivery.
-    """
-    documents = {row["id"]: _document(row) for row in rows}
-    others: list[tuple[str | None, Callback]] = []
-    own: set[str] = set()
-    for row in rows:
-        document, is_other = documents[row["id"]], row["id"] != delivery_id
-        # A delivered document's parameters are deleted.
-        if is_other and (row["target"] is None or document.param != documents[delivery_id].param):
-            others.append((None, document))
-        names = [copy.name for copy in read_copies(row["copies"])]
-        for name, callback in zip(names, read_callbacks(Secret(row["outputs"]), document), strict=False):
-            if is_other or callback is not document:
-                others.append((name, callback))
-            else:
-                own.add(name)
-    return others, own
-
-
-def _document(row: sqlite3.Row) -> Callback:
-    if row["target"] is None:
-        url = SecretURL(row["url"])
-        return Callback(url, shown=url)
-    (callback,) = parse_callbacks(Secret([json.loads(row["target"])]))
-    return callback

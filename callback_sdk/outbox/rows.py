@@ -15,11 +15,12 @@ from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.hosts import port_of
 
 
-def target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str]]:
-    """Return the kind, URL, host and target of a row."""
+def target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str, str | None]]:
+    """Return the kind, URL, host, target and object's URL of a row."""
     url, plain = delivery.callback.url, Secret(delivery.callback.plain())
+    place = None if delivery.object_url is None else text_column(delivery.object_url)
     host = text_column(f"{url.host}:{port_of(url)}")
-    return Secret((delivery.target_kind, text_column(str(url)), host, json.dumps(plain.reveal())))
+    return Secret((delivery.target_kind, text_column(str(url)), host, json.dumps(plain.reveal()), place))
 
 
 def job_column(job: JobResult) -> str:

@@ -20,7 +20,7 @@ from callback_sdk.concurrency.leases import run_heartbeat
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, OutboxError
 from callback_sdk.models import JobResult
-from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, PendingSend
+from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
@@ -240,7 +240,7 @@ class OutboxSender:
                 delivery_id=claim.delivery_id,
                 results_url=lambda: pending_send.object_url,
                 on_refresh=lambda delivery: self._replace_target(claim, delivery),
-                outputs=self._outputs(pending_send),
+                outputs=self._outputs(claim, pending_send),
             )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
@@ -255,20 +255,29 @@ class OutboxSender:
 
         Raises:
             OutboxError: Another process has the claim, or the target can't be stored.
+            InvalidTargetError: One of its objects is that of another target of the result.
         """
-        target = delivery.target
-        new = NewDelivery(delivery_id=claim.delivery_id, target_kind=target.kind, callback=target.callback)
-        if not self._store.replace_target(claim, new):
+        if not self._store.replace_target(claim, delivery.target, self._writer.plan):
             raise OutboxError("Another process has claimed the delivery.")
 
-    def _outputs(self, pending_send: PendingSend) -> DeliveryOutputs | None:
+    def _replace_file_target(self, claim: OutboxClaim, name: str, delivery: PreparedDelivery) -> None:
+        """Store the new target of an output file; see `_replace_target`."""
+        if not self._store.replace_file_target(claim, name, delivery.target, self._writer.plan):
+            raise OutboxError("Another process has claimed the delivery.")
+
+    def _outputs(self, claim: OutboxClaim, pending_send: PendingSend) -> DeliveryOutputs | None:
         if not pending_send.stored.outputs:
             return None
         # Imported here, because few results have output files.
         with no_fork:
             from callback_sdk.outbox.outputs import delivery_outputs
 
-        return delivery_outputs(pending_send, self._files, partial(self._store.save_output, pending_send.result))
+        return delivery_outputs(
+            pending_send,
+            self._files,
+            save=partial(self._store.save_output, pending_send.result),
+            on_refresh=partial(self._replace_file_target, claim),
+        )
 
     def _result(self, pending_send: PendingSend) -> JobResult:
         job = pending_send.job

@@ -31,14 +31,15 @@ from callback_sdk.outbox.output_columns import (
     callbacks_column,
     copies_column,
     files_of,
-    other_targets,
     read_callbacks,
     read_copies,
+    with_callback,
 )
+from callback_sdk.outbox.result_places import Plan, ResultPlaces
 from callback_sdk.outbox.rows import job_column, read_callback, read_entry, target_columns, text_column
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets import Target
 from callback_sdk.transport.retry import MAX_DELAY
 
 LEASE_DURATION = 2 * BUSY_TIMEOUT
@@ -70,7 +71,7 @@ _SELECT_DUE = (
 )
 
 
-_REPLACE_TARGET = "UPDATE deliveries SET target_kind = ?, url = ?, host = ?, target = ?"
+_REPLACE_TARGET = "UPDATE deliveries SET target_kind = ?, url = ?, host = ?, target = ?, object_url = ?"
 
 
 class OutboxStore:
@@ -144,7 +145,7 @@ class OutboxStore:
     def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
         """Return the data needed to send a claimed delivery; None if the claim is lost."""
         query = (
-            "SELECT job, nulls_written, object_url, data, file, target, result, results.outputs AS copies, "
+            "SELECT job, nulls_written, results.object_url, data, file, target, result, results.outputs AS copies, "
             "deliveries.outputs AS callbacks FROM deliveries JOIN results ON results.id = result "
             "WHERE deliveries.id = ? AND owner = ? AND claim = ?"
         )
@@ -186,9 +187,20 @@ class OutboxStore:
                 (upload, file, result),
             )
 
-    def replace_target(self, claim: OutboxClaim, new: NewDelivery) -> bool:
-        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held."""
+    def replace_target(self, claim: OutboxClaim, target: Target, plan: Plan) -> bool:
+        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held.
+
+        Args:
+            claim: The claim.
+            target: The new target.
+            plan: Returns the target of a callback, to compare the result's other targets.
+
+        Raises:
+            InvalidTargetError: One of its objects is that of another target of the result.
+        """
+        new = NewDelivery.of(claim.delivery_id, target)
         with self._database.transaction() as connection:
+            ResultPlaces(connection, claim.delivery_id, plan).replace(claim.delivery_id, target)
             change = f"{_REPLACE_TARGET} WHERE id = ? AND owner = ? AND claim = ?"
             fence = (claim.delivery_id, self._owner, claim.number)
             return connection.execute(change, (*target_columns(new).reveal(), *fence)).rowcount == 1
@@ -320,18 +332,36 @@ class OutboxStore:
             now = time.time()
             return sum(connection.execute(change, (now, delivery_id)).rowcount for delivery_id in ids)
 
-    def replace(self, delivery_id: str, new: NewDelivery) -> None:
+    def replace_file_target(self, claim: OutboxClaim, name: str, target: Target, plan: Plan) -> bool:
+        """Replace the target of an output file of a claimed delivery; see `replace_target`."""
+        with self._database.transaction() as connection:
+            ResultPlaces(connection, claim.delivery_id, plan).replace_file(claim.delivery_id, name, target)
+            fence = (claim.delivery_id, self._owner, claim.number)
+            row = connection.execute(
+                "SELECT deliveries.outputs, results.outputs AS copies FROM deliveries "
+                "JOIN results ON results.id = result WHERE deliveries.id = ? AND owner = ? AND claim = ?",
+                fence,
+            ).fetchone()
+            if row is None:
+                return False
+            column = with_callback(Secret(row["outputs"]), read_copies(row["copies"]), name, target.callback)
+            connection.execute("UPDATE deliveries SET outputs = ? WHERE id = ?", (column.reveal(), claim.delivery_id))
+            return True
+
+    def replace(self, delivery_id: str, target: Target, plan: Plan) -> None:
         """Replace the target of a delivery with its credentials, and make the delivery due now.
 
         The claim of a running attempt is taken away, so that its outcome isn't recorded as that of the new target.
 
         Args:
             delivery_id: The delivery.
-            new: The new target.
+            target: The new target.
+            plan: Returns the target of a callback, to compare the result's other targets.
 
         Raises:
             OutboxError: The id is unknown, or the delivery is already delivered; nothing is changed.
             CallbackParamError: The new target would change the document.
+            InvalidTargetError: One of its objects is that of another target of the result.
         """
         with self._database.transaction() as connection:
             rows = _select(
@@ -339,22 +369,14 @@ class OutboxStore:
             )
             _check_redeliverable([delivery_id], {row["id"]: row["status"] for row in rows})
             (row,) = rows
-            replaced = evolve(new, callback=read_callback(Secret(row["target"])).replaced_by(new.callback))
+            target = evolve(target, callback=read_callback(Secret(row["target"])).replaced_by(target.callback))
+            ResultPlaces(connection, delivery_id, plan).replace(delivery_id, target)
             error = None if row["owner"] is None else REPLACED_ERROR.format(url=row["url"])
             connection.execute(
                 f"{_REPLACE_TARGET}, status = 'pending', finished_at = NULL, next_attempt_at = ?, attempts = 0, "
                 "error = ?, claim = claim + 1, owner = NULL, lease_expires_at = NULL WHERE id = ?",
-                (*target_columns(replaced).reveal(), time.time(), error, delivery_id),
+                (*target_columns(NewDelivery.of(delivery_id, target)).reveal(), time.time(), error, delivery_id),
             )
-
-    def other_targets(self, delivery_id: str) -> tuple[list[tuple[str | None, Callback]], set[str]]:
-        """Return what a new target of a delivery must not be; see `callback_sdk.outbox.output_columns`."""
-        query = (
-            "SELECT deliveries.id, target, url, deliveries.outputs AS outputs, results.outputs AS copies "
-            "FROM deliveries JOIN results ON results.id = result "
-            "WHERE result = (SELECT result FROM deliveries WHERE id = ?)"
-        )
-        return other_targets(self._database.read(query, (delivery_id,)), delivery_id)
 
     def purge(self, before: float) -> int:
         """Delete deliveries that were delivered before a time, in seconds since 1970.
@@ -420,8 +442,8 @@ def _insert(
     # The credentials are not kept in a local variable, because some tools print tracebacks with local variables.
     connection.execute(
         "INSERT INTO deliveries "
-        "(target_kind, url, host, target, outputs, id, result, job_id, status, next_attempt_at, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        "(target_kind, url, host, target, object_url, outputs, id, result, job_id, status, next_attempt_at, "
+        "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         (
             *target_columns(delivery).reveal(),
             callbacks_column(delivery.output_callbacks).reveal(),

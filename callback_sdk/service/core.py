@@ -16,7 +16,7 @@ from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
-from callback_sdk.targets.callbacks import Callback
+from callback_sdk.service.store.replacements import NewTarget
 
 
 @define(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class TaskService:
             self.runtime.wakeup.set()
         return status
 
-    def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> bool:
+    def redeliver(self, job_id: str, delivery_id: str, new: NewTarget | None = None) -> bool:
         """Make a delivery due at once, regardless of its status, and replace its target if there is a new one.
 
         Returns:
@@ -131,8 +131,9 @@ class TaskService:
 
         Raises:
             CallbackParamError: The new target would change the document.
+            InvalidTargetError: One of its objects is that of another delivery, or it takes documents only.
         """
-        due = self.store.deliveries.redeliver(job_id, delivery_id, target)
+        due = self.store.deliveries.redeliver(job_id, delivery_id, new)
         self.runtime.wakeup.set()
         return due
 

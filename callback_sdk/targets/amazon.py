@@ -137,6 +137,12 @@ def amazon_bucket(url: SecretURL) -> str | None:
     return host.bucket if host else None
 
 
+def amazon_partition(url: SecretURL) -> str:
+    """Return the partition of a host of Amazon, in which each bucket has a name of its own, by its first domain."""
+    index = next(index for index, suffix in enumerate(_SUFFIXES) if url.host.rstrip(".").endswith(suffix))
+    return DOMAINS[index - index % 2]
+
+
 def amazon_region(url: SecretURL) -> str | None:
     """Return the region in a host of Amazon S3; None if it has none, and for any other host."""
     host = amazon_host(url)

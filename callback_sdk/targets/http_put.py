@@ -42,6 +42,7 @@ class HTTPPut(Target):
     max_bytes = None
     # Most servers store the bytes, and forget how they were encoded.
     compressible = False
+    has_bucket = False
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:

@@ -72,6 +72,9 @@ class Target:
     takes_files: ClassVar[bool] = True
     """Whether it stores what it is sent, so that it may be an output file."""
 
+    has_bucket: ClassVar[bool] = True
+    """Whether its object is in a bucket, whose name may be in the host or in the path of the URL."""
+
     callback: Callback
     expires_at: datetime | None = None
     max_inline_bytes: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
@@ -36,8 +36,8 @@ from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.sockets import Route
 from callback_sdk.writer.clock import utc_now
-from callback_sdk.writer.confirmation import Confirmation, is_there_already, receipt_of
-from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
+from callback_sdk.writer.confirmation import Confirmation, is_there_already, receipt_of, with_files
+from callback_sdk.writer.delivery import FindURL, OnRefresh, PreparedDelivery, build_delivery, encoded_results
 from callback_sdk.writer.failures import unexpected_error
 
 if TYPE_CHECKING:
@@ -55,9 +55,6 @@ logger = logging.getLogger(__name__)
 
 MAX_REFRESHES = 8
 """New targets that an issuer is asked for within one `ResultsWriter.write`, and at most one for each attempt."""
-
-OnRefresh = Callable[[PreparedDelivery], None]
-"""Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
 
 MAX_PARALLEL = 8
 """Output files of one result, and parts of one document, that are sent in parallel."""
@@ -189,6 +186,7 @@ class DeliveryAttempts:
                 files: dict[str, StoredFile] = {}
                 if outputs is not None:
                     issued, files = self._send_outputs(outputs, callback, result.job_id, delivery_id, on_refresh)
+                    on_refresh = issued.unless_shared(on_refresh)
                 delivery = self.prepare(
                     result,
                     results,
@@ -201,8 +199,7 @@ class DeliveryAttempts:
                     outputs={} if outputs is None else outputs.listed(files),
                 )
                 receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
-                receipts = {name: file.receipt for name, file in files.items()}
-                return evolve(receipt, outputs=receipts) if receipts else receipt
+                return with_files(receipt, files)
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
@@ -262,7 +259,9 @@ class DeliveryAttempts:
             from callback_sdk.writer.issued import IssuedTargets
             from callback_sdk.writer.outputs import send_stored
 
-        issued = IssuedTargets([callback], delivery_id=delivery_id, on_refresh=on_refresh)
+        issued = IssuedTargets(
+            [callback], delivery_id=delivery_id, on_refresh=lambda document, delivery: on_refresh(delivery)
+        )
         send = partial(self.send_file, job_id=job_id, issued=issued)
         return issued, send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
 
@@ -289,7 +288,8 @@ class DeliveryAttempts:
             TargetError: The target would reject the file.
         """
         send = partial(self.send, issued=issued)
-        return upload.send(job_id, send=send, may_retry=may_retry, on_refresh=on_refresh)
+        store = on_refresh if issued is None else issued.unless_shared(on_refresh)
+        return upload.send(job_id, send=send, may_retry=may_retry, on_refresh=store)
 
     def send(
         self,
@@ -322,8 +322,7 @@ class DeliveryAttempts:
             if not _may_refresh(delivery, error):
                 raise
             logger.warning("a new target is requested: %s", error)
-        fresh = self._refresh(delivery, issued)
-        on_refresh(fresh)
+        fresh = self._refresh(delivery, issued, on_refresh)
         try:
             return self._send(fresh, **facts)
         except TargetExpiredError as error:
@@ -333,8 +332,10 @@ class DeliveryAttempts:
             error.retryable = error.retryable or error.expired
             raise
 
-    def _refresh(self, delivery: PreparedDelivery, issued: IssuedTargets | None) -> PreparedDelivery:
-        """Return a delivery whose target was replaced by its issuer.
+    def _refresh(
+        self, delivery: PreparedDelivery, issued: IssuedTargets | None, on_refresh: OnRefresh
+    ) -> PreparedDelivery:
+        """Return a delivery whose target was replaced by its issuer, once the new one is stored.
 
         Raises:
             RefreshError: There is no new target.
@@ -361,15 +362,18 @@ class DeliveryAttempts:
                     hint="The issuer has to answer with a target that takes any number of objects.",
                     url=str(target.callback.url),
                 )
-            fresh = delivery.rebuild(target)
+            # The issuer may have signed the same multipart upload again.
+            fresh = evolve(
+                delivery.rebuild(target), refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts
+            )  # fmt: skip
+            if shared is not None:
+                shared.store(new, evolve(fresh, target=target))
+            on_refresh(fresh)
         except TargetError as error:
             problem, hint = f"a target that can't be used: {error.message}", error.hint
         else:
-            if shared is not None:
-                shared.store(new, evolve(fresh, target=target))
             logger.info("%s replaces %s", target.callback.url, old.url)
-            # The issuer may have signed the same multipart upload again.
-            return evolve(fresh, refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts)
+            return fresh
         raise unusable_answer(old.issuer.url, problem, hint=hint)
 
     def _send(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from attrs import evolve
 
 from callback_sdk.receipt import Receipt
 from callback_sdk.targets.upload import Upload
@@ -11,6 +14,20 @@ from callback_sdk.writer.clock import utc_now
 
 Confirmation = tuple[Upload, Response, bytes]
 """The request and the response that confirm that a target has a document, and the SHA-256 of the document."""
+
+
+class ConfirmedFile(Protocol):
+    """An output file that a target has."""
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt."""
+        ...
+
+
+def with_files(receipt: Receipt, files: Mapping[str, ConfirmedFile]) -> Receipt:
+    """Return the receipt of a document with those of its output files, by their names."""
+    return evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
 
 
 def is_there_already(upload: Upload, response: Response) -> bool:

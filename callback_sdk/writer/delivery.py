@@ -68,6 +68,10 @@ class PreparedDelivery:
         return evolve(upload, headers=Secret({**upload.headers.reveal(), TRACEPARENT: traceparent}))
 
 
+OnRefresh = Callable[[PreparedDelivery], None]
+"""Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
+
+
 def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
     """Encode a job's results with `encode_results`; `null` for a failed job.
 

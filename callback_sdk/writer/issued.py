@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import CallbackSDKError, DeliveryError
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 
 
 class IssuedTargets:
@@ -18,7 +18,8 @@ class IssuedTargets:
     Args:
         documents: The callbacks of documents, as they were given.
         delivery_id: Id of the document's delivery; None for that of the upload that asks.
-        on_refresh: Stores a new target of the document, before anything is sent there.
+        on_refresh: Called with the first callback of a document, and a delivery to its new target: stores that, before
+            anything is sent there.
     """
 
     def __init__(
@@ -26,12 +27,12 @@ class IssuedTargets:
         documents: Iterable[Callback],
         *,
         delivery_id: str | None = None,
-        on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
+        on_refresh: Callable[[Callback, PreparedDelivery], None] = lambda document, delivery: None,
     ) -> None:
         self.delivery_id = delivery_id
         self._on_refresh = on_refresh
         self._lock = RLock()
-        # By identity, as a callback has no hash.
+        # The first callback of each document by the identity of that and of later ones, as a callback has no hash.
         self._documents = {id(callback): callback for callback in documents}
         self._new: dict[int, Callback | CallbackSDKError] = {}
         self._stored: set[int] = set()
@@ -54,7 +55,7 @@ class IssuedTargets:
             if id(old) not in self._new:
                 new = self._new[id(old)] = self._outcome(ask)
                 if isinstance(new, Callback):
-                    self._documents[id(new)] = new
+                    self._documents[id(new)] = self._documents[id(old)]
             found: Callback | CallbackSDKError = old
             while id(found) in self._new:
                 found = self._new[id(found)]
@@ -71,8 +72,21 @@ class IssuedTargets:
         """
         with self._lock:
             if id(new) not in self._stored:
-                self._on_refresh(delivery)
+                self._on_refresh(self._documents[id(new)], delivery)
                 self._stored.add(id(new))
+
+    def unless_shared(self, on_refresh: OnRefresh) -> OnRefresh:
+        """Return a function that stores the new target of an upload, unless `store` did that for all that share it.
+
+        Args:
+            on_refresh: Stores the new target of one upload.
+        """
+
+        def store(fresh: PreparedDelivery) -> None:
+            if not self.covers(fresh.target.callback.given):
+                on_refresh(fresh)
+
+        return store
 
     def _outcome(self, ask: Callable[[], Callback]) -> Callback | CallbackSDKError:
         try:

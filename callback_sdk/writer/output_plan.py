@@ -20,7 +20,7 @@ from callback_sdk.outputs.names import named_targets
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.places import Places
+from callback_sdk.targets.places import Places, ResultTarget
 from callback_sdk.text.descriptions import shown
 from callback_sdk.writer.outputs import TARGETS_HINT, OutputUpload
 
@@ -67,7 +67,7 @@ class OutputPlan:
                 else "Give the file with the result: JobResult(..., outputs={'model.bin': path}).",
                 name=str(unknown[0]),
             )
-        shared = next((one for one in targets if isinstance(one, Target) and one.takes_outputs()), None)
+        shared = next(iter(_below(targets)), None)
         unassigned = [output.name for output in files if output.name not in own]
         if shared is None and unassigned:
             # The invalid target was probably meant for the files.
@@ -77,8 +77,31 @@ class OutputPlan:
                 hint=TARGETS_HINT,
                 name=unassigned[0],
             )
-        _check_places(files, own, [one for one in targets if isinstance(one, Target)])
+        for output in files:
+            for target in [own[output.name]] if output.name in own else _below(targets):
+                OutputUpload.of(output, target)
         return cls(files=files, own=own, shared=shared)
+
+    def put_in(self, places: Places, documents: Sequence[Target | CallbackSDKError]) -> None:
+        """Add the files to the objects of the result.
+
+        Args:
+            places: The objects, with those of the documents by their indexes.
+            documents: The targets of the documents, or the errors of planning them.
+
+        Raises:
+            OutputError: A file has the place of another one or of a document.
+        """
+        for name, target in self.own.items():
+            places.add(name, ResultTarget.of_file(name, target))
+        for index, document in enumerate(documents):
+            if isinstance(document, Target):
+                places.add(index, self.sent(document))
+
+    def sent(self, document: Target) -> ResultTarget:
+        """Return the target of a document with the files that it is sent."""
+        names = frozenset(output.name for output in self.files if output.name not in self.own)
+        return ResultTarget(target=document, files=names if document.takes_outputs() else None)
 
     def target(self, output: Output, document: Target) -> Target:
         """Return the target of a file that a document lists.
@@ -100,18 +123,9 @@ class OutputPlan:
         return [OutputUpload.of(output, self.target(output, document)) for output in self.files]
 
 
-def _check_places(files: Iterable[Output], own: Mapping[str, Target], targets: Sequence[Target]) -> None:
-    """Check that no file has the place of another one or of a document, which the later upload would replace.
-
-    Raises:
-        OutputError: Two have one place, or a target takes no files.
-    """
-    places = Places(targets)
-    for output in files:
-        given = [own[output.name]] if output.name in own else [one for one in targets if one.takes_outputs()]
-        for target in given:
-            OutputUpload.of(output, target)
-            places.add(output.name, target)
+def _below(documents: Iterable[Target | CallbackSDKError]) -> list[Target]:
+    """Return the targets for any number of files."""
+    return [one for one in documents if isinstance(one, Target) and one.takes_outputs()]
 
 
 def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
@@ -144,6 +158,7 @@ def plan_outputs(
     stack: ExitStack,
     *,
     plan: Callable[[Callback], Target],
+    places: Places,
 ) -> OutputPlan | None:
     """Return where the output files of a result go; None without any.
 
@@ -154,9 +169,11 @@ def plan_outputs(
         targets: Targets of the document, or the errors of planning them.
         stack: Owns the files of values that aren't files yet.
         plan: Returns the target of a callback.
+        places: The objects of the documents by the indexes of their targets, to which those of the files are added.
 
     Raises:
-        OutputError: A file is not valid or has no target, a target has no file, or the results can't list files.
+        OutputError: A file is not valid or has no target, a target has no file, two have one place, or the results
+            can't list files.
         TargetError: A target of a single file is invalid.
     """
     planned = {name: plan(callback) for name, callback in own_callbacks(own).items()}
@@ -165,7 +182,9 @@ def plan_outputs(
         return None
     # Results that can't list files are an error before anything is sent.
     open_results(results)
-    return OutputPlan.of(files, planned, targets)
+    found = OutputPlan.of(files, planned, targets)
+    found.put_in(places, targets)
+    return found
 
 
 def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:

@@ -21,7 +21,7 @@ from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.descriptions import shown
 from callback_sdk.writer.clock import utc_now
-from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets
 from callback_sdk.writer.retrying import MayRetry, Send, send_with_retries
 
@@ -106,7 +106,7 @@ class OutputUpload:
         *,
         send: Send,
         may_retry: MayRetry,
-        on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
+        on_refresh: OnRefresh = lambda delivery: None,
     ) -> StoredFile:
         """Send the file, and retry transient failures with exponential backoff.
 
@@ -175,12 +175,15 @@ class DeliveryOutputs:
         files: Each file with the target that it goes to: one of its own, or one for all files.
         stored: Files that were stored by earlier attempts, by name. They aren't sent again.
         on_stored: Called with name and file when a file was stored, in any thread.
+        on_refresh: Called with the name of a file that doesn't share its target with the document, and the delivery to
+            its new target, before it is sent there; in any thread.
         entries: Entries in the document for further files, by name, which other deliveries send.
     """
 
     files: Sequence[tuple[Output, Callback]] = ()
     stored: Mapping[str, StoredFile] = field(factory=dict)
     on_stored: Callable[[str, StoredFile], None] = lambda name, file: None
+    on_refresh: Callable[[str, PreparedDelivery], None] = lambda name, delivery: None
     entries: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
     def uploads(self, plan: Callable[[Callback], Target], document: Callback) -> list[OutputUpload]:
@@ -271,8 +274,13 @@ def send_stored(
     """
 
     def send_and_store(upload: OutputUpload) -> StoredFile:
-        file = send(upload, may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS)
-        outputs.on_stored(upload.output.name, file)
+        name = upload.output.name
+        file = send(
+            upload,
+            may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS,
+            on_refresh=lambda delivery: outputs.on_refresh(name, delivery),
+        )
+        outputs.on_stored(name, file)
         return file
 
     new = [upload for upload in outputs.uploads(plan, document) if upload.output.name not in outputs.stored]

@@ -11,7 +11,7 @@ from callback_sdk.errors import DeliveryError
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import backoff
 from callback_sdk.writer.clock import utc_now
-from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def send_with_retries(
     send: Send,
     may_retry: MayRetry,
     nulls_written: int = 0,
-    on_refresh: Callable[[PreparedDelivery], None] = lambda delivery: None,
+    on_refresh: OnRefresh = lambda delivery: None,
 ) -> tuple[Receipt, PreparedDelivery]:
     """Make attempts at a delivery until one succeeds or fails permanently.
 

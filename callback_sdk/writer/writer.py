@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -29,7 +29,8 @@ from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer.attempts import DeliveryAttempts
-from callback_sdk.writer.delivery import FindURL, encoded_results
+from callback_sdk.writer.confirmation import with_files
+from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results
 from callback_sdk.writer.failures import unexpected_error
 from callback_sdk.writer.retrying import MayRetry, send_with_retries
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
     from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.output_plan import OutputPlan
-    from callback_sdk.writer.outputs import SharedUploads, StoredFile
+    from callback_sdk.writer.outputs import OutputUpload, SharedUploads, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -187,15 +188,10 @@ class ResultsWriter:
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
-            if len(targets) > 1:
-                # Imported here, because most results have one target.
-                with no_fork:
-                    from callback_sdk.targets.places import check_documents
-
-                check_documents(target for target in targets if isinstance(target, Target))
-            files = self._plan_outputs(result, results, own, targets, stack, deadline)
-            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), files)
-            outcomes = self._deliver_all(job, targets, deadline)
+            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), deadline)
+            if len(targets) > 1 or result.outputs or own.reveal():
+                job = self._with_others(job, targets, own, stack)
+            outcomes = self._deliver_all(job, targets)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
         if errors:
@@ -213,19 +209,19 @@ class ResultsWriter:
             return unexpected_error(callback, error)
 
     def _deliver_all(
-        self, job: _Job, targets: Sequence[Target | CallbackSDKError], deadline: float
-    ) -> list[Receipt | CallbackSDKError]:
+        self, job: _Job, targets: Sequence[Target | CallbackSDKError]
+    ) -> list[Receipt | CallbackSDKError]:  # fmt: skip
         if len(targets) <= 1:
-            return [self._deliver(job, target, deadline) for target in targets]
+            return [self._deliver(job, *one) for one in enumerate(targets)]
         with no_fork:
             # Imported here, because most results have one target.
             from callback_sdk.concurrency.parallel import Parallel
 
             if self._parallel is None:
                 self._parallel = Parallel(MAX_PARALLEL)
-        return self._parallel.map(lambda target: self._deliver(job, target, deadline), targets)
+        return self._parallel.map(lambda one: self._deliver(job, *one), enumerate(targets))
 
-    def _deliver(self, job: _Job, target: Target | CallbackSDKError, deadline: float) -> Receipt | CallbackSDKError:
+    def _deliver(self, job: _Job, index: int, target: Target | CallbackSDKError) -> Receipt | CallbackSDKError:
         """Make attempts until one succeeds, fails permanently, or the timeout is over."""
         try:
             if isinstance(target, CallbackSDKError):
@@ -241,16 +237,15 @@ class ResultsWriter:
                     traceparent=job.traceparent,
                     outputs={name: file.entry for name, file in files.items()},
                 )
-                issued = None if job.outputs is None else job.outputs[1].issued
+                issued = None if job.uploads is None else job.uploads.issued
                 receipt, _ = send_with_retries(
                     delivery,
                     send=partial(self._attempts.send, issued=issued),
-                    may_retry=_until(deadline),
+                    may_retry=_until(job.deadline),
                     nulls_written=job.nulls_written,
+                    on_refresh=lambda fresh: job.on_refresh(index, fresh),
                 )
-                return (
-                    evolve(receipt, outputs={name: file.receipt for name, file in files.items()}) if files else receipt
-                )
+                return with_files(receipt, files)
         except CallbackSDKError as error:
             logger.error("delivery failed: %s", error)
             return error
@@ -259,37 +254,61 @@ class ResultsWriter:
 
     def _send_outputs(self, job: _Job, target: Target) -> dict[str, StoredFile]:
         """Send the output files that the document for a target lists, and return them by name."""
-        if job.outputs is None:
+        if job.plan is None or job.uploads is None:
             return {}
         # Imported here, because few results have output files.
         with no_fork:
             from callback_sdk.writer.outputs import send_files
 
-        plan, shared = job.outputs
-        return send_files(plan.uploads(target), shared.send, self._attempts.parallel)
+        return send_files(job.plan.uploads(target), job.uploads.send, self._attempts.parallel)
 
-    def _plan_outputs(
-        self,
-        result: JobResult,
-        results: Body,
-        own: Secret[Any],
-        targets: Sequence[Target | CallbackSDKError],
-        stack: ExitStack,
-        deadline: float,
-    ) -> tuple[OutputPlan, SharedUploads] | None:
-        """Return where the output files go; None without any."""
-        if not result.outputs and not own.reveal():
-            return None
+    def _with_others(
+        self, job: _Job, targets: Sequence[Target | CallbackSDKError], own: Secret[Any], stack: ExitStack
+    ) -> _Job:
+        """Return a job with several targets or output files, of which none replaces another.
+
+        Raises:
+            CallbackParamError: Two documents that differ would be one object.
+            OutputError: A file is not valid, has no target, or has the place of another file or a document.
+            TargetError: A target of a single file is invalid.
+        """
+        # Imported here, because most results have one target.
+        with no_fork:
+            from callback_sdk.targets.places import Places, ResultTarget
+
+        places = Places.of_documents(targets)
+        if not job.result.outputs and not own.reveal():
+            return evolve(
+                job, on_refresh=lambda index, fresh: places.replace(index, ResultTarget(target=fresh.target))
+            )  # fmt: skip
         with no_fork:
             from callback_sdk.writer.issued import IssuedTargets
             from callback_sdk.writer.output_plan import plan_outputs
             from callback_sdk.writer.outputs import SharedUploads
 
-        plan = plan_outputs(result, results, own, targets, stack, plan=self._attempts.plan)
-        callbacks = [target.callback for target in targets if isinstance(target, Target)]
-        issued = IssuedTargets(one.given for one in callbacks if one.given is not None)
-        send = partial(self._attempts.send_file, job_id=result.job_id, may_retry=_until(deadline), issued=issued)
-        return None if plan is None else (plan, SharedUploads(send, issued))
+        plan = plan_outputs(job.result, job.results, own, targets, stack, plan=self._attempts.plan, places=places)
+        if plan is None:
+            return job
+
+        def on_refresh(index: int, fresh: PreparedDelivery) -> None:
+            places.replace(index, plan.sent(fresh.target))
+
+        def send(upload: OutputUpload) -> StoredFile:
+            name = upload.output.name
+            return self._attempts.send_file(
+                upload,
+                job_id=job.result.job_id,
+                may_retry=_until(job.deadline),
+                issued=issued,
+                on_refresh=lambda fresh: places.replace(name, ResultTarget.of_file(name, fresh.target)),
+            )
+
+        given = {id(one.callback.given): index for index, one in enumerate(targets) if isinstance(one, Target)}
+        issued = IssuedTargets(
+            (one.callback.given for one in targets if isinstance(one, Target) and one.callback.given is not None),
+            on_refresh=lambda document, fresh: on_refresh(given[id(document)], fresh),
+        )
+        return evolve(job, on_refresh=on_refresh, plan=plan, uploads=SharedUploads(send, issued))
 
 
 def _until(deadline: float) -> MayRetry:
@@ -330,7 +349,10 @@ class _Job:
     nulls_written: int
     results_url: FindURL
     traceparent: str | None
-    outputs: tuple[OutputPlan, SharedUploads] | None
+    deadline: float
+    on_refresh: Callable[[int, PreparedDelivery], None] = lambda index, fresh: None
+    plan: OutputPlan | None = None
+    uploads: SharedUploads | None = None
 
 
 def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:

@@ -348,20 +348,38 @@ def test_a_new_target_fits_its_delivery(seaweedfs: SeaweedFS, bucket: str, store
     client.redeliver(task.job_id, ids[None], target=signer.presign_prefix("r/", document="other.json"))
 
 
-def test_a_file_with_the_name_of_the_document_is_a_dead_delivery(
-    seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client
+@pytest.mark.parametrize("name", ["result.json", "Result.json", "other.json"])
+def test_the_name_of_another_object_is_an_error_of_the_algorithm(
+    seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client, name: str
 ) -> None:
-    """At once, as no later attempt can succeed. Nothing is sent, and a webhook still gets the document."""
-    target = signer_of(seaweedfs, bucket, store).presign_prefix("taken/")
-    with WebhookReceiver() as receiver:
-        task = client.run_algorithm(
-            "named", TABLE, parameters={"name": "result.json"}, callbacks=[target, receiver.url]
-        )
-        dead, webhook = delivered(task).deliveries
-    assert (dead.status, dead.attempt_count, webhook.status) == ("dead", 1, "delivered")
-    assert "has the name of the document" in dead.error
-    assert "presign_prefix(..., document='document.json')" in dead.error
-    assert not store.requests
+    """Of the document, or of any other target, below the prefix. Where there is none, the name is free."""
+    signer = signer_of(seaweedfs, bucket, store)
+    targets = [signer.presign_prefix("taken/"), (signer.presign_put("taken/other.json"), {"run": 2})]
+    task = delivered(client.run_algorithm("named", TABLE, parameters={"name": name}, callbacks=targets))
+    assert not task.success
+    assert f"in the place of the output file '{name}'" in (task.error or "")
+    assert [one.status for one in task.deliveries] == ["delivered", "delivered"]
+    free = client.run_algorithm("named", TABLE, parameters={"name": name}, callbacks=[signer.presign_put("free.json")])
+    assert delivered(free).success
+
+
+def test_a_file_in_the_place_of_a_new_target_is_a_dead_delivery(
+    seaweedfs: SeaweedFS, bucket: str, store: ObjectStore, client: Client, tmp_path: Path
+) -> None:
+    """At once, as no later attempt can succeed. Nothing is sent there."""
+    signer = signer_of(seaweedfs, bucket, store)
+    targets = [signer.presign_prefix("late/"), (signer.presign_put("other.json"), {"run": 2})]
+    started, go = tmp_path / "started", tmp_path / "go"
+    parameters = {"started": str(started), "go": str(go)}
+    task = client.run_algorithm("waiting", TABLE, parameters=parameters, callbacks=targets)
+    wait_until(started.exists)
+    _, other = client.get_deliveries(task.job_id)
+    client.redeliver(task.job_id, other.delivery_id, target=signer.presign_put("late/large.bin"))
+    go.touch()
+    dead, document = delivered(task).deliveries
+    assert (dead.status, dead.attempt_count, document.status) == ("dead", 1, "delivered")
+    assert "'large.bin' has the same place" in (dead.error or "")
+    assert [request.path.partition("?")[0] for request in store.requests] == [f"/{bucket}/late/large.bin"]
 
 
 def test_an_attempt_after_a_crash_skips_what_is_stored(seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:

@@ -217,6 +217,59 @@ def test_a_prefix_of_a_single_file_is_not_the_document_s(tmp_path: Path, signer:
     assert keys() == ["document/result.json", "own/a.txt"]
 
 
+def test_the_outbox_keeps_the_new_target_of_a_file(
+    tmp_path: Path, signer: S3Signer, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later attempt uses it, and its issuer is asked once."""
+    failures, sends = iter([True]), DeliveryAttempts._exchange
+
+    def exchange(self: DeliveryAttempts, upload: Any) -> Any:
+        if next(failures, False):
+            raise DeliveryError("The store is away.", retryable=True, transient=False)
+        return sends(self, upload)
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchange)
+    result = evolve(RESULT, outputs={"a.txt": b"a"})
+    with (
+        issuing(lambda _: {"url": signer.presign_put("own/a.txt").url}) as issuer,
+        Outbox(tmp_path / "outbox.sqlite3") as outbox,
+    ):
+        own = {"a.txt": (expired_put(signer, "a.txt"), refresh(issuer))}
+        (entry,) = outbox.write(result, signer.presign_put("result.json"), outputs=own).pending
+        assert "The store is away" in str(entry.error)
+        outbox.redeliver()
+        outbox.run(until_empty=True)
+        (entry,) = outbox.entries()
+    assert (entry.status, len(issuer.requests)) == ("delivered", 1)
+    assert keys() == ["own/a.txt", "result.json"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("taken", ["other.json", "files/a.txt"])
+def test_an_issuer_gives_no_object_of_another_target(
+    tmp_path: Path, signer: S3Signer, keys: Any, durable: bool, taken: str
+) -> None:
+    """Neither another document nor an output file. It is asked again later, as its operator has to mend it."""
+    result = evolve(RESULT, outputs={"a.txt": b"a"})
+    with issuing(lambda _: {"url": signer.presign_put(taken).url}) as issuer, ResultsWriter(timeout=0) as writer:
+        targets = [
+            signer.presign_prefix("files/"),
+            (signer.presign_put("other.json"), {"run": 2}),
+            (expired_put(signer), {"run": 3, **refresh(issuer)}),
+        ]
+        if durable:
+            with Outbox(tmp_path / "outbox.sqlite3", writer=writer) as outbox:
+                (pending,) = outbox.write(result, targets).pending
+            error = pending.error or ""
+        else:
+            with pytest.raises(RefreshError) as caught:
+                writer.write(result, targets)
+            assert caught.value.retryable
+            error = str(caught.value)
+    assert "the object of another target of this result" in error
+    assert keys() == ["files/a.txt", "files/result.json", "other.json"]
+
+
 def _dying(path: Path, step: str) -> None:
     """Run the outbox, and die at one of its steps."""
 

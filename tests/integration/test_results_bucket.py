@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -14,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from callback_sdk import Client, ResultsWriter, S3Signer, Task
+from callback_sdk.commands.serving import EXIT_SETTING
 from callback_sdk.errors import InvalidRequestError, InvalidTargetError
 from callback_sdk.models import JobResult
 from callback_sdk.testing import Faults, LocalService, ObjectStore, SeaweedFS, WebhookReceiver
@@ -112,11 +115,11 @@ def test_output_files_are_stored_beside_the_document(
 
 
 def test_the_name_of_a_document_is_reserved(files: Client, seaweedfs: SeaweedFS, bucket: str) -> None:
-    """Of each document of the task. Nothing is stored."""
+    """Of each document of the task. The algorithm gets the error."""
     task = settled(files, files.run_algorithm("stepwise", {"a": [1]}, callbacks=["results:", "results:step-1.txt"]))
-    assert [one.status for one in task.deliveries] == ["dead", "dead"]
-    assert "has the name of a document" in (task.deliveries[0].error or "")
-    assert "Contents" not in seaweedfs.client().list_objects_v2(Bucket=bucket, Prefix=f"runs/{task.job_id}/")
+    assert "in the place of the output file 'step-1.txt'" in (task.error or "")
+    listed = seaweedfs.client().list_objects_v2(Bucket=bucket, Prefix=f"runs/{task.job_id}/")["Contents"]
+    assert [item["Key"].rpartition("/")[2] for item in listed] == ["result.json", "step-1.txt"]
 
 
 def test_a_file_with_its_own_target_is_not_copied(
@@ -225,6 +228,29 @@ def test_a_replaced_target_survives_a_kill(seaweedfs: SeaweedFS, tmp_path: Path)
     assert keys == ["new.json"]
     document = json.loads(seaweedfs.client().get_object(Bucket=bucket, Key="new.json")["Body"].read())
     assert (document["job_id"], document["callback_param"]) == (task.job_id, {"run": 7})
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [("AWS_SECRET_ACCESS_KEY", "SignatureDoesNotMatch"), ("AWS_ACCESS_KEY_ID", "InvalidAccessKeyId")],
+)
+def test_a_wrong_key_ends_the_service_at_its_start(
+    seaweedfs: SeaweedFS, bucket: str, tmp_path: Path, variable: str, code: str
+) -> None:
+    """With the store's code, and without the key."""
+    with variables(seaweedfs, seaweedfs.endpoint_url), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, "WRONG9c2e")
+        place = ["--results-bucket", f"s3://{bucket}/runs", "--data-dir", str(tmp_path / "data"), "--port", "0"]
+        served = subprocess.run(
+            [sys.executable, "-m", "callback_sdk.cli", "serve", JOBS, *place],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert served.returncode == EXIT_SETTING, served.stderr
+    assert f"rejects s3://{bucket} of --results-bucket: {code}" in served.stderr
+    assert "WRONG9c2e" not in served.stderr + served.stdout
 
 
 @pytest.mark.parametrize("wrong", [["results:../x"], ["results:", "results:"], [("results:", {"webhook": True})]])

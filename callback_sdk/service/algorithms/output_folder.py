@@ -43,11 +43,13 @@ class OutputLimits:
         max_files: Maximum number of files.
         max_file_bytes: Maximum size of a file, in bytes.
         max_bytes: Maximum size of all files, in bytes.
+        reserved: Names that no file may have, as other objects at the targets of the task have them.
     """
 
     max_files: int = 10_000
     max_file_bytes: float = math.inf
     max_bytes: float = math.inf
+    reserved: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, config: ServiceConfig) -> OutputLimits:
@@ -111,6 +113,7 @@ class OutputFolder:
             with tempfile.TemporaryDirectory(dir=self._folder) as staging:
                 outputs = output_files({given: value}, Path(staging))
                 self._check_limits(given, outputs)
+                self._check_free(outputs)
                 _check_names(outputs, self._taken_by_others(given))
                 self._replace(given, [self._kept(output, Path(staging)) for output in outputs])
 
@@ -131,6 +134,18 @@ class OutputFolder:
                 hint="Split or compress it. The operator sets the limit with CALLBACK_SDK_MAX_OUTPUT_FILE_BYTES.",
                 name=name,
             )
+
+    def _check_free(self, outputs: Iterable[Output]) -> None:
+        reserved = {fold(name) for name in self._limits.reserved}
+        for output in outputs:
+            if fold(output.name) in reserved:
+                raise OutputError(
+                    f"A target of the task has another object, such as the document, in the place of the output file "
+                    f"{shown(output.name)}.",
+                    hint="Rename the file, or submit the task with another name of the document: "
+                    "presign_prefix(..., document='document.json').",
+                    name=output.name,
+                )
 
     def _taken_by_others(self, name: str) -> dict[str, str]:
         if name not in self._calls:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputError, TargetError
+from callback_sdk.errors import CallbackParamError, TargetError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.api.fields import SubmissionError, parse_json
 from callback_sdk.service.api.submission import Rules, checked_target
-from callback_sdk.targets import Target, places, plan
+from callback_sdk.service.store.replacements import NewTarget
+from callback_sdk.targets import Target, objects, plan
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
-def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Target | None:
+def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> NewTarget | None:
     """Return the new target of a redelivery; None if it has none.
 
     Args:
@@ -37,7 +36,7 @@ def read_redelivery(body: Secret[bytes], rules: Rules, job_id: str) -> Target | 
     return read_new_target(Secret(given.reveal()["target"]), rules, job_id)
 
 
-def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Target | None:
+def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> NewTarget | None:
     """Return the new target of a form on a page; None if its field is empty.
 
     Args:
@@ -56,7 +55,7 @@ def read_new_target_text(text: Secret[str], rules: Rules, job_id: str) -> Target
     return read_new_target(given, rules, job_id)
 
 
-def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Target:
+def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> NewTarget:
     """Return a new target.
 
     Args:
@@ -70,42 +69,8 @@ def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> Target:
     found = parse_callbacks(Secret([given.reveal()])) if given.reveal() else ()
     if not found:
         raise CallbackParamError("There is no new target.", hint='Send {"url": "https://...", "param": {}}.')
-    return checked_target(found[0], rules, job_id)
-
-
-def check_new_target(
-    new: Target, delivery: Mapping[str, Any], stored: Mapping[str, tuple[str | None, Callback]], rules: Rules
-) -> None:
-    """Check that a new target fits its delivery, and is not the object of another delivery of the task.
-
-    Documents that don't differ may go to one object, as at submission.
-
-    Args:
-        new: The new target.
-        delivery: The row of the delivery.
-        stored: Output names and targets of the task's deliveries, by id.
-        rules: The validation rules.
-
-    Raises:
-        TargetError: It doesn't fit, or is the object of another delivery.
-        SigningError: A URL of the service's own bucket can't be signed at the moment.
-    """
-    delivery_id, job_id, output = delivery["delivery_id"], delivery["job_id"], delivery["output_name"]
-    # If no key opens the old target, the document gets the new one's parameters.
-    _, old = stored.get(delivery_id, (output, new.callback))
-
-    def differs(name: str | None, other: Callback) -> bool:
-        return output is not None or name is not None or other.is_results or other.param != old.param
-
-    others = [one for key, one in stored.items() if key != delivery_id and differs(*one)]
-    taken = []
-    for _, callback in others:
-        with suppress(TargetError):
-            taken.append(_planned(callback, rules, job_id))
-    try:
-        places.check_replacement(new, output, taken)
-    except OutputError as error:
-        raise InvalidTargetError(error.message, hint=error.hint, url=str(new.callback.shown_url)) from None
+    target = checked_target(found[0], rules, job_id)
+    return NewTarget(target=target, plan=lambda callback: plan(callback, rules.settings))
 
 
 def planned(callback: Callback, rules: Rules) -> Target | None:
@@ -133,7 +98,7 @@ def is_same_place(new: Target, stored: tuple[str | None, Callback] | None, rules
         # The query of a plain PUT may say where the object goes.
         return new.callback.url == old.url
     try:
-        return places.is_same_place(new, _planned(old, rules, job_id))
+        return objects.is_same_place(new, _planned(old, rules, job_id))
     except TargetError:
         # An earlier version accepted the old target.
         return False

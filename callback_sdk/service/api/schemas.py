@@ -165,6 +165,7 @@ class DeliveryAttemptResponse(BaseModel):
     """One attempt of a delivery."""
 
     number: int
+    url: str | None
     started_at: str
     finished_at: str | None
     error: str | None

@@ -24,12 +24,12 @@ from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
-from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT, WARNINGS
+from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT, RESERVED_NAMES, WARNINGS
 from callback_sdk.service.store.rows import last_expiry
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.places import Places, check_documents, check_takes_files
+from callback_sdk.targets.places import Places, ResultTarget, check_takes_files
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -282,14 +282,15 @@ def _submission(
     targets = [checked_target(one.callback, rules, task.job_id) for one in requested.targets]
     _check_distinct(targets)
     _check_takes_files(targets, requested.targets)
-    _check_places(targets, requested.targets)
-    check_documents(target for target, one in zip(targets, requested.targets, strict=True) if one.output is None)
+    reserved = _reserved_names(targets, requested.targets)
     version = rules.catalogue.get(owner, algorithm_id, requested.version).algorithm
     duration = TaskDuration(
         expires=None if expires is None else timedelta(seconds=expires), timeout=version.timeout
     )  # fmt: skip
     if warnings := duration.warnings(targets, rules.queue):
         task = evolve(task, options={**task.options, WARNINGS: warnings})
+    if reserved:
+        task = evolve(task, options={**task.options, RESERVED_NAMES: sorted(reserved)})
     return Submission(
         task=task,
         # The target's URL shows the name of the object.
@@ -316,18 +317,15 @@ def _check_takes_files(targets: Sequence[Target], requested: Sequence[RequestedT
             check_takes_files(one.output, target)
 
 
-def _check_places(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> None:
-    """Reject the target of an output file that is the object of another file or of a document."""
-    pairs = list(zip(targets, requested, strict=True))
-    if all(one.output is None for _, one in pairs):
-        return
-    places = Places(target for target, one in pairs if one.output is None and not one.callback.is_results)
-    for target, one in pairs:
-        if one.output is not None:
-            try:
-                places.add(one.output, target)
-            except OutputError as error:
-                raise InvalidTargetError(error.message, hint=error.hint, url=str(target.callback.url)) from None
+def _reserved_names(targets: Sequence[Target], requested: Sequence[RequestedTarget]) -> frozenset[str]:
+    """Reject a target that is the object of another one; return the names that no output file may have."""
+    places = Places()
+    for position, (target, one) in enumerate(zip(targets, requested, strict=True)):
+        try:
+            places.add(position, ResultTarget.of(one.output, target))
+        except OutputError as error:  # noqa: PERF203 - one error ends the loop
+            raise InvalidTargetError(error.message, hint=error.hint, url=str(target.callback.shown_url)) from None
+    return places.reserved()
 
 
 def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:

@@ -28,13 +28,13 @@ from callback_sdk.service.api.access import (
 )
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.replacement import check_new_target, is_same_place, read_redelivery
+from callback_sdk.service.api.replacement import is_same_place, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
-from callback_sdk.targets import Target
+from callback_sdk.service.store.replacements import NewTarget
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
 _TASK = schemas.answers(401, 404, 422, 503)
@@ -168,13 +168,13 @@ def list_deliveries(job_id: str, state: StateDep, caller: CallerDep) -> list[dic
 async def redeliver(
     job_id: str, delivery_id: str, request: Request, state: StateDep, caller: CallerDep
 ) -> dict[str, Any]:
-    target = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules, job_id)
-    await run_in_threadpool(redeliver_to, target, state, caller, job_id, delivery_id)
+    new = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules, job_id)
+    await run_in_threadpool(redeliver_to, new, state, caller, job_id, delivery_id)
     found = await run_in_threadpool(_deliveries, state.task_service, job_id)
     return next(shown for shown in found if shown["delivery_id"] == delivery_id)
 
 
-def redeliver_to(target: Target | None, state: AppState, caller: Caller, job_id: str, delivery_id: str) -> None:
+def redeliver_to(new: NewTarget | None, state: AppState, caller: Caller, job_id: str, delivery_id: str) -> None:
     """Redeliver a result, to a new target if there is one.
 
     Who may not read the result may give it a new signature for the same place, and may not send it elsewhere.
@@ -190,15 +190,14 @@ def redeliver_to(target: Target | None, state: AppState, caller: Caller, job_id:
     if old is None:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
     facts = {"delivery_id": delivery_id}
-    if target is not None:
-        stored = state.task_service.store.deliveries.targets(job_id)
-        if not is_same_place(target, stored.get(delivery_id), state.rules, job_id):
+    if new is not None:
+        stored = state.task_service.store.deliveries.targets(job_id).get(delivery_id)
+        if not is_same_place(new.target, stored, state.rules, job_id):
             check_right(caller, task, Right.READ)
-        check_new_target(target, old, stored, state.rules)
-        facts |= {"old": old["url"], "new": str(target.callback.shown_url)}
-    if not state.task_service.redeliver(job_id, delivery_id, None if target is None else target.callback):
+        facts |= {"old": old["url"], "new": str(new.target.callback.shown_url)}
+    if not state.task_service.redeliver(job_id, delivery_id, new):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
-    if target is None:
+    if new is None:
         acted_on(state, caller, "redelivered", task, **facts)
     else:
         state.audit.acted("target-replaced", caller, owner=task["owner_name"], job_id=job_id, **facts)

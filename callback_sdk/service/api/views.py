@@ -108,6 +108,7 @@ def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, A
         "attempts": [
             {
                 "number": item["number"],
+                "url": item["url"],
                 "started_at": _time(item["started_at"]),
                 "finished_at": _time(item["finished_at"]),
                 "error": item["error"],

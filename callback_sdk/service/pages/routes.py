@@ -195,8 +195,8 @@ async def redeliver(request: Request) -> Response:
     text = Secret(str((await request.form()).get("target", "")))
 
     def deliver() -> None:
-        target = read_new_target_text(text, state.rules, job_id)
-        redeliver_to(target, state, asking, job_id, delivery_id)
+        new = read_new_target_text(text, state.rules, job_id)
+        redeliver_to(new, state, asking, job_id, delivery_id)
 
     await run_in_threadpool(deliver)
     return RedirectResponse(f"{prefix_of(request)}/tasks/{job_id}", 303)
@@ -327,7 +327,7 @@ def _share(values: list[float], share: float) -> float | None:
 def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> list[tuple[Any, str, str | None]]:
     """Return the events of a task: time, description and error."""
     attempts = [
-        (item["finished_at"] or item["started_at"], _attempt(item, delivery["url"]), item["error"])
+        (item["finished_at"] or item["started_at"], _attempt(item, item["url"] or delivery["url"]), item["error"])
         for delivery in deliveries
         for item in delivery["attempts"]
     ]

@@ -27,6 +27,7 @@ from callback_sdk.service.store.models import (
     HostOutcome,
 )
 from callback_sdk.service.store.redeliveries import Redelivery
+from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 from callback_sdk.targets.callbacks import Callback
 
@@ -126,6 +127,12 @@ _UPDATE_ATTEMPT = (
         delivery_attempts.c.finished_at.is_(None),
     )
     .values(finished_at=now(), error=sa.bindparam("_error"))
+)
+
+_UPDATE_ATTEMPT_URL = (
+    delivery_attempts.update()
+    .where(delivery_attempts.c.delivery_id == _DELIVERY_ID, delivery_attempts.c.number == _ATTEMPT)
+    .values(url=sa.bindparam("_url"))
 )
 
 # A redelivery was requested during the attempt.
@@ -233,7 +240,8 @@ class DeliveryStore(DeliveryReader):
                 if not is_admitted or not connection.execute(_UPDATE_CLAIMED, values).rowcount:
                     return None
             row = connection.execute(_SELECT_CLAIM, one).one()
-            connection.execute(_INSERT_ATTEMPT, {"delivery_id": delivery_id, "number": row.attempt_count})
+            attempt = {"delivery_id": delivery_id, "number": row.attempt_count, "url": row.url}
+            connection.execute(_INSERT_ATTEMPT, attempt)
             return claim_of(row, row, row.data)
 
         return self._database.write(claim)
@@ -246,11 +254,20 @@ class DeliveryStore(DeliveryReader):
         """
         return rows.callback(claim.encrypted_target, self._cipher)
 
-    def replace_target(self, claim: DeliveryClaim, target: Callback) -> bool:
-        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held."""
+    def replace_target(self, claim: DeliveryClaim, new: NewTarget) -> bool:
+        """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held.
+
+        Raises:
+            InvalidTargetError: One of its objects is that of another delivery of the task.
+        """
         one = {"_delivery": claim.delivery_id, "_attempt": claim.attempt}
-        replace = _OF_CLAIM.values(rows.target_columns(target, self._cipher))
-        return self._database.write(lambda connection: connection.execute(replace, one).rowcount == 1)
+
+        def replace(connection: sa.Connection) -> bool:
+            columns = new.columns(connection, self._cipher, claim.job_id, claim.delivery_id)
+            connection.execute(_UPDATE_ATTEMPT_URL, one | {"_url": columns["url"]})
+            return connection.execute(_OF_CLAIM.values(columns), one).rowcount == 1
+
+        return self._database.write(replace)
 
     def heartbeat(self, worker: str, running: Collection[str]) -> None:
         """Renew the leases of a worker's running deliveries."""
@@ -320,7 +337,7 @@ class DeliveryStore(DeliveryReader):
         )
         self._database.write(lambda connection: connection.execute(back))
 
-    def redeliver(self, job_id: str, delivery_id: str, target: Callback | None = None) -> bool:
+    def redeliver(self, job_id: str, delivery_id: str, new: NewTarget | None = None) -> bool:
         """Make a delivery of an ended task due at once, regardless of its status, and restart its backoff.
 
         If an attempt is running, only the backoff is restarted, unless there is a new target: its outcome is discarded
@@ -329,15 +346,16 @@ class DeliveryStore(DeliveryReader):
         Args:
             job_id: The task.
             delivery_id: The delivery.
-            target: Replaces the delivery's target. That of a task that has not ended may be replaced, too.
+            new: Replaces the delivery's target. That of a task that has not ended may be replaced, too.
 
         Returns:
             False when the task has not ended, and no target was given.
 
         Raises:
             CallbackParamError: The new target would change the document.
+            InvalidTargetError: One of its objects is that of another delivery, or it takes documents only.
         """
-        request = Redelivery(job_id=job_id, delivery_id=delivery_id, target=target)
+        request = Redelivery(job_id=job_id, delivery_id=delivery_id, new=new)
         return self._database.write(lambda connection: request.apply(connection, self._cipher))
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
@@ -407,7 +425,8 @@ def make_due(
     claimed = [row for row in found if row.worker is not None]
     if claimed:
         connection.execute(
-            _INSERT_ATTEMPT, [{"delivery_id": row.delivery_id, "number": row.attempt_count} for row in claimed]
+            _INSERT_ATTEMPT,
+            [{"delivery_id": row.delivery_id, "number": row.attempt_count, "url": row.url} for row in claimed],
         )
     return DueDeliveries(
         claims=[claim_of(row, task, results) for row in claimed],

@@ -13,8 +13,9 @@ from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.host_gates import IS_HELD, IS_SCHEDULED
-from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING
+from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING, DeliveryClaim
 from callback_sdk.service.store.tables import deliveries, delivery_attempts
+from callback_sdk.service.store.task_places import Plan, TaskPlaces
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback
 
@@ -54,6 +55,19 @@ class DeliveryReader:
                 with contextlib.suppress(CredentialCipherError, TargetError):
                     found[delivery_id] = (output, rows.callback(encrypted, self._cipher))
         return found
+
+    def check_files(self, claim: DeliveryClaim, plan: Plan) -> None:
+        """Check that no output file below the prefix of a document's target is the object of another delivery.
+
+        Args:
+            claim: An attempt at the document.
+            plan: Returns the target of a callback.
+
+        Raises:
+            OutputError: A file is.
+        """
+        with self._database.read() as connection:
+            TaskPlaces(connection, self._cipher, claim.job_id, plan).check_files(claim.delivery_id)
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Return the attempts of all deliveries of a task, in order."""

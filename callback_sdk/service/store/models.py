@@ -17,6 +17,9 @@ FIT = "fit"
 WARNINGS = "warnings"
 """Task option with the warnings of the submission."""
 
+RESERVED_NAMES = "reserved_names"
+"""Task option with the names that no output file may have, as other objects at the targets have them."""
+
 FEATURES = "features"
 RESULTS = "results"
 """Names of a task's payloads that are stored in the database if they are small."""

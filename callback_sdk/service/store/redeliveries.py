@@ -10,9 +10,8 @@ from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.holds import NOT_HELD
 from callback_sdk.service.store.models import DELIVERY_PENDING
-from callback_sdk.service.store.replacements import TargetReplacement, update_expiry
+from callback_sdk.service.store.replacements import NewTarget, update_expiry
 from callback_sdk.service.store.tables import delivered_outputs, deliveries, tasks
-from callback_sdk.targets.callbacks import Callback
 
 
 @define(frozen=True, kw_only=True)
@@ -22,12 +21,12 @@ class Redelivery:
     Attributes:
         job_id: The task.
         delivery_id: The delivery.
-        target: Replaces the delivery's target; None to keep it.
+        new: Replaces the delivery's target; None to keep it.
     """
 
     job_id: str
     delivery_id: str
-    target: Callback | None = None
+    new: NewTarget | None = None
 
     def apply(self, connection: sa.Connection, cipher: CredentialCipher) -> bool:
         """Replace the target, and make the delivery due if its task has ended.
@@ -41,16 +40,20 @@ class Redelivery:
 
         Raises:
             CallbackParamError: The new target would change the document.
+            InvalidTargetError: One of its objects is that of another delivery, or it takes documents only.
         """
         status = sa.select(tasks.c.status).where(tasks.c.job_id == self.job_id)
         has_ended = connection.execute(status).scalar() not in (PENDING, IN_PROGRESS)
-        if self.target is not None:
-            TargetReplacement(delivery_id=self.delivery_id, target=self.target).apply(connection, cipher)
+        if self.new is not None:
+            if not has_ended:
+                # Its end locks the task before the deliveries.
+                has_ended = connection.execute(status.with_for_update()).scalar() not in (PENDING, IN_PROGRESS)
+            self.new.store(connection, cipher, self.job_id, self.delivery_id)
         if has_ended:
             make_due_again(connection, deliveries.c.delivery_id == self.delivery_id, deliveries.c.job_id == self.job_id)
-        elif self.target is not None:
+        elif self.new is not None:
             update_expiry(connection, cipher, self.job_id)
-        return has_ended or self.target is not None
+        return has_ended or self.new is not None
 
 
 def make_due_again(connection: sa.Connection, *chosen: sa.ColumnElement[bool]) -> None:

@@ -1,48 +1,77 @@
-"""Replacement of a delivery's target by a user's new one."""
+"""New targets of deliveries, given by users and by issuers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import define
+from attrs import define, evolve
 
-from callback_sdk.errors import TargetError
+from callback_sdk.errors import InvalidTargetError, OutputError, TargetError
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
-from callback_sdk.targets import plan
+from callback_sdk.service.store.task_places import Plan, TaskPlaces, lock_targets
+from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import Callback
+
+_SELECT_TARGET = sa.select(deliveries.c.encrypted_target).where(
+    deliveries.c.delivery_id == sa.bindparam("_delivery", type_=sa.String)
+)
 
 
 @define(frozen=True, kw_only=True)
-class TargetReplacement:
-    """The replacement of a delivery's target.
+class NewTarget:
+    """A new target of a delivery.
 
     Attributes:
-        delivery_id: The delivery.
-        target: The new target.
+        target: The target.
+        plan: Returns the targets of the task's other callbacks.
     """
 
-    delivery_id: str
-    target: Callback
+    target: Target
+    plan: Plan = plan
 
-    def apply(self, connection: sa.Connection, cipher: CredentialCipher) -> None:
-        """Replace the target, and overwrite the credentials of the old one.
+    def columns(
+        self, connection: sa.Connection, cipher: CredentialCipher, job_id: str, delivery_id: str
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the columns of the delivery with this target, if it is not the object of another delivery.
+
+        Args:
+            connection: A connection in a transaction.
+            cipher: Decrypts the old target, and encrypts the new one.
+            job_id: The task.
+            delivery_id: The delivery.
+
+        Raises:
+            CallbackParamError: The target's `callback_param` would change the document.
+            InvalidTargetError: One of its objects is that of another delivery, or it takes documents only.
+        """
+        lock_targets(connection, job_id)
+        places = TaskPlaces(connection, cipher, job_id, self.plan)
+        encrypted = connection.execute(_SELECT_TARGET, {"_delivery": delivery_id}).scalar_one()
+        new = evolve(self.target, callback=_replaced(encrypted, self.target.callback, cipher))
+        try:
+            places.replace(delivery_id, new)
+        except OutputError as error:
+            raise InvalidTargetError(error.message, hint=error.hint, url=str(new.callback.shown_url)) from None
+        return rows.target_columns(new.callback, cipher)
+
+    def store(self, connection: sa.Connection, cipher: CredentialCipher, job_id: str, delivery_id: str) -> None:
+        """Replace the target of a delivery, and overwrite the credentials of the old one; see `columns`.
 
         The claim of a running attempt is taken away, so that its outcome isn't recorded as that of the new target.
 
         Args:
             connection: A connection in a transaction.
-            cipher: Encrypts the target.
-
-        Raises:
-            CallbackParamError: The new target's `callback_param` would change the document.
+            cipher: Decrypts the old target, and encrypts the new one.
+            job_id: The task.
+            delivery_id: The delivery.
         """
-        one = deliveries.c.delivery_id == self.delivery_id
+        values = self.columns(connection, cipher, job_id, delivery_id)
+        one = deliveries.c.delivery_id == delivery_id
         row = connection.execute(sa.select(deliveries).where(one).with_for_update()).one()
-        values: dict[str, Any] = rows.target_columns(_replaced(row.encrypted_target, self.target, cipher), cipher)
         if row.worker is not None:
             _end_attempt(connection, row)
             values |= {"worker": None, "heartbeat_at": None, "attempt_count": row.attempt_count + 1}

@@ -241,6 +241,8 @@ delivery_attempts = sa.Table(
     metadata,
     sa.Column("delivery_id", sa.ForeignKey("deliveries.delivery_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
+    # Of the target, without credentials; null for attempts of earlier versions.
+    sa.Column("url", sa.Text),
     sa.Column("started_at", sa.Double, nullable=False),
     # Null while the attempt runs, and forever if its process died.
     sa.Column("finished_at", sa.Double),

@@ -27,6 +27,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import DELIVERY_ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.store.models import HostOutcome
+from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.outputs import TaskOutputFiles
@@ -242,7 +243,7 @@ class Deliverer:
             if claim.result.success and (claim.has_outputs or claim.staged):
                 if bucket is not None:
                     self._outputs.store_in(bucket, claim)
-                outputs, files = self._outputs.of(claim, callback, stack)
+                outputs, files = self._outputs.of(claim, callback, stack, plan=self._writer.plan)
                 stack.callback(files.flush)
             receipt = (writer if bucket is None else bucket.attempts).attempt(
                 evolve(claim.result, results=results),
@@ -264,9 +265,11 @@ class Deliverer:
 
         Raises:
             DeliveryError: Another worker has the claim.
+            InvalidTargetError: One of its objects is that of another delivery of the task.
             StoreUnavailableError: The target can't be stored.
         """
-        if not self._store.deliveries.replace_target(claim, delivery.target.callback):
+        new = NewTarget(target=delivery.target, plan=self._writer.plan)
+        if not self._store.deliveries.replace_target(claim, new):
             raise DeliveryError("Another worker has claimed the delivery.", retryable=True)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
@@ -12,16 +12,17 @@ from urllib.parse import quote
 from callback_sdk.errors import OutputError
 from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.outputs import Output
-from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, output_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import DeliveryClaim, Store
 from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
+from callback_sdk.service.store.task_places import Plan
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.descriptions import shown
-from callback_sdk.writer.attempts import DeliveryAttempts, OnRefresh
+from callback_sdk.writer.attempts import DeliveryAttempts
+from callback_sdk.writer.delivery import OnRefresh
 from callback_sdk.writer.outputs import MAX_FILE_ATTEMPTS, DeliveryOutputs, OutputUpload, StoredFile, send_files
 
 _NOT_MADE: dict[str, Any] = dict.fromkeys(("url", "size", "sha256", "media_type"))
@@ -137,19 +138,16 @@ class TaskOutputFiles:
             claim: An attempt at a document there.
 
         Raises:
-            OutputError: A file has the name of a document.
+            OutputError: A file is the object of another delivery.
             CallbackSDKError: A file can't be signed, read or sent.
         """
+        self._store.deliveries.check_files(claim, bucket.attempts.plan)
         files = self._store.output_files.of(claim.job_id)
-        all_deliveries = self._store.deliveries.of(claim.job_id)
-        own = self._own_entries(files, all_deliveries)
-        documents = {fold(one["url"]) for one in all_deliveries if one["output_name"] is None}
+        own = self._own_entries(files, self._store.deliveries.of(claim.job_id))
         delivered = DeliveredFiles(self._store, claim, files)
 
         def signed(output: Output) -> OutputUpload:
-            upload = OutputUpload.of(output, bucket.attempts.plan(bucket.signed_file(output, claim.job_id)))
-            _check_not_a_document(upload, documents)
-            return upload
+            return OutputUpload.of(output, bucket.attempts.plan(bucket.signed_file(output, claim.job_id)))
 
         def send(upload: OutputUpload) -> StoredFile:
             last = time.monotonic() + _MAX_RETRY
@@ -166,16 +164,20 @@ class TaskOutputFiles:
             new = [file for file in files if file.name not in own and file.name not in delivered.earlier]
             send_files([signed(self._output(file, stack)) for file in new], send, bucket.attempts.parallel)
 
-    def of(self, claim: DeliveryClaim, callback: Callback, stack: ExitStack) -> tuple[DeliveryOutputs, DeliveredFiles]:
+    def of(
+        self, claim: DeliveryClaim, callback: Callback, stack: ExitStack, *, plan: Plan
+    ) -> tuple[DeliveryOutputs, DeliveredFiles]:
         """Return what an attempt at a document sends before it, and what the document lists.
 
         Args:
             claim: The attempt.
             callback: The document's target. The files of `results:` are there already, from `store_in`.
             stack: Keeps the files until they are sent.
+            plan: Returns the target of a callback.
 
         Raises:
             BlobStorageError: A file can't be read.
+            OutputError: A file is the object of another delivery.
         """
         files = self._store.output_files.of(claim.job_id)
         delivered = DeliveredFiles(self._store, claim, files)
@@ -188,6 +190,8 @@ class TaskOutputFiles:
                     stored = copies.get(file.position)
                     entries[file.name] = self._service_entry(file) if stored is None else stored["entry"]
             return DeliveryOutputs(entries=entries), delivered
+        if files and callback.prefix is not None:
+            self._store.deliveries.check_files(claim, plan)
         new = [file for file in files if file.name not in entries and file.name not in delivered.earlier]
         earlier = {name: file.entry for name, file in delivered.earlier.items() if name not in entries}
         outputs = DeliveryOutputs(
@@ -248,15 +252,6 @@ class TaskOutputFiles:
         with create_file(path) as copy:
             copy.write(data)
         return Output.stored(path=path, **facts)
-
-
-def _check_not_a_document(upload: OutputUpload, documents: Collection[str]) -> None:
-    if fold(upload.target.object_url("") or "") in documents:
-        raise OutputError(
-            f"The output file {shown(upload.output.name)} has the name of a document in the service's bucket.",
-            hint="Rename the file, or give the document another name: results:document.json.",
-            name=upload.output.name,
-        )
 
 
 def _entry(file: TaskFile, url: str | None) -> dict[str, Any]:

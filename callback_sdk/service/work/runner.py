@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
@@ -31,8 +31,16 @@ from callback_sdk.service.blobs import (
 )
 from callback_sdk.service.files import Scratch, read_progress
 from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
-from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
-from callback_sdk.service.store.models import NewFile
+from callback_sdk.service.store import (
+    Claim,
+    DeliveringWorker,
+    DueDeliveries,
+    RunOutcome,
+    Store,
+    StoreUnavailableError,
+    TaskRow,
+)
+from callback_sdk.service.store.models import RESERVED_NAMES, NewFile
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.child_pair import ChildPair
@@ -322,13 +330,17 @@ class Runner:
             progress=files.progress,
             output=files.output,
             outputs=files.outputs,
-            output_limits=self._output_limits,
+            output_limits=self._limits_of(task),
             stop=files.stop,
             directory=directory,
             model_path=model,
             model_output=files.model_output,
             memory_limit=limit_of(version.algorithm.memory_limit, self._memory_limit).size,
         )
+
+    def _limits_of(self, task: TaskRow) -> OutputLimits:
+        reserved = task.options.get(RESERVED_NAMES)
+        return evolve(self._output_limits, reserved=frozenset(reserved)) if reserved else self._output_limits
 
     def _postpone(
         self, claim: Claim, error: BlobStorageError | SetupError | StoreUnavailableError | OSError
