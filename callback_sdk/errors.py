@@ -21,7 +21,7 @@
     ├── EncodingError                    a value that JSON can't represent, with its path
     │   └── OutputError                  an output file that can't be delivered, with its name
     ├── FeaturesError                    features that aren't a table, or that an algorithm rejects
-    ├── ParametersError                  parameters that an algorithm rejects
+    ├── ParametersError                  parameters that can't be sent, or that an algorithm rejects
     ├── WebhookVerificationError         webhook signature verification failed
     ├── DeliveryError                    a delivery attempt failed
     │   ├── RefreshError                 the issuer gave no new target for an expired one
@@ -267,7 +267,7 @@ class FeaturesError(CallbackSDKError, ValueError):
 
 
 class ParametersError(CallbackSDKError, ValueError):
-    """Parameters that the algorithm rejects."""
+    """Parameters that aren't a JSON object, or that the algorithm rejects."""
 
 
 class WebhookVerificationError(CallbackSDKError, ValueError):

@@ -109,7 +109,9 @@ class Progress:
 def _check_job_id(_: object, __: object, job_id: str) -> None:
     if not isinstance(job_id, str):
         raise EncodingError(
-            f"job_id is of type {type(job_id).__name__}.", hint="Give a string: job_id=str(...).", path="job_id"
+            f"job_id is {shown(job_id)}, of type {type(job_id).__name__}.",
+            hint="Give a string, such as job_id=str(number).",
+            path="job_id",
         )
     if not job_id:
         raise EncodingError("job_id is empty.", hint="Give the id of the job that the result is of.", path="job_id")
@@ -124,6 +126,15 @@ def _plain_bool(success: bool) -> bool:
 def _check_success(_: object, __: object, success: bool) -> None:
     if not isinstance(success, bool):
         raise EncodingError(f"success is of type {type(success).__name__}.", hint="Give True or False.", path="success")
+
+
+def _check_error(_: object, __: object, error: str | None) -> None:
+    if error is not None and not isinstance(error, str):
+        raise EncodingError(
+            f"error is of type {type(error).__name__}.",
+            hint="Give the message as a string, such as error=str(exception).",
+            path="error",
+        )
 
 
 def _check_status(_: object, __: object, status: str) -> None:
@@ -168,7 +179,7 @@ class JobResult:
     job_id: str = field(validator=_check_job_id)
     success: bool = field(converter=_plain_bool, validator=_check_success)
     results: Any = field(default=None, repr=False)
-    error: str | None = None
+    error: str | None = field(default=None, validator=_check_error)
     status: str = field(default=FINISHED, validator=_check_status)
     outputs: Mapping[str, Any] | None = field(default=None, validator=_check_outputs, repr=False)
 

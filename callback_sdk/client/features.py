@@ -13,7 +13,7 @@ from attrs import evolve
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.documents.document import encode
 from callback_sdk.documents.multipart import FormFile
-from callback_sdk.errors import FeaturesError, InvalidTargetError
+from callback_sdk.errors import FeaturesError, InvalidTargetError, ParametersError
 from callback_sdk.features.containers import empty
 from callback_sdk.features.writing import write_features
 from callback_sdk.redaction import Secret, SecretURL
@@ -28,6 +28,8 @@ _MEDIA_TYPES = {"json": JSON, "parquet": PARQUET}
 
 _MAGIC = b"PAR1"
 """The bytes at the start and at the end of a Parquet file (Apache Parquet, "File Format")."""
+
+_PARAMETERS = "Parameters are a dict, or the path of a JSON file."
 
 _SNIFFED = 64 * 1024
 _SMALLEST_PARQUET = 12
@@ -70,20 +72,24 @@ def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> F
 
     Raises:
         EncodingError: The dict can't be represented in JSON; the message names the path of the value.
-        FeaturesError: The argument is neither a dict nor the path of a JSON file.
+        ParametersError: The argument is neither a dict nor the path of a JSON file.
     """
     if isinstance(parameters, (str, os.PathLike)):
-        file = _from_path(_path(parameters, what="parameters"), what="parameters")
-        if file.content_type == JSON:
-            return evolve(file, name="parameters", filename="parameters.json")
-        raise FeaturesError("The file of parameters is Parquet.", hint="Give a dict, or the path of a JSON file.")
+        return _parameters_from_path(parameters)
     if not isinstance(parameters, Mapping):
-        raise FeaturesError(
-            f"Parameters of type {type_name(parameters)} can't be sent.",
-            hint="Give a dict, or the path of a JSON file.",
-        )
+        raise ParametersError(f"Parameters of type {type_name(parameters)} can't be sent.", hint=_PARAMETERS)
     data = encode(parameters, path="parameters", only_finite=True).data
     return FormFile(name="parameters", filename="parameters.json", content_type=JSON, body=Body(data))
+
+
+def _parameters_from_path(given: str | os.PathLike[str]) -> FormFile:
+    try:
+        file = _from_path(_path(given, what="parameters"), what="parameters")
+    except FeaturesError as error:
+        raise ParametersError(error.message, hint=f"{error.hint} {_PARAMETERS}") from error.__cause__
+    if file.content_type != JSON:
+        raise ParametersError("The file of parameters is Parquet.", hint=_PARAMETERS)
+    return evolve(file, name="parameters", filename="parameters.json")
 
 
 def _part(filename: str, content_type: str, body: Body) -> FormFile:
@@ -162,7 +168,7 @@ def _missing_file(path: Path, what: str) -> FeaturesError:
             hint="Pass the dict or list: json.loads(text).",
         )
     if path.is_dir():
-        return FeaturesError(f"{path} is a directory.", hint="Give the path of one Parquet or JSON file.")
+        return FeaturesError(f"{path} is a directory.", hint=f"Give the path of one file of {what}.")
     if path.exists():
         return FeaturesError(
             f"{path} is not a regular file.", hint="Write the data to a file first, because its length must be known."
@@ -173,7 +179,8 @@ def _missing_file(path: Path, what: str) -> FeaturesError:
             hint="Give os.path.expanduser(path).",
         )
     return FeaturesError(
-        f"The file {_shorten(str(path))} doesn't exist; its absolute path is {_shorten(str(path.absolute()))}.",
+        f"The file of {what} {_shorten(str(path))} doesn't exist; its absolute path is "
+        f"{_shorten(str(path.absolute()))}.",
         hint="Check the path and the working directory.",
     )
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import ssl
 from collections.abc import Callable
+from http.client import BadStatusLine
 from typing import Any, TypeVar
 
 import orjson
@@ -26,6 +27,7 @@ from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.spellings import without_secrets
 from callback_sdk.transport.connection_errors import NO_TLS
+from callback_sdk.transport.response import TLS_RECORDS
 from callback_sdk.transport.retry import parse_retry_after
 
 T = TypeVar("T")
@@ -271,6 +273,11 @@ def unreachable(
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
     if _speaks_no_tls(root):
         hint = "Give a URL with http://, or the port for https: the server doesn't use TLS at this port."
+    elif _speaks_tls(root):
+        hint = "Give a URL with https://, or the port for http: the server uses TLS at this port."
+    elif url.startswith("http://") and isinstance(root, ConnectionResetError):
+        # Some TLS servers close a plaintext connection without an alert.
+        hint = f"{hint} If this port speaks TLS, use https://."
     failure = ServiceConnectionError(f"No answer from {url}: {sentence(_describe(root, hidden))}")
     if may_be_accepted:
         failure.idempotency_key = key
@@ -343,6 +350,10 @@ def _root(error: BaseException) -> BaseException:
 
 def _speaks_no_tls(root: BaseException) -> bool:
     return isinstance(root, ssl.SSLError) and root.reason in NO_TLS
+
+
+def _speaks_tls(root: BaseException) -> bool:
+    return isinstance(root, BadStatusLine) and str(root.args[0])[:2].encode("latin-1", "replace") in TLS_RECORDS
 
 
 def _describe(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:

@@ -48,10 +48,10 @@ class TaskSubmitter(SharedByCopies):
         self,
         algorithm_id: str,
         features: FeaturesInput | None = None,
+        parameters: Parameters | None = None,
         *,
         version: str | None = None,
         evaluate: Evaluate = True,
-        parameters: Parameters | None = None,
         callback_url: CallbackURLs | None = None,
         callback_param: CallbackParams | None = None,
         callbacks: Callbacks | None = None,
@@ -71,9 +71,9 @@ class TaskSubmitter(SharedByCopies):
             features: A dict of equally long columns, a dict of scalars (one row), a list of records, a pandas
                 DataFrame, an Arrow table, or the path of a Parquet or JSON file, which is streamed. None if the
                 algorithm takes only parameters.
+            parameters: The algorithm's parameters, or the path of a JSON file with them.
             version: The algorithm's version; the service's default when None.
             evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
-            parameters: The algorithm's parameters, or the path of a JSON file with them.
             callback_url: Target of the result: a URL or a list of URLs.
             callback_param: Its parameter: a dict for all URLs, or a list as long as theirs. A presigned POST needs
                 `{"s3_fields": fields}`.
@@ -96,6 +96,7 @@ class TaskSubmitter(SharedByCopies):
         Raises:
             TargetError: A result can't be delivered to a target; nothing was sent.
             FeaturesError: The features are not a table, or an empty one; nothing was sent.
+            ParametersError: The parameters are neither a dict nor the path of a JSON file; nothing was sent.
             EncodingError: The parameters can't be encoded as JSON; nothing was sent.
             NotFoundError: The algorithm or the version doesn't exist.
             ConflictError: The idempotency key was used with other content.
@@ -119,9 +120,9 @@ class TaskSubmitter(SharedByCopies):
         self,
         algorithm_id: str,
         features: FeaturesInput,
+        parameters: Parameters | None = None,
         *,
         version: str | None = None,
-        parameters: Parameters | None = None,
         export_new_version: bool | None = None,
         callback_url: CallbackURLs | None = None,
         callback_param: CallbackParams | None = None,
@@ -138,9 +139,9 @@ class TaskSubmitter(SharedByCopies):
         Args:
             algorithm_id: The algorithm's id.
             features: Training data, in the forms that `run_algorithm` takes.
+            parameters: The algorithm's parameters, or the path of a JSON file with them.
             version: The version to start from; the service's default when None.
             export_new_version: Whether to save the model as a new version; the service's default when None.
-            parameters: The algorithm's parameters, or the path of a JSON file with them.
             callback_url: Target of the outcome; this and the other options are those of `run_algorithm`.
             callback_param: Its parameter.
             callbacks: Instead of these two, a list of targets.

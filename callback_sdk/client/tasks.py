@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from copy import deepcopy
@@ -29,9 +30,12 @@ from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.targets import TargetSettings
-from callback_sdk.text.descriptions import sentence, type_name
+from callback_sdk.text.descriptions import sentence, shown, type_name
+from callback_sdk.text.escaping import escaped
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
 from callback_sdk.types import CallbackTarget, ErrorCode, TaskKind, TaskOutcome, TaskStatus
+
+logger = logging.getLogger(__name__)
 
 
 class Task(HTMLRepr):
@@ -347,6 +351,7 @@ class Task(HTMLRepr):
                 end = min(end, time.monotonic() + for_deliveries)
                 if self.delivering and time.monotonic() < end:
                     self._wait_for_deliveries(Waiting(end=end, max_interval=pause, show=show))
+            self._warn_of_dead_deliveries()
             return self
         except KeyboardInterrupt:
             pass
@@ -364,6 +369,14 @@ class Task(HTMLRepr):
 
     def _wait_for_deliveries(self, waiting: Waiting) -> None:
         waiting.until(lambda state: not state.delivering, self._poll, self._state)
+
+    def _warn_of_dead_deliveries(self) -> None:
+        """Log the deliveries that were given up: a task succeeds without them."""
+        for delivery in self.deliveries:
+            if delivery.status == "dead":
+                what = "The result" if delivery.output is None else f"The output file {shown(delivery.output)}"
+                text = f"{what} of task {self.job_id} was not delivered to {delivery.url}: {delivery.error}"
+                logger.warning("%s", escaped(text))
 
     def _poll(self, deadline: float) -> TaskSnapshot:
         self._state = self._api.task(self.job_id, deadline=deadline)
@@ -389,6 +402,7 @@ def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: 
             for task in tasks:
                 if task.delivering and time.monotonic() < end:
                     task._wait_for_deliveries(Waiting(end=end))
+                task._warn_of_dead_deliveries()
     except KeyboardInterrupt:
         pass
     else:

@@ -34,7 +34,7 @@ _OTHER_FIGURES = {".html": "write_html", ".json": "write_json"}
 
 _HINT = (
     "Give a pathlib.Path of a file or a directory, bytes, a binary file object, a figure, a table with a name that "
-    "ends with .parquet, .csv or .arrow, or a JSON value with a name that ends with .json."
+    "ends with .parquet, .csv, .arrow or .feather, or a JSON value with a name that ends with .json."
 )
 
 

@@ -16,7 +16,7 @@ from callback_sdk.targets.amazon import amazon_region, is_amazon
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import check_support
-from callback_sdk.text.descriptions import sentence
+from callback_sdk.text.descriptions import sentence, shown
 
 _PROBE = "callback-sdk-probe"
 
@@ -73,6 +73,12 @@ class Bucket:
     ) -> None:
         if not isinstance(name, str) or not name:
             raise SigningError("The bucket has no name.", hint="Give the bucket's name as a string.")
+        if "/" in name and not name.startswith("arn:"):
+            alone = name.partition("://")[2].partition("/")[0] if "://" in name else name.partition("/")[0]
+            raise SigningError(
+                f"The bucket {shown(name)} is a URL or a path.",
+                hint=f"Give the bucket's name alone{f', such as {alone!r}' if alone else ''}, and the rest as the key.",
+            )
         self.name = name
         if client is not None:
             check_client(client)

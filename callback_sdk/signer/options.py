@@ -78,6 +78,17 @@ def encode_key(key: str) -> str:
         ) from None
     if not 1 <= length <= MAX_KEY:
         raise SigningError(f"The key has {length} bytes; 1 to {MAX_KEY} are allowed.", hint="Give another key.")
+    if key.startswith("/"):
+        # Legal in S3, but its URL has an empty segment, which clients, proxies and some stores remove: the signature
+        # doesn't match any more, or the object has another key (boto3's issue 4181, requests' 6711).
+        without = key.lstrip("/")
+        example = f": {without!r}" if without else ""
+        raise SigningError(f"The key {shown(key)} begins with a slash.", hint=f"Give it without the slash{example}.")
+    if key.startswith("s3://"):
+        raise SigningError(
+            f"The key {shown(key)} is the URL of an object.",
+            hint="Give the key alone, which follows the bucket's name, and the bucket to S3Signer.",
+        )
     return quote(key, safe="/~")
 
 

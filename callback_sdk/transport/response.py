@@ -31,7 +31,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Control characters, which RFC 9110, section 5.5, forbids in the value of a field."""
 
 
-_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """First bytes of a TLS record with an alert or a handshake (RFC 8446, section 5.1)."""
 
 
@@ -152,7 +152,7 @@ class ResponseParser:
             raise InvalidResponseError("the connection ended before the response", received=self._received)
 
     def _feed(self, data: bytes) -> None:
-        is_tls = not self._received and data[:2] in _TLS_RECORDS
+        is_tls = not self._received and data[:2] in TLS_RECORDS
         self._received += len(data)
         try:
             self._parser.feed_data(data)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from attrs import define, evolve, field
@@ -18,7 +20,13 @@ from callback_sdk.models import JobResult
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.upload import Upload
+from callback_sdk.text.descriptions import shown
 from callback_sdk.tracing import TRACEPARENT
+
+_MAX_PATH = 4096
+"""Characters of the longest string that is looked for as a path: PATH_MAX of Linux."""
+
+_log = logging.getLogger(__name__)
 
 FindURL = Callable[[], str | None]
 """Returns the URL of the results, for a webhook with a size limit; None if no object store has them."""
@@ -84,6 +92,7 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
             hint="Wrap it: JobResult(job_id=..., success=True, results=...).",
             path="result",
         )
+    _warn_of_path(result)
     try:
         return encode_results(result.results if result.success else None, stack)
     except CallbackSDKError:
@@ -93,6 +102,23 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
             f"The results can't be encoded: reading them raised {type(error).__name__}.",
             hint="Convert them to numbers, strings, lists and dicts first. See the error's cause.",
         ) from error
+
+
+def _warn_of_path(result: JobResult) -> None:
+    """Warn of results that are a string and the name of a file: the string is delivered, which is rarely meant."""
+    text = result.results
+    if not isinstance(text, str) or not text or len(text) > _MAX_PATH:
+        return
+    # ValueError for a null character.
+    with suppress(OSError, ValueError):
+        if Path(text).is_file():
+            _log.warning(
+                "The results of job %s are the string %s, which is also the path of a file. The string is delivered; "
+                "to deliver the file's content, give results=pathlib.Path(%s).",
+                result.job_id,
+                shown(text),
+                shown(text),
+            )
 
 
 def build_delivery(

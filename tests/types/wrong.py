@@ -31,7 +31,7 @@ def submitting(client: Client) -> None:
     client.run_algorithm("mean", {"a": [1]}, callback_url="https://h/x", callback_param="run")  # error
     client.run_algorithm("mean", {"a": [1]}, evaluate="yes")  # error
     client.run_algorithm("mean", {"a": [1]}, parameters=["x"])  # error
-    client.run_algorithm("mean", {"a": [1]}, None)  # error
+    client.run_algorithm("mean", {"a": [1]}, None, "1.0.0")  # error
     client.get_algorithm("mean").run({"a": [1]}, callback="https://h/x")  # error
     client.get_algorithm("mean").run({"a": [1]}, priority="high")  # error
     client.run_algorithm_batch("mean", [42])  # error

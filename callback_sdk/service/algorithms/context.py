@@ -121,7 +121,8 @@ class JobContext:
 
         Args:
             name: Name of the file, such as `"model.bin"` or `"plots/loss.png"`. Of a directory, its files are saved
-                below that name. A table is saved in the format of the name's extension: `.parquet`, `.csv` or `.arrow`.
+                below that name. A table is saved in the format of the name's extension: `.parquet`, `.csv`,
+                `.arrow` or `.feather`.
             value: Bytes, a path of a file or a directory, a figure or a table.
 
         Raises:

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import deliveries, outputs, tasks
+from callback_sdk.text.descriptions import shown
 
 STAGED = "staged"
 """The option of tasks whose deliveries have several stages or single output files."""
 
 _FAILED = "The task ended without results, before it saved this output file."
-_MISSING = (
-    "The algorithm saved no output file of this name. `callback-sdk tasks JOB_ID --outputs` lists those of the task."
-)
+_MAX_NAMES = 5
+"""Names of saved files that an error lists."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -66,10 +66,22 @@ def end_missing(connection: sa.Connection, task: Any) -> None:
 
     Without output files no document waits for another.
     """
-    error = _MISSING if task.success else _FAILED
+    error = _missing_error(connection, task.job_id) if task.success else _FAILED
     connection.execute(_UPDATE_MISSING, {"_job": task.job_id, "_error": error})
     if task.output_attempt is None:
         connection.execute(_UPDATE_SAME_STAGE, {"_job": task.job_id})
+
+
+def _missing_error(connection: sa.Connection, job_id: str) -> str:
+    """Return the error for a target of an output file that wasn't saved: its name may be misspelled."""
+    query = _EXISTING.order_by(outputs.c.name).limit(_MAX_NAMES + 1)
+    names = list(connection.execute(query, {"_job": job_id}).scalars())
+    if not names:
+        return "The algorithm saved no output files."
+    listed = ", ".join(map(shown, names[:_MAX_NAMES])) + (" and more" if len(names) > _MAX_NAMES else "")
+    return (
+        f"The algorithm saved no output file of this name, but {listed}. Correct the name in outputs= of the next task."
+    )
 
 
 def make_next_due(connection: sa.Connection, job_id: str) -> None:
