@@ -43,8 +43,8 @@ TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
 TaskOutcome = Literal["Succeeded", "Failed", "Expired", "Canceled"]
 """How a task ended."""
 
-TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "failed", "succeeded"]
-"""Filter of `Client.get_tasks`: a status, or one of the outcomes `"failed"` and `"succeeded"` of finished tasks."""
+TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed", "expired"]
+"""Filter of `Client.get_tasks`: a status, or an outcome of finished tasks."""
 
 ErrorCode = Literal["expired"]
 """Kind of a task's error, for programs: `"expired"` if it was not started in time."""

@@ -24,7 +24,7 @@ from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import TaskFilter
 
-_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, "succeeded", "failed")
+_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, "succeeded", "failed", "expired")
 
 _PAGE = 200
 """Maximum number of tasks in a page."""
@@ -51,7 +51,13 @@ class ServiceAPI:
         return self._task("DELETE", job_id)
 
     def tasks(
-        self, status: TaskFilter | None, algorithm_id: str | None, limit: int | None, *, user: str | None = None
+        self,
+        status: TaskFilter | None,
+        algorithm_id: str | None,
+        limit: int | None,
+        *,
+        id_prefix: str | None = None,
+        user: str | None = None,
     ) -> Iterator[TaskSummary]:
         """Iterate over the tasks that the user may see, newest first; the first page is requested now.
 
@@ -61,12 +67,18 @@ class ServiceAPI:
         number = None if limit is None else whole_number(limit)
         if limit is not None and (number is None or number < 1):
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
-        for name, value in {"algorithm_id": algorithm_id, "user": user}.items():
+        for name, value in {"algorithm_id": algorithm_id, "id_prefix": id_prefix, "user": user}.items():
             if value is not None and not isinstance(value, str):
                 raise InvalidRequestError(f"{name} is {shown(value)}.", hint="Give a string, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        requested = {"status": status, "algorithm": algorithm_id, "user": user, "limit": min(number or _PAGE, _PAGE)}
+        requested = {
+            "status": status,
+            "algorithm": algorithm_id,
+            "id_prefix": id_prefix,
+            "user": user,
+            "limit": min(number or _PAGE, _PAGE),
+        }
         return itertools.islice(self._pages(requested, self._page(requested)), number)
 
     def logs(self, job_id: str) -> str:

@@ -138,6 +138,7 @@ class Client(TaskSubmitter):
         *,
         status: TaskFilter | None = None,
         algorithm_id: str | None = None,
+        id_prefix: str | None = None,
         user: str | None = None,
         limit: int | None = None,
     ) -> Iterator[TaskSummary]:
@@ -146,16 +147,17 @@ class Client(TaskSubmitter):
         The first page is requested at once, others as needed.
 
         Args:
-            status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`; `"succeeded"` and
-                `"failed"` select finished tasks by their outcome.
+            status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`; `"succeeded"`,
+                `"failed"` and `"expired"` select finished tasks by their outcome. Expired tasks are failed ones too.
             algorithm_id: Only tasks of this algorithm.
+            id_prefix: Only tasks whose id begins with this text.
             user: Only tasks of the user with this name.
             limit: Maximum number of tasks; None for all.
 
         Raises:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
         """
-        return self._api.tasks(status, algorithm_id, limit, user=user)
+        return self._api.tasks(status, algorithm_id, limit, id_prefix=id_prefix, user=user)
 
     @hides_tracebacks
     def wait_all(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
+from callback_sdk.commands.completion import complete_algorithms, words
 from callback_sdk.commands.options import AsJSON
-from callback_sdk.commands.printing import one_line, print_document, print_json, print_table
+from callback_sdk.commands.printing import one_line, print_document, print_facts, print_json, print_table
+from callback_sdk.commands.states import one_of
 
 if TYPE_CHECKING:
     from callback_sdk.client import Algorithm
@@ -18,7 +20,13 @@ _TEMPLATES = ("input", "output", "parameters")
 
 def algorithms(
     name: Annotated[
-        str | None, typer.Argument(metavar="[ALGORITHM]", help="Show this algorithm.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[ALGORITHM]",
+            help="Show this algorithm.",
+            show_default=False,
+            autocompletion=complete_algorithms,
+        ),
     ] = None,
     *,
     template: Annotated[
@@ -27,6 +35,7 @@ def algorithms(
             metavar="input|output|parameters",
             help="Print an example of its input, output or parameters, as JSON.",
             show_default=False,
+            autocompletion=words(*_TEMPLATES),
         ),
     ] = None,
     version: Annotated[str | None, typer.Option(help="With --template: version.", show_default="the newest")] = None,
@@ -41,7 +50,7 @@ def algorithms(
     Exit codes: 0 success; 1 an error, such as an unknown algorithm, or no such example; 2 wrong usage.
     """
     if template is not None and template not in _TEMPLATES:
-        raise typer.BadParameter(f"Give {', '.join(_TEMPLATES[:-1])} or {_TEMPLATES[-1]}.", param_hint="--template")
+        raise typer.BadParameter(f"Give {one_of(_TEMPLATES)}.", param_hint="--template")
     if template is not None and name is None:
         raise typer.BadParameter("Give an ALGORITHM too.", param_hint="--template")
     if version is not None and template is None:
@@ -58,7 +67,7 @@ def algorithms(
         heads = ("ID", "VERSIONS", "DESCRIPTION")
         print_table(heads, ((one.id, _versions(one), one_line(one.description or "")) for one in found))
     else:
-        print_table((), [(head, text) for head, text in _facts(found[0]).items() if text])
+        print_facts(_facts(found[0]).items())
 
 
 def _facts(algorithm: Algorithm) -> dict[str, str]:

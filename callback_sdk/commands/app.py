@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +19,7 @@ from callback_sdk.commands import (
     check,
     database,
     deliveries,
+    doctor,
     health,
     hosts,
     outbox,
@@ -28,6 +32,7 @@ from callback_sdk.commands import (
     tasks,
     users,
 )
+from callback_sdk.commands.completion import words
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
 from callback_sdk.redaction import without_credentials_in_urls
@@ -35,6 +40,10 @@ from callback_sdk.text.escaping import escaped
 
 # Found by reflection, because newer versions of Typer include a copy of click in other modules.
 _UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
+"""Exit code of shells for a command whose output nobody reads any more, such as that of `callback-sdk tasks | head`."""
 
 
 class _Group(TyperGroup):
@@ -48,8 +57,18 @@ class _Group(TyperGroup):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _quoting():
-            return super().invoke(ctx)
+        try:
+            with _quoting():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            _discard_output()
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
+
+
+def _discard_output() -> None:
+    """Send what is still buffered to nowhere, because Python would print an error when it flushes at exit."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -66,6 +85,8 @@ app = typer.Typer(
     cls=_Group,
     help="Deliver job results to presigned S3 URLs, object stores and webhooks, with retries and receipts.",
     no_args_is_help=True,
+    # Help and errors as plain text: frames would break paths and ids into lines, in pipes too.
+    rich_markup_mode=None,
     # Tracebacks with local variables could show a credential.
     pretty_exceptions_enable=False,
 )
@@ -90,14 +111,15 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    # Service and workers write the warnings to their log.
-    for text in () if context.invoked_subcommand in ("serve", "worker") else unknown_variables():
+    # Service and workers write the warnings to their log, and `doctor` has a line for each.
+    for text in () if context.invoked_subcommand in ("serve", "worker", "doctor") else unknown_variables():
         print_line(f"Warning: {text}", err=True)
 
 
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(health.health)
+app.command()(doctor.doctor)
 app.command()(run.run)
 submit.add_to(app)
 app.command()(tasks.tasks)
@@ -121,7 +143,12 @@ def demo(
     region: Annotated[str | None, typer.Option(help="Region of the bucket.", show_default=False)] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="URL of an S3-compatible store.", show_default=False)] = None,
     engine: Annotated[
-        str, typer.Option(metavar="embedded|celery", help="celery: with a worker, a message broker and PostgreSQL.")
+        str,
+        typer.Option(
+            metavar="embedded|celery",
+            help="celery: with a worker, a message broker and PostgreSQL.",
+            autocompletion=words("embedded", "celery"),
+        ),
     ] = "embedded",
 ) -> None:
     """Run one real task on local servers, with three callbacks, and show what arrives.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import AsJSON, takes_settings, target_settings
-from callback_sdk.commands.printing import moment, print_json, print_table
+from callback_sdk.commands.printing import moment, print_facts, print_json
 from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_output
 from callback_sdk.config.settings import ALLOW_HOSTS, ALLOW_NETWORKS, STORAGE_ENDPOINTS
 
@@ -68,7 +68,7 @@ def check(
     if as_json:
         print_json([{name: _json(value) for name, value in facts.items()} for facts in found])
     for facts in () if as_json else found:
-        print_table((), _rows(facts))
+        print_facts(_rows(facts))
     if any(facts["problem"] for facts in found):
         raise typer.Exit(EXIT_INVALID)
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client
+    from callback_sdk.redaction import Secret
 
 Url = Annotated[
     str | None,
@@ -39,11 +40,16 @@ Parameters = Annotated[
 def open_client(url: str | None, token_file: Path | None) -> Client:
     """Return a client with the options of a command, and the environment for options that are not given."""
     from callback_sdk.client import Client
+
+    return Client(url, token=read_token(token_file))
+
+
+def read_token(file: Path | None) -> Secret[str] | None:
+    """Return the token in a file; None for no file."""
     from callback_sdk.redaction import Secret
 
     # Tokens are ASCII. For other content the client raises its own error.
-    token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
-    return Client(url, token=token)
+    return None if file is None else Secret(file.read_bytes().decode("ascii", "replace").strip())
 
 
 def read_parameters(text: str | None) -> dict[str, Any] | None:
@@ -51,9 +57,11 @@ def read_parameters(text: str | None) -> dict[str, Any] | None:
 
     Raises:
         typer.BadParameter: What is given is not a JSON object.
+        ParametersError: There is no such file.
         OSError: The file can't be read.
     """
     from callback_sdk.documents.decoding import decode
+    from callback_sdk.errors import ParametersError
 
     if text is None:
         return None
@@ -61,6 +69,11 @@ def read_parameters(text: str | None) -> dict[str, Any] | None:
     what = "The text" if is_json else text
     try:
         found = decode(text.encode() if is_json else Path(text).read_bytes())
+    except FileNotFoundError:
+        raise ParametersError(
+            f"The file of parameters {text} doesn't exist.",
+            hint="Give the path of a JSON file, or a JSON object such as '{\"exponent\": 2}'.",
+        ) from None
     except ValueError as error:
         hint = " In a shell, quote it: '{\"exponent\": 2}'." if is_json else ""
         raise typer.BadParameter(f"{what} is not JSON: {error}.{hint}", param_hint="--parameters") from None

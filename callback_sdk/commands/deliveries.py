@@ -1,9 +1,9 @@
-"""The commands `deliveries` and `redeliver`."""
+"""The commands `deliveries` and `redeliver`: deliveries of a task's result."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,13 @@ import typer
 
 from callback_sdk.commands import delivery_filter
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
+from callback_sdk.commands.completion import complete_deliveries, complete_jobs
 from callback_sdk.commands.delivery_filter import filter_of, state_of
+from callback_sdk.commands.ids import full_delivery_ids, full_job_id
 from callback_sdk.commands.options import AsJSON
-from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
+from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_outcome, print_table, proof
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
+from callback_sdk.commands.task_facts import place
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, ListedDelivery
@@ -24,7 +27,13 @@ EXIT_SKIPPED = 3
 """Exit code if deliveries were skipped, as no attempt can complete them."""
 
 JobId = Annotated[
-    str | None, typer.Argument(metavar="[JOB_ID]", help="Only deliveries of this task.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="[JOB_ID]",
+        help="Only deliveries of this task: its id, or the beginning of it, of at least 4 characters.",
+        show_default=False,
+        autocompletion=complete_jobs,
+    ),
 ]
 
 
@@ -60,7 +69,7 @@ def deliveries(
         if job_id is None:
             _list(client, filter_of(status, **given), limit, as_json=as_json)
             return
-        found = client.get_deliveries(job_id)
+        found = client.get_deliveries(full_job_id(client, job_id))
     if as_json:
         print_json([delivery.to_dict() for delivery in found])
         return
@@ -71,7 +80,13 @@ def deliveries(
 def redeliver(
     job_id: JobId = None,
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[DELIVERY_ID]...", help="Deliveries.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[DELIVERY_ID]...",
+            help="Ids of deliveries, or their beginnings.",
+            show_default=False,
+            autocompletion=complete_deliveries,
+        ),
     ] = None,
     *,
     dead: delivery_filter.Dead = False,
@@ -128,26 +143,29 @@ def redeliver(
         _check_bulk(status, targets=targets, target=target, is_filtered=bool(status or any(given.values())))
         with open_client(url, token_file) as client:
             if targets is not None:
-                _replace_all(client, targets)
+                _replace_all(client, targets, as_json=as_json)
             else:
                 _redeliver_all(client, filter_of(status, **given), rate, skipped, dry_run=dry_run, as_json=as_json)
         return
     if is_bulk or status not in (None, "dead"):
         raise typer.BadParameter("These options are for deliveries of several tasks.", param_hint="JOB_ID")
     if bool(ids) == dead and (dead or target is None):
-        raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
+        raise typer.BadParameter(
+            "Give the ids of deliveries, which `callback-sdk deliveries JOB_ID` lists, or --dead.",
+            param_hint="DELIVERY_ID",
+        )
     new = None if target is None else read_new_target(target, count=0 if dead else len(ids or [""]))
     with open_client(url, token_file) as client:
-        if new is not None:
-            client.redeliver(job_id, ids[0] if ids else _single_delivery(client, job_id), target=new.reveal())
-            print_line("The delivery has the new target.")
-            return
-        if dead:
-            ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.status == "dead"]
-        for delivery_id in ids or ():
-            client.redeliver(job_id, delivery_id)
-    count = len(ids or ())
-    print_line(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
+        job_id = full_job_id(client, job_id)
+        chosen = _chosen(client, job_id, ids or (), dead=dead)
+        changed = [
+            client.redeliver(job_id, delivery_id, target=None if new is None else new.reveal())
+            for delivery_id in chosen
+        ]
+    count = len(changed)
+    due = f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now."
+    text = due if new is None else "The delivery has the new target."
+    print_outcome(text, [delivery.to_dict() for delivery in changed], as_json=as_json)
 
 
 def _check_bulk(status: str | None, *, targets: str | None, target: str | None, is_filtered: bool) -> None:
@@ -218,7 +236,7 @@ def _write_lines(file: Path, items: Iterable[Any]) -> None:
     file.write_text("".join(f"{json.dumps(item)}\n" for item in items))
 
 
-def _replace_all(client: Client, where: str) -> None:
+def _replace_all(client: Client, where: str, *, as_json: bool) -> None:
     """Replace the targets of the deliveries in a file of JSON lines, those that are delivered already excepted."""
     from callback_sdk.commands.printing import print_error
     from callback_sdk.commands.target_lines import read_lines
@@ -237,21 +255,31 @@ def _replace_all(client: Client, where: str) -> None:
             failed += 1
             print_error(f"Line {line.number}: {error.message} {error.command_hint}".strip())
     more = f" {delivered} were delivered already." if delivered else ""
-    print_line(f"{replaced} {'delivery has a new target' if replaced == 1 else 'deliveries have new targets'}.{more}")
+    text = f"{replaced} {'delivery has a new target' if replaced == 1 else 'deliveries have new targets'}.{more}"
+    print_outcome(text, {"replaced": replaced, "delivered": delivered, "failed": failed}, as_json=as_json)
     if failed:
         raise typer.Exit(1)
 
 
-def _single_delivery(client: Client, job_id: str) -> str:
+def _chosen(client: Client, job_id: str, given: Sequence[str], *, dead: bool) -> list[str]:
+    """Return the ids of the deliveries that the arguments of `redeliver` name; without any, that of the only one."""
     from callback_sdk.errors import InvalidRequestError
 
+    if given:
+        return full_delivery_ids(
+            given,
+            lambda: [one.delivery_id for one in client.get_deliveries(job_id)],
+            hint=f"List deliveries with: callback-sdk deliveries {job_id}",
+        )
     found = client.get_deliveries(job_id)
+    if dead:
+        return [one.delivery_id for one in found if one.status == "dead"]
     if len(found) != 1:
         raise InvalidRequestError(
             f"The task {job_id} has {len(found)} deliveries, and --target is for one.",
-            hint="Give the id of one: callback-sdk deliveries JOB_ID lists them.",
+            hint=f"Give the id of one: callback-sdk deliveries {job_id} lists them.",
         )
-    return found[0].delivery_id
+    return [found[0].delivery_id]
 
 
 def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
@@ -262,7 +290,7 @@ def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
         moment(delivery.next_attempt_at)
         if delivery.held_since is None
         else f"held since {moment(delivery.held_since)}",
-        delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
+        place(delivery),
         one_line(delivery.error or proof(delivery.receipt)),
     )
 
@@ -276,6 +304,6 @@ def _listed_cells(delivery: ListedDelivery) -> tuple[str, ...]:
         delivery.status,
         str(delivery.attempt_count),
         moment(delivery.finished_at),
-        delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}"),
+        place(delivery),
         one_line(delivery.error or ""),
     )

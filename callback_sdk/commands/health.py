@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
 import typer
+from attrs import define
 
-from callback_sdk.commands.options import settings
-from callback_sdk.commands.printing import print_line
+from callback_sdk.commands.options import AsJSON, settings
+from callback_sdk.commands.printing import print_json, print_line
 from callback_sdk.config.settings import PORT, URL
 from callback_sdk.errors import ConfigurationError, InvalidTargetError, ServiceConnectionError
 
@@ -40,6 +44,7 @@ def health(
             show_default=False,
         ),
     ] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Check whether the service or the worker on this machine is ready, or the service at a URL.
 
@@ -51,18 +56,48 @@ def health(
     local = port or config.metrics_port or (config.port if PORT.variable in os.environ else None)
     given = url or (None if local else os.environ.get(URL.variable))
     if given:
-        status, answer = _request_readiness(_root(given), is_local=False)
+        answer = request_readiness(service_root(given), is_local=False)
     else:
-        status, answer = _request_readiness(_local_root(config.host, local or config.port), is_local=True)
-    if status != 200:
-        raise ServiceConnectionError(f"Not ready: {answer.get('error', f'status {status}.')}", status=status)
+        answer = request_readiness(_local_root(config.host, local or config.port), is_local=True)
+    if as_json:
+        problem = None if answer.is_ready else answer.problem
+        print_json({"ready": answer.is_ready, "error": problem, "workers": answer.members.get("workers", [])})
+    if not answer.is_ready:
+        raise ServiceConnectionError(f"Not ready: {answer.problem}", status=answer.status)
+    if as_json:
+        return
     print_line("Ready.")
-    for worker in answer.get("workers", ()):
+    for worker in answer.members.get("workers", ()):
         problem = f": {worker['problem']}" if worker["problem"] else "."
         print_line(f"{worker['name']} is {worker['status']}{problem}")
 
 
-def _root(url: str) -> str:
+@define(frozen=True)
+class ReadinessResponse:
+    """A response to the question whether a service or a worker is ready.
+
+    Attributes:
+        status: HTTP status.
+        members: The JSON object of the body; empty for any other body.
+        date: The server's clock, in UTC; None if the response doesn't tell.
+    """
+
+    status: int
+    members: dict[str, Any]
+    date: datetime | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is ready."""
+        return self.status == 200
+
+    @property
+    def problem(self) -> str:
+        """Why it isn't, as a sentence."""
+        return str(self.members.get("error", f"status {self.status}."))
+
+
+def service_root(url: str) -> str:
     """Return the URL of a service without the path of its API, and without a query."""
     from callback_sdk.redaction import SecretURL
 
@@ -85,8 +120,16 @@ def _local_root(host: str, port: int) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def _request_readiness(root: str, *, is_local: bool) -> tuple[int, dict[str, Any]]:
-    """Request `/readyz`, and return the status and the JSON object of the response."""
+def request_readiness(root: str, *, is_local: bool) -> ReadinessResponse:
+    """Request `/readyz` once.
+
+    Args:
+        root: URL of a service or worker, from `service_root`.
+        is_local: Whether it is on this machine.
+
+    Raises:
+        ServiceConnectionError: There is no response.
+    """
     import urllib3
 
     from callback_sdk.client.certificates import authorities
@@ -105,12 +148,21 @@ def _request_readiness(root: str, *, is_local: bool) -> tuple[int, dict[str, Any
     except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
         failure = unreachable(error, url, may_be_accepted=False)
     else:
-        return answer.status_code, _members(body)
+        return ReadinessResponse(answer.status_code, _members(body), _date(answer.headers.get("Date")))
     finally:
         session.close()
     if is_local:
         failure.replace_hint("Check that the service or worker is running, and that the port is correct.")
     raise failure
+
+
+def _date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    # RFC 9110, section 5.6.7.
+    with suppress(ValueError):
+        return parsedate_to_datetime(text)
+    return None
 
 
 def _members(body: bytes) -> dict[str, Any]:

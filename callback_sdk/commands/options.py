@@ -23,6 +23,7 @@ RegistryName = Annotated[
     str, typer.Argument(metavar="REGISTRY", help="Module and variable: my_package.jobs:registry.", show_default=False)
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AlwaysJSON = Annotated[bool, typer.Option("--json", help="Print JSON, as without this option.", show_default=False)]
 
 STORAGE = (DATA_DIR, DATABASE)
 """Settings of the commands that open a service's database."""
@@ -88,8 +89,7 @@ def option_of(setting: Setting) -> Any:
             setting.option,
             envvar=setting.variable,
             metavar=setting.metavar,
-            # Rich would take text in brackets for its markup, and show none of it.
-            help=setting.help.replace("[", r"\[") + (" Repeatable." if setting.repeatable else ""),
+            help=setting.help + (" Repeatable." if setting.repeatable else ""),
             show_default=setting.shown_default or False,
         ),
     ]

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callback_sdk.commands.completion import words
+from callback_sdk.commands.ids import full_delivery_ids
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
-from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
+from callback_sdk.commands.printing import moment, one_line, print_json, print_outcome, print_table, proof
+from callback_sdk.commands.states import DELIVERY_STATES, one_of
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
@@ -115,7 +118,12 @@ def list_(
     *,
     status: Annotated[
         str | None,
-        typer.Option(metavar="STATUS", help="Only pending, delivered or dead deliveries.", show_default=False),
+        typer.Option(
+            metavar="STATUS",
+            help="Only pending, delivered or dead deliveries.",
+            show_default=False,
+            autocompletion=words(*DELIVERY_STATES),
+        ),
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -123,8 +131,8 @@ def list_(
 
     With --status dead the exit code is 3 if there are any.
     """
-    if status not in (None, "pending", "delivered", "dead"):
-        raise typer.BadParameter("Give pending, delivered or dead.", param_hint="--status")
+    if status not in (None, *DELIVERY_STATES):
+        raise typer.BadParameter(f"Give {one_of(DELIVERY_STATES)}.", param_hint="--status")
     with _open(path) as outbox:
         entries = outbox.entries(status=status)
     _show(entries, as_json=as_json)
@@ -135,21 +143,32 @@ def list_(
 @app.command("redeliver")
 def redeliver(
     path: Where,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Deliveries.", show_default=False)] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Ids of deliveries, or their beginnings.", show_default=False),
+    ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All deliveries that are dead or pending.")] = False,
     target: Annotated[str | None, typer.Option(metavar="FILE", help=NEW_TARGET_HELP, show_default=False)] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Make dead or pending deliveries due now; `run` sends them. The retry schedule of dead ones starts again.
 
     With --target one delivery gets a new target, such as one whose signature has not expired.
     """
     if bool(ids) == everything:
-        raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
+        raise typer.BadParameter(
+            "Give the ids of deliveries, which `callback-sdk outbox list PATH` lists, or --all.", param_hint="ID"
+        )
     new = None if target is None else read_new_target(target, count=0 if everything else len(ids or ()))
     with _open(path) as outbox:
-        count = outbox.redeliver(*(ids or ()), target=None if new is None else new.reveal())
-    print_line(f"{count} {_deliveries(count)} due now.")
+        chosen = full_delivery_ids(
+            ids or (),
+            lambda: [entry.delivery_id for entry in outbox.entries()],
+            hint=f"List deliveries with: callback-sdk outbox list {path}",
+        )
+        count = outbox.redeliver(*chosen, target=None if new is None else new.reveal())
+    print_outcome(f"{count} {_deliveries(count)} due now.", {"due": count}, as_json=as_json)
 
 
 @app.command("purge")
@@ -159,12 +178,13 @@ def purge(
     older_than: Annotated[
         str, typer.Option(metavar="DURATION", help="Age of a receipt, such as 36h or 7d.", show_default=False)
     ],
+    as_json: AsJSON = False,
 ) -> None:
     """Delete old receipts. Results are deleted as soon as they are delivered."""
     age = duration(older_than, "--older-than")
     with _open(path) as outbox:
         count = outbox.purge(older_than=age)
-    print_line(f"Deleted {count} {'receipt' if count == 1 else 'receipts'}.")
+    print_outcome(f"Deleted {count} {'receipt' if count == 1 else 'receipts'}.", {"deleted": count}, as_json=as_json)
 
 
 def _writer(config: WriterConfig, guarded: bool, networks: list[str] | None, hosts: list[str] | None) -> ResultsWriter:

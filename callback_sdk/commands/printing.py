@@ -7,6 +7,7 @@ sequences are escaped here.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from callback_sdk.commands.tables import as_columns, as_fields
 from callback_sdk.text.escaping import escaped, escaped_json
 
 if TYPE_CHECKING:
@@ -58,16 +60,36 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table. `heads` are omitted if they are empty."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table: in columns on a terminal; otherwise one line of tab-separated fields for each row, without heads.
 
-    table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
-    for row in rows:
-        table.add_row(*(Text(escaped(cell), overflow="fold") for cell in row))
-    # The output to a pipe isn't wrapped.
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
+    Args:
+        heads: Titles of the columns; empty for rows of names and values.
+        rows: Cells of each row.
+    """
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns
+    for line in as_columns(heads, cells, width=width) if is_terminal else as_fields(cells):
+        typer.echo(line)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair on each line. Pairs without a value are omitted."""
+    print_table((), [(name, one_line(text)) for name, text in facts if text.strip()])
+
+
+def print_outcome(text: str, facts: Any, *, as_json: bool) -> None:
+    """Print what a command has changed.
+
+    Args:
+        text: One line for people.
+        facts: The same for programs.
+        as_json: Whether `--json` was given.
+    """
+    if as_json:
+        print_json(facts)
+    else:
+        print_line(text)
 
 
 def moment(at: datetime | None) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callback_sdk.commands.client_options import Parameters, read_parameters
-from callback_sdk.commands.options import RegistryName, takes_settings
+from callback_sdk.commands.options import AlwaysJSON, RegistryName, takes_settings
 from callback_sdk.commands.printing import print_document, print_error, print_line, print_text
 from callback_sdk.config.settings import (
     MAX_OUTPUT_BYTES,
@@ -70,6 +70,7 @@ def run(
         ),
     ] = None,
     config: ServiceConfig,
+    as_json: AlwaysJSON = True,
 ) -> None:
     """Run an algorithm once, as the service does, and print its results as JSON.
 

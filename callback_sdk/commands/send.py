@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
-from callback_sdk.commands.printing import moment, print_json, print_table
+from callback_sdk.commands.printing import moment, print_facts, print_json
 from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_outputs
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
@@ -88,7 +88,7 @@ def send(
             "OUTPUT FILES": ", ".join(receipt.outputs),
             "FINISHED": moment(receipt.finished_at),
         }
-        print_table((), [(name, value) for name, value in facts.items() if value])
+        print_facts(facts.items())
     if failure is not None:
         raise failure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import duration
+from callback_sdk.commands.options import AlwaysJSON, duration
 from callback_sdk.commands.printing import moment, print_json, print_line
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def sign_prefix(
     max_bytes: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of each object.")] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
+    as_json: AlwaysJSON = True,
 ) -> None:
     """Presign a POST of a document and any number of output files below a prefix, and print it as JSON.
 
@@ -111,6 +112,7 @@ def sign_post(
     max_bytes: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
+    as_json: AlwaysJSON = True,
 ) -> None:
     """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
@@ -137,6 +139,7 @@ def sign_multipart(
     ] = False,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
+    as_json: AlwaysJSON = True,
 ) -> None:
     """Start a multipart upload of one object over 5 GiB, and print its URLs as JSON for --callbacks-file of submit.
 
@@ -165,6 +168,7 @@ def sign_again(
     acl: Acl = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
+    as_json: AlwaysJSON = True,
 ) -> None:
     """Presign the objects of expired targets again, and print them for `callback-sdk redeliver --targets -`.
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.client_options import Parameters, TokenFile, Url, open_client, read_parameters
+from callback_sdk.commands.completion import complete_algorithms
 from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import print_error, print_json, print_line
 from callback_sdk.commands.target_argument import read_targets, split_outputs
-from callback_sdk.commands.task_facts import facts, print_facts
+from callback_sdk.commands.task_facts import facts, print_task
 
 if TYPE_CHECKING:
     from callback_sdk.client import Task
@@ -30,7 +31,15 @@ _SHORTEST_WAIT = 0.001
 
 def submit(
     context: typer.Context,
-    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
+    algorithm: Annotated[
+        str,
+        typer.Argument(
+            metavar="ALGORITHM",
+            help="Name of the algorithm.",
+            show_default=False,
+            autocompletion=complete_algorithms,
+        ),
+    ],
     features: Annotated[
         str | None,
         typer.Argument(
@@ -140,7 +149,7 @@ def submit(
     elif wait:
         results = {"PREDICTIONS": _summary(task.predictions), "EVALUATIONS": _summary(task.evaluations)}
         # The id and the error are printed alone.
-        print_facts({**facts(task), "ID": "", "ERROR": "", **results}, task)
+        print_task({**facts(task), "ID": "", "ERROR": "", **results}, task)
     if wait:
         _end(task)
 

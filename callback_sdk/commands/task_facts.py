@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callback_sdk.commands.printing import moment, one_line, print_table
+from callback_sdk.commands.printing import moment, one_line, print_facts
+from callback_sdk.commands.states import state_of
 
 if TYPE_CHECKING:
-    from callback_sdk.client import Task, TaskSummary
+    from callback_sdk.client import Delivery, DeliverySnapshot, ListedDelivery, Task, TaskSummary
 
 
-def print_facts(facts: dict[str, str], task: Task) -> None:
-    targets = [("TARGET", f"{one.url} {one.status} {one.error or ''}") for one in task.deliveries]
-    print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
+def print_task(facts: dict[str, str], task: Task) -> None:
+    targets = [("TARGET", f"{place(one)} {one.status} {one.error or ''}") for one in task.deliveries]
+    print_facts([*facts.items(), *targets])
 
 
 def facts(task: Task) -> dict[str, str]:
@@ -20,7 +21,7 @@ def facts(task: Task) -> dict[str, str]:
         "ID": task.job_id,
         "ALGORITHM": f"{task.algorithm or ''} {task.version or ''}",
         "KIND": task.kind or "",
-        "STATUS": task.outcome or task.status,
+        "STATUS": state_of(task),
         "ERROR": task.error or "",
         "PROGRESS": progress(task),
         "PRIORITY": "" if task.priority is None else str(task.priority),
@@ -38,12 +39,17 @@ def task_cells(task: TaskSummary) -> tuple[str, ...]:
         task.job_id,
         f"{task.algorithm or ''} {task.version or ''}".strip(),
         task.kind or "",
-        task.outcome or task.status,
+        state_of(task),
         progress(task),
         moment(task.created_at),
         ", ".join(f"{count} {name}" for name, count in counts.items() if count),
         one_line(task.error or ""),
     )
+
+
+def place(delivery: Delivery | DeliverySnapshot | ListedDelivery) -> str:
+    """Return where a delivery goes, with the name of its output file."""
+    return delivery.url if delivery.output is None else one_line(f"{delivery.output} to {delivery.url}")
 
 
 def progress(task: Task | TaskSummary) -> str:

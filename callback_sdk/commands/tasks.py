@@ -3,46 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
+from callback_sdk.commands.completion import complete_algorithms, complete_jobs, complete_states
 from callback_sdk.commands.delivery_filter import UserName
+from callback_sdk.commands.ids import full_job_id
 from callback_sdk.commands.options import AsJSON
 from callback_sdk.commands.printing import one_line, print_error, print_json, print_line, print_table, print_text
-from callback_sdk.commands.task_facts import facts, print_facts, task_cells
+from callback_sdk.commands.states import task_filter
+from callback_sdk.commands.task_facts import facts, print_task, task_cells
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Task
-    from callback_sdk.types import TaskFilter
 
 EXIT_ERROR = 1
-
-_STATUSES: dict[str, TaskFilter] = {
-    "pending": "Pending",
-    "in progress": "In Progress",
-    "finished": "Finished",
-    "canceled": "Canceled",
-    "cancelled": "Canceled",
-    "succeeded": "succeeded",
-    "failed": "failed",
-}
 
 
 def tasks(
     job_id: Annotated[
-        str | None, typer.Argument(metavar="[JOB_ID]", help="Show this task.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[JOB_ID]",
+            help="Show this task: its id, or the beginning of it, of at least 4 characters.",
+            show_default=False,
+            autocompletion=complete_jobs,
+        ),
     ] = None,
     *,
     status: Annotated[
         str | None,
         typer.Option(
-            metavar="STATUS", help="Only pending, in-progress, finished or canceled tasks.", show_default=False
+            metavar="STATUS",
+            help="Only tasks in this state: pending, in-progress, succeeded, failed, expired or canceled. finished "
+            "selects those that succeeded or failed.",
+            show_default=False,
+            autocompletion=complete_states,
         ),
     ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only failed tasks, expired ones included: --status failed.")
+    ] = False,
     algorithm: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="Only tasks of this algorithm.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="ALGORITHM",
+            help="Only tasks of this algorithm.",
+            show_default=False,
+            autocompletion=complete_algorithms,
+        ),
     ] = None,
     user: UserName = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")] = 50,
@@ -74,18 +85,17 @@ def tasks(
     """
     _check_options(
         job_id,
-        for_list=bool(status or algorithm or user),
+        for_list=bool(status or failed or algorithm or user),
         logs=logs,
         follow=follow,
         outputs=outputs or bool(download),
         as_json=as_json,
     )
-    wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
-    if status is not None and wanted is None:
-        raise typer.BadParameter(
-            "Give pending, in-progress, finished, canceled, succeeded or failed.", param_hint="--status"
-        )
+    if failed and status is not None:
+        raise typer.BadParameter("Give one of both.", param_hint="--failed, --status")
+    wanted = "failed" if failed else None if status is None else task_filter(status)
     with open_client(url, token_file) as client:
+        job_id = None if job_id is None else full_job_id(client, job_id)
         if job_id is not None and logs:
             for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
                 print_text(text)
@@ -109,8 +119,17 @@ def tasks(
 
 
 def cancel(
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID...", help="Tasks.", show_default=False)],
+    job_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB_ID...",
+            help="Ids of tasks, or their beginnings.",
+            show_default=False,
+            autocompletion=complete_jobs,
+        ),
+    ],
     *,
+    as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -119,22 +138,27 @@ def cancel(
     Exit codes: 0 success; 1 if a task has already ended or is unknown; 2 wrong usage.
     """
     with open_client(url, token_file) as client:
-        stopped = [_cancel(client, job_id) for job_id in job_ids]
-    if not all(stopped):
+        outcomes = [_cancel(client, job_id, quiet=as_json) for job_id in job_ids]
+    if as_json:
+        print_json(outcomes)
+    if not all(outcome["canceled"] for outcome in outcomes):
         raise typer.Exit(EXIT_ERROR)
 
 
-def _cancel(client: Client, job_id: str) -> bool:
-    from callback_sdk.errors import ConflictError, NotFoundError
+def _cancel(client: Client, given: str, *, quiet: bool) -> dict[str, Any]:
+    from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError
 
+    job_id = given
     try:
+        job_id = full_job_id(client, given)
         client.cancel_task(job_id)
-    except (ConflictError, NotFoundError) as error:
+    except (ConflictError, InvalidRequestError, NotFoundError) as error:
         # The other tasks may still be canceled. After any other error they couldn't be.
         print_error(error)
-        return False
-    print_line(f"{job_id} is canceled.")
-    return True
+        return {"job_id": job_id, "canceled": False, "error": error.message}
+    if not quiet:
+        print_line(f"{job_id} is canceled.")
+    return {"job_id": job_id, "canceled": True, "error": None}
 
 
 def _check_options(
@@ -159,7 +183,7 @@ def _show_task(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.to_dict())
         return
-    print_facts(facts(task), task)
+    print_task(facts(task), task)
 
 
 def _show_outputs(task: Task, directory: Path | None, *, as_json: bool) -> None:

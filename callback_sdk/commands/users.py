@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import STORAGE, AsJSON, takes_settings
-from callback_sdk.commands.printing import print_json, print_line
+from callback_sdk.commands.printing import print_json, print_line, print_outcome, print_table
 from callback_sdk.commands.stores import open_store
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def add_user(
     ] = False,
     may_read: MayRead = False,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Create a user and print an API token. It is shown only once."""
     from callback_sdk.service.access.passwords import hash_password
@@ -56,15 +57,13 @@ def add_user(
         store.users.add_token(user.user_id, digest(token), label="users add")
         _record(config, store, "user-added", user.name, role=role, may_read=may_read or None)
         _record(config, store, "token-created", user.name)
-    print_line(token.reveal())
+    print_outcome(token.reveal(), {"name": user.name, "token": token.reveal()}, as_json=as_json)
 
 
 @app.command("list")
 @takes_settings(*STORAGE)
 def list_users(*, config: ServiceConfig, as_json: AsJSON = False) -> None:
     """List all users."""
-    from callback_sdk.service.store.models import USER
-
     with open_store(config) as store:
         found = store.users.all()
     shown = [
@@ -80,10 +79,18 @@ def list_users(*, config: ServiceConfig, as_json: AsJSON = False) -> None:
     if as_json:
         print_json(shown)
         return
-    for user in shown:
-        facts = [word for word in ("disabled", "password") if user[word]]
-        facts += [] if user["role"] == USER else [f"{user['role']}{', may read' if user['may_read'] else ''}"]
-        print_line(f"{user['name']}{'  ' if facts else ''}{', '.join(facts)}")
+    print_table(
+        ("NAME", "STATUS", "PASSWORD", "ROLE"),
+        (
+            (
+                str(user["name"]),
+                "disabled" if user["disabled"] else "enabled",
+                "password" if user["password"] else "",
+                f"{user['role']}{', may read' if user['may_read'] else ''}",
+            )
+            for user in shown
+        ),
+    )
 
 
 @app.command("disable")
@@ -92,12 +99,13 @@ def disable_user(
     name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Disable a user and reject their tokens. Tasks already submitted still run and are delivered."""
     with open_store(config) as store:
         store.users.disable(name)
         _record(config, store, "user-disabled", name)
-    print_line(f"{name} is disabled.")
+    print_outcome(f"{name} is disabled.", {"name": name, "disabled": True}, as_json=as_json)
 
 
 @app.command("enable")
@@ -106,12 +114,13 @@ def enable_user(
     name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Enable a user again. API tokens are valid again; earlier sessions and access tokens aren't."""
     with open_store(config) as store:
         store.users.disable(name, disabled=False)
         _record(config, store, "user-enabled", name)
-    print_line(f"{name} is enabled.")
+    print_outcome(f"{name} is enabled.", {"name": name, "disabled": False}, as_json=as_json)
 
 
 @app.command("set-password")
@@ -120,6 +129,7 @@ def set_password(
     name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Set a password, from a prompt or a pipe. Earlier sessions, refresh tokens and access tokens end."""
     from callback_sdk.service.access.passwords import hash_password
@@ -128,7 +138,7 @@ def set_password(
     with open_store(config) as store:
         store.users.set_password(name, hashed)
         _record(config, store, "password-changed", name)
-    print_line(f"{name} has a new password.")
+    print_outcome(f"{name} has a new password.", {"name": name, "password": True}, as_json=as_json)
 
 
 @app.command("create-token")
@@ -140,6 +150,7 @@ def create_token(
         bool, typer.Option("--revoke", help="Revoke all earlier tokens of the user and end all sessions.")
     ] = False,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Create another API token of a user and print it. It is shown only once."""
     from callback_sdk.service.access.tokens import digest, new_api_token
@@ -158,7 +169,7 @@ def create_token(
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users create-token")
         _record(config, store, "token-created", user.name)
-    print_line(token.reveal())
+    print_outcome(token.reveal(), {"name": user.name, "token": token.reveal()}, as_json=as_json)
 
 
 @app.command("set-role")
@@ -169,6 +180,7 @@ def set_role(
     *,
     may_read: MayRead = False,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Make a user an operator or an ordinary user, from the next request on. Without --may-read, take that right away.
 
@@ -183,7 +195,8 @@ def set_role(
         before = store.users.named(name).role
         store.users.set_role(name, role, may_read=may_read)
         _record(config, store, "role-changed", name, before=before, role=role, may_read=may_read or None)
-    print_line(f"{name} is {'an operator' if role == OPERATOR else 'an ordinary user'}{' who may read' * may_read}.")
+    text = f"{name} is {'an operator' if role == OPERATOR else 'an ordinary user'}{' who may read' * may_read}."
+    print_outcome(text, {"name": name, "role": role, "may_read": may_read}, as_json=as_json)
 
 
 def _record(config: ServiceConfig, store: Store, action: Action, owner: str, **facts: Any) -> None:

@@ -146,7 +146,7 @@ class PlatformClient(Client):
                 hint="Set REQUESTS_CA_BUNDLE to a bundle with the service's CA certificate.",
             )
 
-    def run_algorithm(
+    def run_algorithm(  # type: ignore[override] # options by position, as there
         self,
         /,
         algorithm_id: str,
@@ -217,6 +217,7 @@ class PlatformClient(Client):
         *,
         status: TaskFilter | None = None,
         algorithm_id: str | None = None,
+        id_prefix: str | None = None,
         user: str | None = None,
         limit: int | None = None,
     ) -> Iterator[TaskSummary]:
@@ -225,7 +226,9 @@ class PlatformClient(Client):
         With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
         iterator can't return False, and one that ends early would look complete.
         """
-        return self._whole(super().get_tasks(status=status, algorithm_id=algorithm_id, user=user, limit=limit))
+        return self._whole(
+            super().get_tasks(status=status, algorithm_id=algorithm_id, id_prefix=id_prefix, user=user, limit=limit)
+        )
 
     def find_deliveries(self, wanted: DeliveryFilter, *, limit: int | None = None) -> Iterator[ListedDelivery]:
         """Iterate over deliveries; see `Client.find_deliveries`, and `get_tasks` for failures."""

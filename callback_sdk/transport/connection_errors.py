@@ -46,7 +46,8 @@ def no_response_error(url: SecretURL, proxy: SecretURL | None, failure: BaseExce
         failure: Exception of the connection.
     """
     found = explain(failure)
-    if url.scheme == "http" and isinstance(failure, InvalidResponseError) and not failure.received:
+    is_silent = isinstance(failure, InvalidResponseError) and not failure.received
+    if url.scheme == "http" and (is_silent or isinstance(failure, ConnectionResetError)):
         # Some TLS servers close a plaintext connection without an alert.
         found = evolve(found, hint=f"{found.hint} If this port speaks TLS, use https://.")
     place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"

@@ -299,7 +299,8 @@ def test_tasks_are_listed_in_pages(bob: Caller) -> None:
     assert {task["job_id"] for task in bob.get(TASKS, status="succeeded", limit=200)["tasks"]} >= set(ids)
     assert bob.get(TASKS, status="failed")["tasks"] == []
     assert bob.get(TASKS, algorithm="slow")["tasks"] == []
-    for wrong in ({"limit": 0}, {"limit": 201}, {"status": "Done"}, {"cursor": "?"}):
+    assert [task["job_id"] for task in bob.get(TASKS, id_prefix=ids[0][:13].upper())["tasks"]] == [ids[0]]
+    for wrong in ({"limit": 0}, {"limit": 201}, {"status": "Done"}, {"cursor": "?"}, {"id_prefix": "%"}):
         refused(bob("GET", TASKS, params=wrong), 422)
 
 

@@ -162,7 +162,7 @@ def test_results_that_name_a_file_are_a_warning(caplog: pytest.LogCaptureFixture
     with WebhookReceiver() as receiver, ResultsWriter() as writer, caplog.at_level(logging.WARNING):
         for results in ("big.json", "no.json", "a\0b", "x" * 100_000, file):
             writer.write(JobResult(job_id="42", success=True, results=results), receiver.url)
-        documents = [one.json()["results"] for one in receiver.wait_for(5)]
+        documents = [one.document["results"] for one in receiver.wait_for(5)]
     assert documents == ["big.json", "no.json", "a\0b", "x" * 100_000, {"a": 1}]
     (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "give results=pathlib.Path('big.json')" in record.getMessage()

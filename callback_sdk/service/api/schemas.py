@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
 ErrorCode = Literal["expired"]
-StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed"]
-"""Statuses of tasks, and the two outcomes of a finished one."""
+StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed", "expired"]
+"""Statuses of tasks, and outcomes of a finished one: an expired task is among the failed ones too."""
 
 DeliveryState = Literal["dead", "failing", "late", "undelivered", "pending", "delivered"]
 

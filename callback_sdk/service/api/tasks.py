@@ -107,12 +107,20 @@ def list_tasks(
     status: Annotated[schemas.StatusFilter | None, Query()] = None,
     algorithm: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
     user: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
+    id_prefix: Annotated[str | None, Query(max_length=36, pattern="^[0-9A-Fa-f-]*$")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     after = None if cursor is None else _position(cursor)
     owner = owner_wanted(state, caller, user)
-    found = state.task_service.store.tasks.page(owner, status=status, algorithm=algorithm, after=after, limit=limit + 1)
+    found = state.task_service.store.tasks.page(
+        owner,
+        status=status,
+        algorithm=algorithm,
+        id_prefix=None if id_prefix is None else id_prefix.lower(),
+        after=after,
+        limit=limit + 1,
+    )
     shown, more = found[:limit], len(found) > limit
     recorded_list(state, caller, "tasks-listed", shown)
     counts = state.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])

@@ -78,7 +78,7 @@ def prepare(database: Database, cipher: CredentialCipher) -> None:
             hint="Stop all services and workers that use the database, make a backup, and run: callback-sdk db upgrade",
         )
     # Also after creating it: another process may have created the schema first, with other keys.
-    _check_key(database, cipher)
+    check_key(database, cipher)
 
 
 def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, str]:
@@ -99,7 +99,7 @@ def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, s
             not be cleaned.
     """
     before = _migrate(database, cipher)
-    _check_key(database, cipher)
+    check_key(database, cipher)
     if before is not None:
         _clean(database)
     return before, newest()
@@ -215,7 +215,12 @@ def _clean(database: Database) -> None:
         ) from error.__cause__
 
 
-def _check_key(database: Database, cipher: CredentialCipher) -> None:
+def check_key(database: Database, cipher: CredentialCipher) -> None:
+    """Check that the keys are those of the database.
+
+    Raises:
+        ConfigurationError: Its credentials were encrypted with other keys.
+    """
     with database.read() as connection:
         encrypted = connection.execute(
             sa.select(key_checks.c.encrypted_value).where(key_checks.c.name == _CHECK_NAME)

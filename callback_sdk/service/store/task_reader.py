@@ -7,15 +7,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.models import FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.models import EXPIRED_CODE, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.service.store import idempotency, outcomes, rows, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DELIVERY_PENDING, RESULTS, IdempotencyKey, PurgeableTask
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks, users
 
-OUTCOMES = {"succeeded": True, "failed": False}
-"""Filters of finished tasks, and whether these succeeded."""
+_OUTCOMES = {
+    "succeeded": tasks.c.success.is_(True),
+    "failed": tasks.c.success.is_(False),
+    "expired": tasks.c.error_code == EXPIRED_CODE,
+}
+"""Conditions of finished tasks, by the names of their outcomes."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -66,6 +70,7 @@ class TaskReader:
         *,
         status: str | None = None,
         algorithm: str | None = None,
+        id_prefix: str | None = None,
         after: tuple[float, str] | None = None,
         limit: int,
     ) -> list[dict[str, Any]]:
@@ -73,8 +78,9 @@ class TaskReader:
 
         Args:
             owner: Id of the user to whom they belong; None for all users.
-            status: Only tasks with this status, or finished tasks with the outcome `succeeded` or `failed`.
+            status: Only tasks with this status, or finished tasks with the outcome `succeeded`, `failed` or `expired`.
             algorithm: Only tasks of this algorithm.
+            id_prefix: Only tasks whose id begins with this: hexadecimal digits in lower case, and hyphens.
             after: `created_at` and `job_id` of the last task of the previous page.
             limit: Maximum number.
         """
@@ -82,12 +88,15 @@ class TaskReader:
         query = sa.select(*shown, _OWNER_NAME).select_from(_WITH_OWNER)
         if owner is not None:
             query = query.where(tasks.c.owner == owner)
-        if status in OUTCOMES:
-            query = query.where(tasks.c.status == FINISHED, tasks.c.success.is_(OUTCOMES[status]))
+        if status in _OUTCOMES:
+            query = query.where(tasks.c.status == FINISHED, _OUTCOMES[status])
         elif status is not None:
             query = query.where(tasks.c.status == status)
         if algorithm is not None:
             query = query.where(tasks.c.algorithm == algorithm)
+        if id_prefix is not None:
+            # A range, as LIKE depends on the database's collation; "g" follows all characters of an id.
+            query = query.where(tasks.c.job_id >= id_prefix, tasks.c.job_id < f"{id_prefix}g")
         if after is not None:
             query = query.where(sa.tuple_(tasks.c.created_at, tasks.c.job_id) < sa.tuple_(*map(sa.literal, after)))
         query = query.order_by(tasks.c.created_at.desc(), tasks.c.job_id.desc()).limit(limit)

@@ -95,17 +95,21 @@ def test_pages_are_requested_lazily(client: Client, service: Any) -> None:
 
 def test_a_list_can_be_narrowed(client: Client, service: Any) -> None:
     """By status, by algorithm, and by number."""
-    query = "status=In+Progress&algorithm=an%2Falgorithm&limit=3"
+    query = "status=In+Progress&algorithm=an%2Falgorithm&id_prefix=3f&limit=3"
     service.on("GET", listed(query), page(service, "ab", "x"))
     service.on("GET", listed(f"{query}&cursor=x"), page(service, "cd", "y"))
-    found = client.get_tasks(status="In Progress", algorithm_id="an/algorithm", limit=3)
+    found = client.get_tasks(status="In Progress", algorithm_id="an/algorithm", id_prefix="3f", limit=3)
     assert [task.job_id for task in found] == ["a", "b", "c"]
     assert len(service.requests) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [*(("limit", value) for value in (0, -1, 1.5, True, "7")), *(("status", value) for value in ("pending", 7))],
+    [
+        *(("limit", value) for value in (0, -1, 1.5, True, "7")),
+        *(("status", value) for value in ("pending", 7)),
+        ("id_prefix", 7),
+    ],
 )
 def test_invalid_filters_are_rejected(client: Client, service: Any, name: str, value: Any) -> None:
     """A limit that is not a number, and an unknown status, are rejected without a request."""

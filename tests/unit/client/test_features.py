@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from callback_sdk.client.features import JSON, PARQUET, parameters_file, prepare_features
-from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError
+from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError, ParametersError
 
 FRAME = pd.DataFrame({"v": [1.0, 2.0, 3.0, 4.0]})
 
@@ -389,8 +389,8 @@ def test_parameters_that_json_cannot_hold_are_an_error(tmp_path: Path) -> None:
     """The error names the path to the value."""
     with pytest.raises(EncodingError, match=r"parameters.a\[1\]"):
         parameters_file({"a": [1, object()]})
-    with pytest.raises(FeaturesError, match="Parameters of type list"):
+    with pytest.raises(ParametersError, match="Parameters of type list"):
         parameters_file([1])  # type: ignore[arg-type]
     pq.write_table(pa.table({"a": [1]}), tmp_path / "p")
-    with pytest.raises(FeaturesError, match="parameters is Parquet"):
+    with pytest.raises(ParametersError, match="parameters is Parquet"):
         parameters_file(tmp_path / "p")

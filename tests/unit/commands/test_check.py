@@ -46,7 +46,7 @@ def test_a_signed_url_is_explained(run: Run) -> None:
     code, out, _ = run("check", "-", "--no-resolve", stdin=url)
     assert code == 0
     assert "s3-put" in out
-    assert re.search("EXPIRES IN +(5:59:5|6:00:00)", out)
+    assert re.search("EXPIRES IN\t(5:59:5|6:00:00)", out)
     assert url.strip().rpartition("=")[2] not in out
     code, ((shown),) = facts(run, url)
     assert (code, shown["method"], shown["object"], shown["problem"]) == (0, "PUT", BARE, None)
@@ -294,7 +294,7 @@ def test_settings_of_the_service_apply(run: Run, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CALLBACK_SDK_ALLOW_HOSTS", "minio.internal:9000")
     code, out, _ = run("check", "-", stdin="http://minio.internal:9000/done")
     assert code == 0
-    assert re.search("ADDRESS +allowed", out)
+    assert re.search("ADDRESS\tallowed", out)
 
 
 @pytest.mark.parametrize(

@@ -382,13 +382,11 @@ def test_tasks_are_listed(run: Run, service: FakeService) -> None:
     three = {**DONE, "job_id": "44", "success": False, "error": "No\nrows.", "deliveries": {}}
     service.on("GET", "/algorithms/tasks?limit=50", service.Say(data={"tasks": [two, one, three], "next_cursor": None}))
     code, out, _ = run("tasks")
-    lines = [line.split() for line in out.splitlines()]
+    lines = [line.split("\t") for line in out.splitlines()]
     assert code == 0
-    assert lines[0][:4] == ["ID", "ALGORITHM", "KIND", "STATUS"]
-    assert lines[1] == ["43", "In", "Progress", "50%", "counting"]
-    assert "2 delivered, 1 dead" in out.splitlines()[2]
-    assert "2026-01-01 12:00:00 UTC" in out.splitlines()[2]
-    assert (lines[3][0], lines[3][4], lines[3][-2:]) == ("44", "Failed", ["No", "rows."])
+    assert lines[0] == ["43", "", "", "in-progress", "50% counting", "", "", ""]
+    assert lines[1][3:] == ["succeeded", "100%", "2026-01-01 12:00:00 UTC", "2 delivered, 1 dead", ""]
+    assert (lines[2][0], lines[2][3], lines[2][7]) == ("44", "failed", "No rows.")
     assert [task["job_id"] for task in json.loads(run("tasks", "--json")[1])] == ["43", "42", "44"]
 
 
@@ -400,12 +398,60 @@ def test_a_list_can_be_narrowed(run: Run, service: FakeService) -> None:
     assert (code, json.loads(out)) == (0, [])
 
 
+def test_failed_tasks_are_selected(service: FakeService, run: Run) -> None:
+    """By a short option, instead of a state."""
+    service.on("GET", "/algorithms/tasks?status=failed&limit=50", service.Say(data={"tasks": [], "next_cursor": None}))
+    assert run("tasks", "--failed") == run("tasks", "--status", "failed") == (0, "", "")
+    assert run("tasks", "--failed", "--status", "pending")[0] == 2
+    assert run("tasks", "42", "--failed")[0] == 2
+
+
+ID = "3f2a9c10-5c1e-4d3a-9b1f-0a2b3c4d5e6f"
+DELIVERY_ID = "msg_0123456789abcdef0123456789abcdef"
+
+
+def test_a_unique_prefix_is_an_id(service: FakeService, run: Run) -> None:
+    """Of every command, and of deliveries too."""
+    page = {"tasks": [{**ACCEPTED, "job_id": ID}], "next_cursor": None}
+    service.on("GET", "/algorithms/tasks?id_prefix=3f2a&limit=11", service.Say(data=page))
+    path = f"/algorithms/tasks/{ID}"
+    service.on("GET", path, service.Say(data={**DONE, "job_id": ID}))
+    service.on("DELETE", path, service.Say(202, {"job_id": ID, "status": "Canceled"}))
+    service.on("GET", f"{path}/logs", service.Say(raw=b"line\n", headers={"Content-Type": "text/plain"}))
+    delivery = {**DEAD, "delivery_id": DELIVERY_ID}
+    service.on("GET", f"{path}/deliveries", service.Say(data=[delivery]))
+    service.on("POST", f"{path}/deliveries/{DELIVERY_ID}/redeliver", service.Say(202, delivery))
+    assert run("tasks", "3f2a")[1].startswith(f"ID\t{ID}\n")
+    assert run("tasks", "3F2A", "--logs")[1] == "line\n"
+    assert run("cancel", "3f2a")[1] == f"{ID} is canceled.\n"
+    assert run("deliveries", "3f2a")[1].startswith(DELIVERY_ID)
+    assert run("redeliver", "3f2a", "0123")[:2] == (0, "1 delivery is due now.\n")
+
+
+def test_an_ambiguous_prefix_is_an_error(service: FakeService, run: Run) -> None:
+    """It lists the candidates, and cancels none."""
+    other = ID.replace("9c10", "9c11")
+    page = {"tasks": [{**ACCEPTED, "job_id": one} for one in (ID, other)], "next_cursor": None}
+    service.on("GET", "/algorithms/tasks?id_prefix=3f2a&limit=11", service.Say(data=page))
+    for command in ("tasks", "cancel", "deliveries"):
+        code, out, err = run(command, "3f2a")
+        assert (code, out) == (1, "")
+        assert f"Several ids begin with '3f2a':\n  {ID}\n  {other}\n Give more characters of the id." in err
+    assert service.paths("DELETE") == []
+
+
+def test_a_delivery_names_its_output_file(service: FakeService, run: Run) -> None:
+    """In the lines of a task, as in the list of its deliveries."""
+    service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "output": "model.bin"}]}))
+    assert "TARGET\tmodel.bin to https://h/x delivered" in run("tasks", 42)[1]
+
+
 def test_one_task_is_shown(run: Run, service: FakeService) -> None:
     """Without its results, which are for --json."""
     service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "status": "dead", "error": "410"}]}))
     code, out, _ = run("tasks", 42)
     assert code == 0
-    for text in ("42", "an-algorithm 1.0.0", "Succeeded", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
+    for text in ("42", "an-algorithm 1.0.0", "succeeded", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
         assert text in out
     assert "damage" not in out
     whole = json.loads(run("tasks", 42, "--json")[1])
@@ -416,10 +462,11 @@ def test_deliveries_are_shown(run: Run, service: FakeService) -> None:
     """With the last error or the receipt; in JSON with every attempt."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
     code, out, _ = run("deliveries", 42)
-    lines = [" ".join(line.split()) for line in out.splitlines()]
     assert code == 0
-    assert lines[1] == "d-1 delivered 1 https://h/x 200, 7 bytes, sha256 0123456789ab"
-    assert lines[2] == "d-2 dead 1 https://h/x 410 Gone."
+    assert out.splitlines() == [
+        "d-1\tdelivered\t1\t\thttps://h/x\t200, 7 bytes, sha256 0123456789ab",
+        "d-2\tdead\t1\t\thttps://h/x\t410 Gone.",
+    ]
     assert json.loads(run("deliveries", 42, "--json")[1])[0]["attempts"][0]["number"] == 1
 
 
@@ -432,6 +479,9 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     assert run("redeliver", 42, "d-1", "d-2")[:2] == (0, "2 deliveries are due now.\n")
     assert len(service.paths("POST")) == 2
     assert run("redeliver", 42, "--dead")[:2] == (0, "1 delivery is due now.\n")
+    code, out, _ = run("redeliver", 42, "d-1", "--json")
+    assert (code, [one["delivery_id"] for one in json.loads(out)]) == (0, ["d-1"])
+    service.requests.pop()
     assert service.paths("POST")[2:] == [f"/api/v2{TASK}/deliveries/d-2/redeliver"]
 
 
@@ -485,6 +535,9 @@ def test_tasks_are_canceled(run: Run, service: FakeService) -> None:
     code, out, err = run("cancel", 42, 43, 44)
     assert (code, out) == (1, "42 is canceled.\n44 is canceled.\n")
     assert "It has ended" in err
+    code, out, err = run("cancel", 42, 43, "--json")
+    assert (code, [one["canceled"] for one in json.loads(out)]) == (1, [True, False])
+    assert "It has ended" in json.loads(out)[1]["error"]
 
 
 @pytest.mark.parametrize("command", ["submit", "tasks", "deliveries", "redeliver", "cancel"])

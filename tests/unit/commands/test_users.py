@@ -97,7 +97,11 @@ def test_the_list_shows_operators(folder: Path) -> None:
     for command in (("add", "anna", "--operator"), ("add", "bert", "--operator", "--may-read"), ("add", "carl")):
         assert CliRunner().invoke(app, ["users", *command, "--data-dir", str(folder)]).exit_code == 0
     done = CliRunner().invoke(app, ["users", "list", "--data-dir", str(folder)])
-    assert done.stdout.splitlines() == ["anna  operator", "bert  operator, may read", "carl"]
+    assert [line.split("\t") for line in done.stdout.splitlines()] == [
+        ["anna", "enabled", "", "operator"],
+        ["bert", "enabled", "", "operator, may read"],
+        ["carl", "enabled", "", "user"],
+    ]
     done = CliRunner().invoke(app, ["users", "list", "--json", "--data-dir", str(folder)])
     assert [(one["role"], one["may_read"]) for one in json.loads(done.stdout)] == [
         ("operator", False),

@@ -506,6 +506,15 @@ def test_pages_show_each_task_once(store: Store) -> None:
     assert store.tasks.counts() == {"Pending": 4, "In Progress": 0}
 
 
+def test_tasks_are_selected_by_the_beginning_of_their_id(store: Store) -> None:
+    """Those of one user only; a hyphen is a character like any other."""
+    ids = [f"{start}-5c1e-4d3a-9b1f-0a2b3c4d5e6f" for start in ("3f2a9c10", "3f2a9c11", "3f2b0000", "ffffffff")]
+    store.tasks.submit([submission(job_id) for job_id in ids])
+    store.tasks.submit([submission("3f2a0000-5c1e-4d3a-9b1f-0a2b3c4d5e6f", owner="bert")])
+    for prefix, found in {"3f2a": ids[:2], "3f2a9c10-": ids[:1], "f": ids[3:], "3f2a9c1": ids[:2], "4": []}.items():
+        assert sorted(task["job_id"] for task in store.tasks.page("anna", id_prefix=prefix, limit=9)) == found
+
+
 def test_tasks_are_filtered_by_outcome(store: Store) -> None:
     """`failed` and `succeeded` select finished tasks; a canceled one is neither."""
     store.tasks.submit([submission(str(number)) for number in range(4)])
@@ -515,6 +524,7 @@ def test_tasks_are_filtered_by_outcome(store: Store) -> None:
         store.tasks.finish(job_id, attempt, RunOutcome(success=success))
     assert [task["job_id"] for task in store.tasks.page("anna", status="succeeded", limit=3)] == ["1"]
     assert [task["job_id"] for task in store.tasks.page("anna", status="failed", limit=3)] == ["2"]
+    assert store.tasks.page("anna", status="expired", limit=3) == []
 
 
 def test_small_results_are_in_the_database(store: Store) -> None:
