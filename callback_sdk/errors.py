@@ -287,6 +287,8 @@ class DeliveryError(CallbackSDKError):
         expired: Whether the store says that the signature, or the credentials behind it, has expired.
         attempts: Number of attempts made.
         retry_after: Seconds from the response's `Retry-After` (RFC 9110, section 10.2.3); None without it.
+        response_body: The beginning of the response's body, without credentials, and escaped for terminals; empty
+            without a response. It is not part of the message, as it may quote the document.
     """
 
     def __init__(
@@ -302,6 +304,7 @@ class DeliveryError(CallbackSDKError):
         expired: bool = False,
         attempts: int = 1,
         retry_after: float | None = None,
+        response_body: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.url = url
@@ -312,6 +315,7 @@ class DeliveryError(CallbackSDKError):
         self.expired = expired
         self.attempts = attempts
         self.retry_after = retry_after
+        self.response_body = response_body
 
 
 class RefreshError(DeliveryError):

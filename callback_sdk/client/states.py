@@ -250,6 +250,7 @@ class DeliveryAttempt:
         started_at: Start of the attempt, in UTC.
         finished_at: End of the attempt, in UTC; None while it runs, and if its worker process died.
         error: Error of the attempt; None if it succeeded.
+        response_body: The beginning of the body of an error response, without credentials; None without a response.
     """
 
     number: int
@@ -257,6 +258,7 @@ class DeliveryAttempt:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
+    response_body: str | None = None
 
 
 @define(frozen=True, kw_only=True)
@@ -317,6 +319,7 @@ class Delivery(HTMLRepr):
                 started_at=parse_moment(one.get("started_at")),
                 finished_at=parse_moment(one.get("finished_at")),
                 error=one.get("error"),
+                response_body=one.get("response_body"),
             )
             for one in data.get("attempts") or ()
         )

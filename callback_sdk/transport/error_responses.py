@@ -15,6 +15,7 @@ from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import escaped
+from callback_sdk.text.free_text import without_credentials
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.causes import EXPIRY, SIGNATURE
 from callback_sdk.transport.hints import Circumstances, find_hint
@@ -44,12 +45,21 @@ _DETAILS = (
 
 _QUERY = re.compile(r"[?&]\S+")
 
+_QUERY_IN_BODY = re.compile(r"[?&][^\s=?&]{1,200}=\S+")
+"""A query in a whole document, which may have question marks and entities of HTML too."""
+
 _SIGNATURE_HINTS = frozenset(hint.text for hint in SIGNATURE)
 
 _EXPIRY_HINTS = frozenset({*(hint.text for hint in EXPIRY), SESSION})
 
 _ANSWERS_ITSELF = frozenset({"http-put", "refresh", "webhook"})
 """Kinds whose servers have no error codes of object stores."""
+
+MAX_SHOWN_BODY = 2000
+"""Characters of a response's body that an error has."""
+
+_MAX_SEARCHED = 16 * 1024
+"""Bytes of a response's body that are searched for credentials."""
 
 _MAX_CODE = 80
 _MAX_MESSAGE = 400
@@ -104,6 +114,7 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         retryable=is_retryable(response.status, code),
         expired=hint in _EXPIRY_HINTS,
         retry_after=None if retry_after is None else retry_after.total_seconds(),
+        response_body=_beginning(upload, response),
     )
 
 
@@ -216,6 +227,16 @@ def _message(upload: Upload, response: Response, document: _ErrorDocument) -> st
     text = " ".join(part for part in (general, document.detail, ids and f"RequestId:{ids}") if part)
     # Anything else that looks like a query is removed too.
     return escaped(_QUERY.sub("?" + HIDDEN, response.scrub(text, upload))[:_MAX_MESSAGE])
+
+
+def _beginning(upload: Upload, response: Response) -> str:
+    """Return the beginning of a response's body for people, without credentials.
+
+    More than is shown is searched for credentials: one that the cut divided would not be found.
+    """
+    text = response.decoded_body()[:_MAX_SEARCHED].decode("utf-8", "replace").replace("\r\n", "\n").strip()
+    found = without_credentials(response.scrub(text, upload))
+    return escaped(_QUERY_IN_BODY.sub("?" + HIDDEN, found)[:MAX_SHOWN_BODY], lines=True)[:MAX_SHOWN_BODY]
 
 
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:

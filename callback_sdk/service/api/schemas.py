@@ -162,13 +162,14 @@ class DeliverySummary(BaseModel):
 
 
 class DeliveryAttemptResponse(BaseModel):
-    """One attempt of a delivery."""
+    """One attempt of a delivery; `response_body` is the beginning of the body of an error response."""
 
     number: int
     url: str | None
     started_at: str
     finished_at: str | None
     error: str | None
+    response_body: str | None
 
 
 class DeliveryResponse(DeliverySummary):

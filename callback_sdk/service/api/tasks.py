@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Annotated, Any
 
@@ -31,7 +32,6 @@ from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.replacement import is_same_place, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
-from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
 from callback_sdk.service.store.replacements import NewTarget
@@ -162,8 +162,8 @@ def cancel(state: AppState, caller: Caller, job_id: str) -> None:
 
 @router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
 def list_deliveries(job_id: str, state: StateDep, caller: CallerDep) -> list[dict[str, Any]]:
-    task_of(state, caller, job_id, Right.SEE)
-    return _deliveries(state.task_service, job_id)
+    task = task_of(state, caller, job_id, Right.SEE)
+    return _deliveries(state, caller, task)
 
 
 @router.post(
@@ -178,7 +178,8 @@ async def redeliver(
 ) -> dict[str, Any]:
     new = await run_in_threadpool(read_redelivery, Secret(await request.body()), state.rules, job_id)
     await run_in_threadpool(redeliver_to, new, state, caller, job_id, delivery_id)
-    found = await run_in_threadpool(_deliveries, state.task_service, job_id)
+    task = await run_in_threadpool(task_of, state, caller, job_id, Right.SEE)
+    found = await run_in_threadpool(_deliveries, state, caller, task)
     return next(shown for shown in found if shown["delivery_id"] == delivery_id)
 
 
@@ -322,9 +323,10 @@ def view_task(state: AppState, caller: Caller, task: dict[str, Any]) -> TaskView
     )
 
 
-def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:
-    attempts = task_service.store.deliveries.attempts(job_id)
-    return [show_delivery(delivery, attempts) for delivery in task_service.store.deliveries.of(job_id)]
+def _deliveries(state: AppState, caller: Caller, task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    store, may_read = state.task_service.store, caller.may(Right.READ, task["owner"])
+    attempts = store.deliveries.attempts(task["job_id"])
+    return [show_delivery(one, attempts, may_read=may_read) for one in store.deliveries.of(task["job_id"])]
 
 
 def _reply(view: TaskView, status: int) -> Response:

@@ -92,12 +92,15 @@ def show_file(file: TaskFile) -> dict[str, Any]:
     return {name: getattr(file, name) for name in ("name", "size", "sha256", "media_type")}
 
 
-def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def show_delivery(
+    delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], *, may_read: bool = True
+) -> dict[str, Any]:
     """Return the JSON of a delivery.
 
     Args:
         delivery: The delivery's columns without credentials.
         attempts: The attempts of all deliveries of the task.
+        may_read: Whether to show the bodies of responses: receivers may quote the document in them.
     """
     return {
         "delivery_id": delivery["delivery_id"],
@@ -112,6 +115,7 @@ def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, A
                 "started_at": _time(item["started_at"]),
                 "finished_at": _time(item["finished_at"]),
                 "error": item["error"],
+                "response_body": item["response_body"] if may_read else None,
             }
             for item in attempts
             if item["delivery_id"] == delivery["delivery_id"]

@@ -126,7 +126,7 @@ _UPDATE_ATTEMPT = (
         # It was ended already if the target was replaced meanwhile.
         delivery_attempts.c.finished_at.is_(None),
     )
-    .values(finished_at=now(), error=sa.bindparam("_error"))
+    .values(finished_at=now(), error=sa.bindparam("_error"), response_body=sa.bindparam("_response_body"))
 )
 
 _UPDATE_ATTEMPT_URL = (
@@ -304,6 +304,7 @@ class DeliveryStore(DeliveryReader):
         error: str,
         retry_in: float | None,
         *,
+        response_body: str = "",
         staged: str | None = None,
         host: HostOutcome | None = None,
     ) -> None:
@@ -315,6 +316,7 @@ class DeliveryStore(DeliveryReader):
             error: The error, without credentials.
             retry_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
                 requested during the attempt.
+            response_body: The beginning of the response's body, without credentials.
             staged: The task, if other deliveries of it wait for this one.
             host: What the attempt has shown of its host; None if nobody needs to know.
         """
@@ -326,7 +328,9 @@ class DeliveryStore(DeliveryReader):
         else:
             update = _UPDATE_FINISHED.values(next_attempt_at=now() + retry_in)
         one = {"_delivery": delivery_id, "_attempt": attempt}
-        self._finish_attempt(update, one, {"last_error": error}, error, staged=staged, host=host)
+        self._finish_attempt(
+            update, one, {"last_error": error}, error, staged=staged, host=host, response_body=response_body or None
+        )
 
     def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
@@ -384,6 +388,7 @@ class DeliveryStore(DeliveryReader):
         *,
         staged: str | None,
         host: HostOutcome | None,
+        response_body: str | None = None,
     ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
@@ -391,7 +396,7 @@ class DeliveryStore(DeliveryReader):
             if host is not None:
                 host_gates.record(connection, host, self._policy)
             connection.execute(update, one | values)
-            connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
+            connection.execute(_UPDATE_ATTEMPT, one | {"_error": error, "_response_body": response_body})
             if staged is not None:
                 stages.make_next_due(connection, staged)
 

@@ -15,6 +15,11 @@ def _partial(name: str, *columns: str, where: str) -> sa.Index:
     return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
+def _failed(name: str, *columns: str) -> sa.Index:
+    """Define an index of tasks without a result. With `success` as a column, or SQLite prefers other indexes."""
+    return sa.Index(name, *columns, sqlite_where=sa.text("success IS 0"), postgresql_where=sa.text("success IS false"))
+
+
 users = sa.Table(
     "users",
     metadata,
@@ -133,6 +138,8 @@ tasks = sa.Table(
         "targets_expire_at",
         where="status = 'Pending' AND targets_expire_at IS NOT NULL",
     ),
+    _failed("tasks_failed", "success", "created_at", "job_id"),
+    _failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
@@ -247,6 +254,8 @@ delivery_attempts = sa.Table(
     # Null while the attempt runs, and forever if its process died.
     sa.Column("finished_at", sa.Double),
     sa.Column("error", sa.Text),
+    # The beginning of the body of an error response, without credentials.
+    sa.Column("response_body", sa.Text),
     _partial("delivery_attempts_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 

@@ -282,7 +282,13 @@ class Deliverer:
         if isinstance(seen, DeliveryError) and not isinstance(seen, RefreshError) and seen.status == _GONE:
             self._disable(claim)
         self._store.deliveries.failed(
-            claim.delivery_id, claim.attempt, loggable_text(seen), retry_in, staged=staged, host=host
+            claim.delivery_id,
+            claim.attempt,
+            loggable_text(seen),
+            retry_in,
+            response_body=seen.response_body if isinstance(seen, DeliveryError) else "",
+            staged=staged,
+            host=host,
         )
         action = "giving up" if retry_in is None else f"retrying in {retry_in:.0f} s"
         _log.warning(
