@@ -113,7 +113,7 @@ def test_large_features_are_validated_by_the_run(client: Client) -> None:
 
 def test_templates_and_graphs_are_generated(client: Client) -> None:
     """From the declared schemas; templates can be submitted unchanged."""
-    assert json.load(client.get_template("scale")) == {"a": [0.0]}
+    assert json.load(client.get_template("scale")) == {"a": [1.0, 2.0, 3.0]}
     parameters = json.load(client.get_template("scale", "parameters"))
     assert run(client, json.load(client.get_template("scale")), parameters=parameters).predictions == [0]
     assert Image.open(io.BytesIO(client.get_graph("scale").read())).format == "PNG"

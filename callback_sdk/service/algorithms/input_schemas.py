@@ -18,7 +18,7 @@ from attrs import define, field
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, FeaturesError, ParametersError
-from callback_sdk.service.algorithms import column_types
+from callback_sdk.service.algorithms import column_types, examples
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
 from callback_sdk.text.descriptions import sentence
@@ -31,11 +31,6 @@ _MAX_PROBLEMS = 5
 
 _MAX_LENGTH = 200
 """Maximum characters of one problem in an error message; the text of a problem may quote the data."""
-
-_MAX_DEPTH = 8
-"""Maximum depth of an example."""
-
-_EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "boolean": False, "array": [], "object": {}}
 
 
 @define(frozen=True)
@@ -77,7 +72,7 @@ class FeaturesSchema(ABC):
 
     @abstractmethod
     def example(self) -> Any:
-        """Return example features with one row, in the form of the JSON document."""
+        """Return example features with a few rows, in the form of the JSON document."""
 
     @abstractmethod
     def _problems(self, features: Features) -> Iterator[str]: ...
@@ -99,7 +94,7 @@ class JSONFeaturesSchema(FeaturesSchema):
 
     def example(self) -> Any:
         """See `FeaturesSchema.example`."""
-        return {name: [value] for name, value in _example(self.schema).items()}
+        return examples.columns(self.schema)
 
     def _problems(self, features: Features) -> Iterator[str]:
         if column_types.fit(self.schema, features.to_columns()):
@@ -138,7 +133,7 @@ class ArrowFeaturesSchema(FeaturesSchema):
 
     def example(self) -> Any:
         """See `FeaturesSchema.example`."""
-        return {one.name: [_arrow_example(one.type)] for one in self.schema}
+        return examples.arrow_columns(self.schema)
 
     def _problems(self, features: Features) -> Iterator[str]:
         table = features.to_columns()
@@ -181,7 +176,7 @@ class ParametersSchema:
 
     def example(self) -> Any:
         """Return example parameters."""
-        return _example(self.schema)
+        return examples.members(self.schema)
 
 
 def declare_features(name: str, schema: Any) -> FeaturesSchema | None:
@@ -272,55 +267,6 @@ def _typed(schema: Mapping[str, Any]) -> str:
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[name]}" for name, sign in bounds.items() if name in schema]
     return ", ".join([text, *limits])
-
-
-def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return _members(schema, schema.get("$defs", {}), _MAX_DEPTH)
-
-
-def _members(schema: Mapping[str, Any], shared: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    return {name: _value(one, shared, depth) for name, one in schema.get("properties", {}).items()}
-
-
-def _value(schema: Any, shared: Mapping[str, Any], depth: int) -> Any:
-    """Return an example value for a schema: a value that the schema names, or one of its type.
-
-    Args:
-        schema: The schema.
-        shared: Schemas to which it may refer as `#/$defs/NAME`.
-        depth: Maximum number of further references and levels: a schema may refer to itself.
-    """
-    if not isinstance(schema, Mapping) or not depth:
-        return None
-    for given in ("default", "const"):
-        if given in schema:
-            return schema[given]
-    for given in ("examples", "enum"):
-        if schema.get(given):
-            return schema[given][0]
-    for inner in [shared.get(str(schema["$ref"]).rpartition("/")[2])] if "$ref" in schema else schema.get("anyOf", ()):
-        return _value(inner, shared, depth - 1)
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        return _members(schema, shared, depth - 1)
-    if kind == "string":
-        return "x" * min(schema.get("minLength", 0), _MAX_LENGTH)
-    return schema.get("minimum", _EXAMPLES.get(str(kind)))
-
-
-def _arrow_example(kind: Any) -> Any:
-    import pyarrow.types as kinds
-
-    if kinds.is_boolean(kind):
-        return False
-    if kinds.is_integer(kind):
-        return 0
-    if kinds.is_floating(kind) or kinds.is_decimal(kind):
-        return 0.0
-    if kinds.is_timestamp(kind):
-        return "2026-01-01T00:00:00"
-    return "" if kinds.is_string(kind) or kinds.is_large_string(kind) else None
 
 
 def _misfit(column: Any, wanted: Any) -> str | None:

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import UnknownAlgorithmError
-from callback_sdk.service.algorithms.input_schemas import FeaturesSchema, ParametersSchema
+from callback_sdk.service.algorithms.input_schemas import ColumnSchema, FeaturesSchema, ParametersSchema
 from callback_sdk.service.algorithms.schema_image import drawn
 from callback_sdk.text.descriptions import shown
 
@@ -85,11 +85,17 @@ class AlgorithmVersion:
         declared = {"input": self.features, "parameters": self.parameters}.get(kind)
         return None if declared is None else encode(declared.example()).data
 
-    def graph(self, kind: str | None = None) -> bytes | None:
+    def schemas(self) -> dict[str, list[ColumnSchema]]:
+        """Return the columns of the features and the parameters, of those that have a schema."""
+        parts = {"Features": self.features, "Parameters": self.parameters}
+        return {name: part.columns() for name, part in parts.items() if part is not None}
+
+    def graph(self, kind: str | None = None, *, dark: bool = False) -> bytes | None:
         """Return a graph as a PNG file.
 
         Args:
             kind: One of `graph_kinds`; the first one if None.
+            dark: Whether to draw the schema for a dark background. Registered graphs are returned as they are.
 
         Returns:
             Bytes of the PNG file; None if the algorithm has no graph of this kind.
@@ -102,10 +108,7 @@ class AlgorithmVersion:
             return None
         if wanted in self.graphs:
             return self.graphs[wanted].read_bytes()
-        parts = {"Features": self.features, "Parameters": self.parameters}
-        return drawn(
-            f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
-        )
+        return drawn(f"{self.name} {self.version}", self.schemas(), dark=dark)
 
 
 class Algorithms:

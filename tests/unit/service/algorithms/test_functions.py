@@ -170,7 +170,7 @@ def test_predictors_of_cog() -> None:
     ]:
         with pytest.raises(ParametersError, match=words):
             call(own, "old", **parameters)
-    assert own.get("old").template("parameters") == b'{"text":"x","times":1,"mode":"a","seed":null}'
+    assert own.get("old").template("parameters") == b'{"text":"text","times":1,"mode":"a","seed":null}'
 
 
 class NoPredict:

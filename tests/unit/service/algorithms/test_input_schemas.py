@@ -161,11 +161,18 @@ def test_templates_are_generated_from_schemas(tmp_path: Path) -> None:
     """They are valid for the schema; a registered template has precedence."""
     algorithm = register(features=RECORD, parameters=LIMITS)
     template = orjson.loads(algorithm.template("input"))
-    assert template == {"temperature": [-90], "place": ["roof"], "at": ["2026-01-01T00:00:00"]}
+    assert template == {
+        "temperature": [-89.0, -88.0, -87.0],
+        "place": ["roof", "cellar", "roof"],
+        "at": ["2026-01-01T00:00:00"] * 3,
+    }
     algorithm.features.check(features(tmp_path, template))
     assert orjson.loads(algorithm.template("parameters")) == {"exponent": 2.0}
     assert algorithm.template("output") is None
-    assert orjson.loads(register(features=ARROW).template("input")) == {"temperature": [0.0], "count": [0]}
+    assert orjson.loads(register(features=ARROW).template("input")) == {
+        "temperature": [1.0, 2.0, 3.0],
+        "count": [1, 2, 3],
+    }
     assert register(features=RECORD, templates={"input": [1]}).template("input") == b"[1]"
 
 

@@ -221,10 +221,10 @@ def test_templates_show_the_signature() -> None:
     registry.algorithm("x")(typed)
     algorithm = registry.get("x")
     example = orjson.loads(algorithm.template("parameters") or b"")
-    assert example == {"window": {"start": 0, "stop": 10}, "mode": "x", "n": 3}
+    assert example == {"window": {"start": 1, "stop": 10}, "mode": "x", "n": 3}
     columns = orjson.loads(algorithm.template("input") or b"")
-    assert columns == {"a": [0.0], "b": [""]}
-    assert run(typed, columns, **example) == Window(0)
+    assert columns == {"a": [1.0, 2.0, 3.0], "b": ["text", "text", "text"]}
+    assert run(typed, columns, **example) == Window(1)
     assert (algorithm.graph() or b"").startswith(b"\x89PNG")
 
 
