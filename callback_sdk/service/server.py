@@ -127,8 +127,9 @@ def serve(
             per_address=config.max_connections_per_address,
             trusted_proxies=proxies,
         )
+        pages = add_pages(create_app(task_service, limits=limits))
         app = ForwardedRequests(
-            add_pages(create_app(task_service, limits=limits)),
+            pages,
             trusted=proxies,
             root_path=config.root_path,
             headers=config.proxy_headers,
@@ -143,6 +144,8 @@ def serve(
             timeout_graceful_shutdown=_GRACE,
         )
         server = uvicorn.Server(uvicorn_config)
+        # Uvicorn waits for all responses, and streams would last until its timeout.
+        pages.state.app_state.events.is_stopping = lambda: server.should_exit
 
         def stop() -> None:
             server.should_exit = True

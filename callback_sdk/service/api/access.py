@@ -16,6 +16,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.access.audit import Action, AuditLog
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.access.users import Authenticator
+from callback_sdk.service.api.event_streams import EventStreams
 from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.submission import Rules
 from callback_sdk.service.core import TaskService
@@ -95,6 +96,7 @@ class AppState:
         authenticator: Authenticates tokens.
         logins: Checks passwords, with rate limits.
         audit: The audit log.
+        events: The open event streams.
     """
 
     task_service: TaskService
@@ -104,6 +106,7 @@ class AppState:
     authenticator: Authenticator
     logins: LoginQueue
     audit: AuditLog
+    events: EventStreams
 
 
 async def _app_state(request: Request) -> AppState:

@@ -15,6 +15,7 @@ from callback_sdk.service.api import (
     audit,
     deliveries,
     errors,
+    events,
     health,
     hosts,
     logs,
@@ -24,6 +25,7 @@ from callback_sdk.service.api import (
     tokens,
 )
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
+from callback_sdk.service.api.event_streams import EventStreams
 from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.middleware import RequestMiddleware
@@ -72,10 +74,11 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         authenticator=authenticator,
         logins=LoginQueue(authenticator, log),
         audit=log,
+        events=EventStreams(task_service.store),
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, signing_secrets, tasks, logs, outputs, algorithms, deliveries, hosts, audit, health):
+    for routes in (tokens, signing_secrets, tasks, logs, events, outputs, algorithms, deliveries, hosts, audit, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

@@ -35,6 +35,8 @@ _DRAIN = 2.0
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 
+_STREAM = b"text/event-stream"
+
 _SHORT_REST = 1024 * 1024
 """Maximum bytes that are discarded before the response, so that the connection can be reused."""
 
@@ -149,6 +151,7 @@ class _SentResponse:
         self._body = body
         self.request_id = request_id
         self.started = False
+        self.is_stream = False
         self.status = 499
 
     async def send(self, message: Message) -> None:
@@ -157,6 +160,7 @@ class _SentResponse:
             self.status = message["status"]
             if self.status >= 400:
                 await self._body.drain(_SHORT_REST)
+            self.is_stream = any(value.startswith(_STREAM) for _, value in message.get("headers", ()))
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), _NOSNIFF]
             if all(name.lower() != b"cache-control" for name, _ in headers):
                 # Tokens, tasks and results are private: no proxy or browser may store them (RFC 9111, 5.2.2.5).
@@ -175,7 +179,9 @@ class _SentResponse:
 def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(method, answer.status).inc()
-    metrics.HTTP_REQUEST_DURATION.labels(method).observe(seconds)
+    if not answer.is_stream:
+        # The duration of a stream is that of a task, and would hide slow responses.
+        metrics.HTTP_REQUEST_DURATION.labels(method).observe(seconds)
     # The path only: paths have no credentials, queries may.
     facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}
     _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)

@@ -41,16 +41,14 @@ _COMPLETE = (
     .where(tasks.c.job_id == _JOB_ID, tasks.c.attempt == _ATTEMPT, tasks.c.status == CANCELED)
     .values(worker=None)
 )
-_SELECT_COMPLETE = sa.select(sa.literal(1)).where(
-    tasks.c.job_id == _JOB_ID,
-    sa.or_(
-        tasks.c.status == FINISHED,
-        # The worker of a canceled task is that of its run, until that has ended.
-        sa.and_(
-            tasks.c.status == CANCELED, sa.or_(tasks.c.worker.is_(None), tasks.c.finished_at < now() - _MAX_STOPPING)
-        ),
-    ),
+IS_COMPLETE = sa.or_(
+    tasks.c.status == FINISHED,
+    # The worker of a canceled task is that of its run, until that has ended.
+    sa.and_(tasks.c.status == CANCELED, sa.or_(tasks.c.worker.is_(None), tasks.c.finished_at < now() - _MAX_STOPPING)),
 )
+"""Condition that a task has ended, and so has its run, which prints on for a while after a cancellation."""
+
+_SELECT_COMPLETE = sa.select(sa.literal(1)).where(tasks.c.job_id == _JOB_ID, IS_COMPLETE)
 
 
 @define(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from callback_sdk.targets.callbacks import Callback
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
 _OF_TASK = (tasks.c.algorithm, tasks.c.owner, tasks.c.finished_at.label("task_finished_at"))
-_JOINED = deliveries.join(tasks).outerjoin(users, users.c.user_id == tasks.c.owner)
+JOINED = deliveries.join(tasks).outerjoin(users, users.c.user_id == tasks.c.owner)
 _POSITION = sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id)
 
 # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
@@ -100,7 +100,7 @@ class DeliveryRecovery:
 
     def count(self, wanted: DeliveryFilter, *, owner: str | None) -> int:
         """Count deliveries; see `page`."""
-        query = sa.select(sa.func.count()).select_from(_JOINED).where(*_conditions(wanted, owner))
+        query = sa.select(sa.func.count()).select_from(JOINED).where(*conditions(wanted, owner))
         with self._database.read() as connection:
             return connection.execute(query).scalar_one()
 
@@ -169,26 +169,32 @@ def _make_due(connection: sa.Connection, delivery_ids: Sequence[str]) -> set[str
 
 def _select(wanted: DeliveryFilter, owner: str | None, *more: sa.Column[Any]) -> sa.Select[Any]:
     columns = (*_SHOWN, *more, *_OF_TASK, users.c.name.label("owner_name"))
-    return sa.select(*columns).select_from(_JOINED).where(*_conditions(wanted, owner))
+    return sa.select(*columns).select_from(JOINED).where(*conditions(wanted, owner))
 
 
-def _conditions(wanted: DeliveryFilter, owner: str | None) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool]] = [tasks.c.finished_at.is_not(None)]
+def conditions(wanted: DeliveryFilter, owner: str | None) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a query of `JOINED`.
+
+    Args:
+        wanted: Selects deliveries; its `user` is ignored.
+        owner: Id of the user whose deliveries these are; None for those of all users.
+    """
+    found: list[sa.ColumnElement[bool]] = [tasks.c.finished_at.is_not(None)]
     if wanted.status is not None:
-        conditions.append(_STATES[wanted.status])
+        found.append(_STATES[wanted.status])
     if owner is not None:
-        conditions.append(tasks.c.owner == owner)
+        found.append(tasks.c.owner == owner)
     if wanted.host is not None:
-        conditions.append(deliveries.c.host == wanted.host.lower())
+        found.append(deliveries.c.host == wanted.host.lower())
     if wanted.algorithm is not None:
-        conditions.append(tasks.c.algorithm == wanted.algorithm)
+        found.append(tasks.c.algorithm == wanted.algorithm)
     if wanted.since is not None:
-        conditions.append(tasks.c.finished_at >= wanted.since.timestamp())
+        found.append(tasks.c.finished_at >= wanted.since.timestamp())
     if wanted.until is not None:
-        conditions.append(tasks.c.finished_at < wanted.until.timestamp())
+        found.append(tasks.c.finished_at < wanted.until.timestamp())
     if wanted.error is not None:
-        conditions.append(deliveries.c.last_error.icontains(wanted.error, autoescape=True))
-    return conditions
+        found.append(deliveries.c.last_error.icontains(wanted.error, autoescape=True))
+    return found
 
 
 def _tuple(position: Position) -> Any:

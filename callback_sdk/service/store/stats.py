@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,6 +57,21 @@ class Backlog:
     queued: int
     running: int
     run_seconds: float
+
+
+@define(frozen=True)
+class TaskAges:
+    """How long ago a task was accepted, started and ended, in seconds.
+
+    Attributes:
+        created: Since its acceptance.
+        started: Since the start of its last run; None if it was not started.
+        finished: Since its end; None if it has not ended.
+    """
+
+    created: float
+    started: float | None
+    finished: float | None
 
 
 class Statistics:
@@ -148,6 +164,26 @@ class Statistics:
         return [
             EndedTasks(age=age, succeeded=found.get((age, True), 0), failed=found.get((age, False), 0)) for age in ages
         ]
+
+    def ages(self, *, within: float, limit: int) -> tuple[list[TaskAges], float]:
+        """Return when the tasks of the last time were accepted, started and ended.
+
+        Args:
+            within: Open tasks, and those that ended in the last `within` seconds.
+            limit: Maximum number of tasks each: the latest ended, the running, and the oldest queued ones.
+
+        Returns:
+            The tasks, and the age of the oldest ended one if there are older ones; `math.inf` otherwise.
+        """
+        ages = (now() - tasks.c.created_at, now() - tasks.c.started_at, now() - tasks.c.finished_at)
+        ended = sa.select(*ages).where(tasks.c.finished_at >= now() - within).order_by(tasks.c.finished_at.desc())
+        queued, running = (sa.select(*ages).where(tasks.c.status == status) for status in (PENDING, IN_PROGRESS))
+        with self._database.read() as connection:
+            latest = [TaskAges(*row) for row in connection.execute(ended.limit(limit))]
+            waiting = connection.execute(queued.order_by(tasks.c.priority.desc(), tasks.c.created_at).limit(limit))
+            found = [TaskAges(*row) for query in (waiting, connection.execute(running.limit(limit))) for row in query]
+        last = latest[-1].finished if len(latest) == limit else None
+        return [*latest, *found], math.inf if last is None else last
 
     def latencies(self, *, within: float, limit: int) -> list[tuple[float, float]]:
         """Return the latencies of recent deliveries, from the end of their task to the successful attempt.

@@ -13,16 +13,19 @@ from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.attention import DeliveryAttention
 from callback_sdk.service.store.audit import AuditStore
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.hosts import HostStore
+from callback_sdk.service.store.live import LiveTasks
 from callback_sdk.service.store.output import OutputStore
 from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.recovery import DeliveryRecovery
+from callback_sdk.service.store.search import TaskSearch
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.signing_secrets import SigningSecretStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
@@ -45,6 +48,9 @@ class Store:
 
     Attributes:
         tasks: The tasks.
+        search: Searches tasks.
+        attention: Counts the deliveries that need attention.
+        live: What changes of tasks while they are watched.
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
@@ -68,6 +74,9 @@ class Store:
         schema.prepare(database, cipher)
         self.database = database
         self.tasks = TaskStore(database, cipher)
+        self.search = TaskSearch(database)
+        self.attention = DeliveryAttention(database)
+        self.live = LiveTasks(database)
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)

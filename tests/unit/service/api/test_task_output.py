@@ -1,12 +1,11 @@
-"""callback_sdk.service.api.logs"""
+"""callback_sdk.service.api.task_output"""
 
 from __future__ import annotations
 
 import pytest
 from fastapi import HTTPException
 
-from callback_sdk.service.api import logs
-from callback_sdk.service.api.logs import new_output, show_output
+from callback_sdk.service.api.task_output import OutputPosition, new_output, parse_position, show_output
 from callback_sdk.service.store.output import StoredOutput
 
 
@@ -16,10 +15,10 @@ def output(data: bytes, *, attempt: int = 1, start: int = 0) -> StoredOutput:
 
 def read(*stored: StoredOutput, ended: bool = False) -> list[str]:
     """Return what a client sees that asks each time with the cursor of the last response."""
-    position, texts = logs._Position(), []
+    position, texts = OutputPosition(), []
     for one in stored:
         text, position = new_output(one, position, ended=ended)
-        position = logs._parse(str(position))
+        position = parse_position(str(position))
         texts.append(text)
     return texts
 
@@ -55,5 +54,5 @@ def test_another_run_is_noted() -> None:
 def test_other_cursors_are_rejected(cursor: str) -> None:
     """As an invalid request."""
     with pytest.raises(HTTPException) as caught:
-        logs._parse(cursor)
+        parse_position(cursor)
     assert caught.value.status_code == 422
