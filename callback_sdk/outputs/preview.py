@@ -35,7 +35,7 @@ _IMAGES = {
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
 }
-"""First bytes of images that run no scripts. SVG may have some."""
+"""First bytes of the image formats that can't contain scripts, unlike SVG."""
 
 _TEXTS = ("text/", "application/json", "application/x-ndjson", "application/yaml", "application/toml")
 
@@ -59,10 +59,10 @@ class TableHead:
 
 @define(frozen=True, kw_only=True)
 class Preview:
-    """What can be shown of a file: at most one of image, table and text.
+    """The preview of a file: an image, a table or a text, or none of them.
 
     Attributes:
-        image: Media type of an image that a browser may show; None for other files.
+        image: Media type of an image that is safe in a browser; None for other files.
         table: The first rows of a table.
         text: The beginning of a text.
         complete: Whether the text is complete.
@@ -75,17 +75,17 @@ class Preview:
 
 
 def image_type(data: bytes) -> str | None:
-    """Return the media type of an image by its first bytes, if it can't run scripts; None for any other file."""
+    """Return the media type of an image that can't contain scripts, by its first bytes; None for any other file."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for head, kind in _IMAGES.items() if data.startswith(head)), None)
 
 
 def preview(name: str, data: bytes) -> Preview:
-    """Return what can be shown of a file; an empty preview if nothing can.
+    """Return the preview of a file; an empty one for any other format.
 
     Args:
-        name: The file's name. Its extension tells the kind of the file.
+        name: The file's name. Its extension determines the format.
         data: The content of a file of at most `MAX_PREVIEW` bytes.
     """
     if (image := image_type(data)) is not None:
@@ -103,7 +103,7 @@ def preview(name: str, data: bytes) -> Preview:
 
 
 def html_preview(name: str, data: bytes) -> str:
-    """Return a preview as HTML in which every value is escaped; empty if nothing can be shown."""
+    """Return a preview as HTML in which every value is escaped; empty for any other format."""
     from html import escape
 
     found = preview(name, data)
@@ -150,7 +150,7 @@ def _parquet_table(data: bytes) -> TableHead | None:
     parquet = importlib.import_module("callback_sdk.features.parquet")
     try:
         parquet.check(data, _MAX_UNPACKED)
-        # A row and a column more tell whether there are more.
+        # With one more row and column, to see whether the table is complete.
         table = parquet.read_head(data, rows=MAX_ROWS + 1, columns=MAX_COLUMNS + 1)
         return TableHead(
             columns=_cells(table.column_names),

@@ -1,7 +1,7 @@
 """Write tables to Parquet, CSV and Arrow files, batch by batch.
 
-A table is what pandas, polars, pyarrow and other libraries export by the Arrow PyCapsule interface. Values and types
-are kept; NaN of pandas becomes null, as pandas itself writes it.
+A table is an object of pandas, polars, pyarrow or any other library that exports the Arrow PyCapsule interface. Values
+and types are preserved; NaN of pandas becomes null, as in files that pandas itself writes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 _UNNAMED_INDEX = "__index_level_"
-"""Beginning of the names that pandas gives to unnamed levels of an index."""
+"""Prefix of the names that pandas gives to unnamed levels of an index."""
 
 _VIEWS = {"string_view": "large_string", "binary_view": "large_binary"}
-"""Types of polars, and what every version of pyarrow can write in their place."""
+"""Types of polars, and the types that every version of pyarrow can write in their place."""
 
 
 def write_table(name: str, table: Any, path: Path, extension: str) -> None:
@@ -58,7 +58,7 @@ def write_table(name: str, table: Any, path: Path, extension: str) -> None:
         raise
     except (pa.ArrowException, FeaturesError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise _misfit(name, f"can't be written: {reason:.300}", "Look at the types of its columns.") from error
+        raise _misfit(name, f"can't be written: {reason:.300}", "Check the types of its columns.") from error
 
 
 def _reader(table: Any) -> pyarrow.RecordBatchReader:
@@ -75,12 +75,12 @@ def _convert(schema: pyarrow.Schema, convert: Callable[[Any], Any]) -> pyarrow.S
 
 
 def _without_dictionary(kind: Any) -> Any:
-    """Return the type for CSV, whose writer knows no dictionaries."""
+    """Return the type for CSV, whose writer doesn't support dictionaries."""
     return kind.value_type if library().types.is_dictionary(kind) else kind
 
 
 def _without_views(kind: Any) -> Any:
-    """Return the type of a file: few readers know views."""
+    """Return the type for a file: few readers support views."""
     pa = library()
     if str(kind) in _VIEWS:
         return pa.type_for_alias(_VIEWS[str(kind)])

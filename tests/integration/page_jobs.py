@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -43,7 +44,28 @@ def shown(features, parameters, context):
     """Fail on request, or wait until a file exists."""
     if parameters.get("fail"):
         raise AlgorithmError(HOSTILE + "x" * 10_000)
+    if parameters.get("says"):
+        sys.stdout.write(f"{parameters['says']}\n")
+    if parameters.get("file"):
+        context.output("table.csv", b"name,value\n<b>bold</b>,1\n")
     context.report_progress(0.25, HOSTILE)
     while parameters.get("go") and not Path(parameters["go"]).exists():
         time.sleep(0.01)
     return {"predictions": features.to_dict()}
+
+
+@registry.algorithm(
+    "declared",
+    description="Has schemas, from which samples are made and pictures are drawn.",
+    features={
+        "properties": {
+            "temperature": {"type": "number", "minimum": -40, "maximum": 60, "description": "In degrees Celsius."},
+            "sensor": {"type": "string", "enum": ["inside", "outside"], "description": "Where it was measured."},
+        },
+        "required": ["temperature"],
+    },
+    parameters={"properties": {"digits": {"type": "integer", "minimum": 0, "description": "Digits of the mean."}}},
+)
+def declared(features, parameters):
+    """Return nothing of interest."""
+    return {"predictions": []}

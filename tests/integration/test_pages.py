@@ -88,7 +88,15 @@ def client(topology: Topology) -> Iterator[Client]:
 
 def test_pages_require_a_login(stranger: Browser) -> None:
     """Visitors are redirected to the login page, and after the login to the requested page."""
-    for path in ("/tasks", f"/tasks/{NOTHING}", "/deliveries", "/algorithms", "/algorithms/shown", "/health"):
+    for path in (
+        "/overview",
+        "/tasks",
+        f"/tasks/{NOTHING}",
+        "/deliveries",
+        "/algorithms",
+        "/algorithms/shown",
+        "/health",
+    ):
         answer = stranger.get(f"{stranger.origin}/ui{path}", timeout=60, allow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/login?next=/ui{path}")
     answer = stranger.post(
@@ -96,7 +104,7 @@ def test_pages_require_a_login(stranger: Browser) -> None:
     )
     assert answer.url == f"{stranger.origin}/ui/health"
     for path in ("/", "/ui", "/ui/"):
-        assert stranger.get(f"{stranger.origin}{path}", timeout=60).url == f"{stranger.origin}/ui/tasks"
+        assert stranger.get(f"{stranger.origin}{path}", timeout=60).url == f"{stranger.origin}/ui/overview"
 
 
 def test_a_partial_refresh_never_shows_the_login_page(stranger: Browser) -> None:
@@ -164,13 +172,13 @@ def test_a_task_is_shown_and_can_be_canceled(browser: Browser, client: Client, t
 def test_dead_deliveries_can_be_redelivered(browser: Browser, client: Client) -> None:
     """They can be redelivered from the list of dead deliveries, and from the page of the task."""
     with WebhookReceiver() as webhook:
-        webhook.respond(410)
+        webhook.respond(400)
         task = client.run_algorithm("shown", TABLE, callbacks=[f"{webhook.url}?key={MARKER}"]).wait(progress=False)
         (delivery,) = client.get_deliveries(task.job_id)
         page = browser.page("/deliveries")
         form = f"/tasks/{task.job_id}/deliveries/{delivery.delivery_id}/redeliver"
         assert f'action="/ui{form}"' in page
-        assert "410" in page
+        assert "answered 400" in page
         assert f'action="/ui{form}"' in browser.page(f"/tasks/{task.job_id}")
         assert browser.submit(form).status_code == 200
         wait_until(lambda: task.refresh().deliveries[0].status == "delivered")
@@ -184,7 +192,7 @@ def test_dead_deliveries_can_be_redelivered(browser: Browser, client: Client) ->
 def test_the_target_of_a_delivery_can_be_replaced(browser: Browser, client: Client) -> None:
     """By a URL, or by JSON; what can't be used is an error page without it."""
     with WebhookReceiver() as first, WebhookReceiver() as second:
-        first.respond(410)
+        first.respond(400)
         task = client.run_algorithm("shown", TABLE, callbacks=[first.url]).wait(progress=False)
         (delivery,) = client.get_deliveries(task.job_id)
         form = f"/tasks/{task.job_id}/deliveries/{delivery.delivery_id}/redeliver"
@@ -225,7 +233,7 @@ def test_results_can_be_had(browser: Browser, client: Client) -> None:
 def test_users_see_only_their_own_tasks(browser: Browser, mary: Browser, client: Client) -> None:
     """Tasks of others look like unknown ones."""
     with WebhookReceiver() as webhook:
-        webhook.respond(410)
+        webhook.respond(400)
         task = client.run_algorithm("shown", TABLE, callbacks=[webhook.url]).wait(progress=False)
     (delivery,) = client.get_deliveries(task.job_id)
     assert task.job_id in browser.page("/tasks")
@@ -252,8 +260,8 @@ def test_a_form_of_another_site_does_nothing(browser: Browser, mary: Browser, cl
         {"headers": {"Origin": "null"}},
     ):
         assert browser.submit(f"/tasks/{task.job_id}/{path}", **options).status_code == 403
-    answer = browser.get(f"{browser.origin}/ui/tasks/{task.job_id}/{path}", timeout=60)
-    assert answer.status_code == 405
+    if path != "cancel":
+        assert browser.get(f"{browser.origin}/ui/tasks/{task.job_id}/{path}", timeout=60).status_code == 405
     forged = {"Origin": "https://evil.example"}
     login = browser.post(f"{browser.origin}/ui/login", data={"token": browser.token}, headers=forged, timeout=60)
     assert login.status_code == 403
@@ -299,7 +307,7 @@ def test_the_health_of_the_service(browser: Browser, client: Client, tmp_path: P
     page = browser.page("/health")
     assert "Healthy: database" in page
     assert re.search(r"<td>shown</td><td>\d+</td>", page)
-    assert page.count("<svg role=") == 2
+    assert page.count("<svg role=") == 4
     assert 'class="series-succeeded"' in page
     go.touch()
     client.wait_all(running, progress=False)

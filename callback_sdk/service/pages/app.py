@@ -17,7 +17,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api.access import AppState
 from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
-from callback_sdk.service.pages import hosts, outputs, routes
+from callback_sdk.service.pages import algorithms, deliveries, health, hosts, logins, operations, outputs, tasks
 from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
 from callback_sdk.service.pages.rendering import PREFIX, prefix_of, render
 from callback_sdk.service.pages.sessions import Sessions
@@ -48,28 +48,33 @@ def add_pages(app: FastAPI) -> FastAPI:
 def _pages(state: AppState, readiness: Readiness) -> Starlette:
     app = Starlette(
         routes=[
-            Route("/login", routes.log_in_form, methods=["GET"]),
-            Route("/login", routes.log_in, methods=["POST"]),
-            Route("/logout", routes.log_out, methods=["POST"]),
-            Route("/tasks", routes.tasks),
-            Route("/tasks/{job_id}", routes.task),
-            Route("/tasks/{job_id}/results", routes.results),
+            Route("/login", logins.log_in_form, methods=["GET"]),
+            Route("/login", logins.log_in, methods=["POST"]),
+            Route("/logout", logins.log_out, methods=["POST"]),
+            Route("/overview", operations.overview),
+            Route("/tasks", tasks.tasks),
+            Route("/tasks/cancel", tasks.cancel_several, methods=["POST"]),
+            Route("/tasks/{job_id}", tasks.task),
+            Route("/tasks/{job_id}/events", tasks.events),
+            Route("/tasks/{job_id}/results", tasks.results),
             Route("/tasks/{job_id}/outputs/{name:path}", outputs.download),
             Route("/tasks/{job_id}/preview/{name:path}", outputs.show),
             Route("/tasks/{job_id}/image/{name:path}", outputs.image),
-            Route("/tasks/{job_id}/cancel", routes.cancel, methods=["POST"]),
-            Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", routes.redeliver, methods=["POST"]),
-            Route("/deliveries", routes.dead_deliveries),
-            Route("/audit", routes.audit),
+            Route("/tasks/{job_id}/cancel", tasks.ask_to_cancel, methods=["GET"]),
+            Route("/tasks/{job_id}/cancel", tasks.cancel, methods=["POST"]),
+            Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", deliveries.redeliver, methods=["POST"]),
+            Route("/deliveries", deliveries.deliveries),
+            Route("/deliveries/redeliver", deliveries.redeliver_several, methods=["POST"]),
+            Route("/algorithms", algorithms.algorithms),
+            Route("/algorithms/{name}", algorithms.algorithm),
+            Route("/algorithms/{name}/graph", algorithms.graph),
+            Route("/algorithms/{name}/template", algorithms.template),
+            Route("/health", health.health),
             Route("/hosts", hosts.show),
             Route("/hosts/pause", hosts.pause, methods=["POST"]),
             Route("/hosts/resume", hosts.resume, methods=["POST"]),
             Route("/hosts/limit", hosts.limit, methods=["POST"]),
-            Route("/algorithms", routes.algorithms),
-            Route("/algorithms/{name}", routes.algorithm),
-            Route("/algorithms/{name}/graph", routes.graph),
-            Route("/algorithms/{name}/template", routes.template),
-            Route("/health", routes.health),
+            Route("/audit", operations.audit),
             Mount("/static", StaticFiles(packages=[(__package__, "static")])),
         ],
         middleware=[Middleware(_Headers)],
@@ -94,13 +99,15 @@ class _Headers:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Before the mount of the static files changes the scope.
+        # Before the router changes the root path.
         is_static = scope["path"].startswith(f"{scope['root_path']}/static/")
+        caching = b"max-age=3600" if is_static else b"no-store"
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                caching = b"max-age=3600" if is_static else b"no-store"
-                headers = [*message.get("headers", ()), *_HEADERS.items(), (b"cache-control", caching)]
+                given = message.get("headers", ())
+                has_caching = any(name.lower() == b"cache-control" for name, _ in given)
+                headers = [*given, *_HEADERS.items(), *(() if has_caching else ((b"cache-control", caching),))]
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -108,7 +115,7 @@ class _Headers:
 
 
 async def _home(request: Request) -> Response:
-    return RedirectResponse(f"{prefix_of(request)}/tasks", 303)
+    return RedirectResponse(f"{prefix_of(request)}/overview", 303)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

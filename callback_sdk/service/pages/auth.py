@@ -13,15 +13,22 @@ from starlette.responses import RedirectResponse, Response
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.caller import Caller
-from callback_sdk.service.api.access import address_of
+from callback_sdk.service.api.access import AppState, address_of
 from callback_sdk.service.pages.rendering import prefix_of
 from callback_sdk.service.pages.sessions import COOKIE, Session, Sessions, is_from_here
 
-_FIELDS = 10
+_FIELDS = 100
+"""Maximum number of fields of a form: a page of selected rows, and a filter."""
 
 
 class LoginRequiredError(Exception):
     """The request has no session, or an expired one."""
+
+
+def app_state(request: Request) -> AppState:
+    """Return the objects that the routes work with."""
+    state: AppState = request.app.state.app_state
+    return state
 
 
 def session(request: Request) -> Session:
@@ -102,8 +109,8 @@ async def csrf_caller(request: Request) -> Caller:
 
 async def log_in_first(request: Request, _: Exception) -> Response:
     """Redirect to the login page, which redirects back to the requested page."""
-    prefix = prefix_of(request)
-    wanted = request.scope["path"] if request.method == "GET" else f"{prefix}/tasks"
+    prefix, query = prefix_of(request), f"?{request.url.query}" if request.url.query else ""
+    wanted = f"{request.scope['path']}{query}" if request.method == "GET" else f"{prefix}/overview"
     place = f"{prefix}/login?next={quote(wanted)}"
     if "hx-request" in request.headers:
         # htmx would put the login page into the part of the page that it refreshes.

@@ -16,7 +16,7 @@ from callback_sdk.service.access.caller import Caller
 from callback_sdk.service.api import hosts as actions
 from callback_sdk.service.api.access import AppState, require_operator
 from callback_sdk.service.pages.auth import caller, csrf_caller
-from callback_sdk.service.pages.rendering import PREFIX, render
+from callback_sdk.service.pages.rendering import prefix_of, render
 
 Change = Callable[[AppState, Caller, str], Any]
 
@@ -48,7 +48,7 @@ async def _change(request: Request, change: Change) -> Response:
     by = require_operator(await csrf_caller(request))
     host = str((await request.form()).get("host", ""))[:2000]
     await run_in_threadpool(change, request.app.state.app_state, by, host)
-    return RedirectResponse(f"{PREFIX}/hosts", 303)
+    return RedirectResponse(f"{prefix_of(request)}/hosts", 303)
 
 
 def _read(text: Any, parse: Callable[[str], Any], takes: str) -> Any:

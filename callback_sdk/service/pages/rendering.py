@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -14,13 +15,18 @@ from starlette.responses import HTMLResponse, Response
 
 from callback_sdk._version import __version__
 from callback_sdk.models import outcome
+from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.supervision.memory import format_size
+from callback_sdk.text.escaping import escaped
 
 PREFIX = "/ui"
 """Path of the pages in the service."""
 
 _MAX_LENGTH = 2000
 """Maximum displayed characters of a text from users."""
+
+_BRIEF = 200
+"""Maximum displayed characters of such a text in a table."""
 
 
 def prefix_of(request: Request) -> str:
@@ -60,6 +66,14 @@ def _when(moment: float | str | None) -> Markup:
     )
 
 
+def _minute(moment: datetime | float | None) -> str:
+    """Format a time as the value of an input of the type `datetime-local`, in UTC."""
+    if moment is None:
+        return ""
+    at = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, timezone.utc)
+    return f"{at.astimezone(timezone.utc):%Y-%m-%dT%H:%M}"
+
+
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
@@ -69,17 +83,66 @@ def _duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if not hours:
+        return f"{minutes} min {rest} s"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
 
 
-def _cut(text: Any) -> str:
-    shown = str(text)
-    return shown if len(shown) <= _MAX_LENGTH else f"{shown[: _MAX_LENGTH - 1]}…"
+def _run_time(task: Mapping[str, Any]) -> str:
+    """Format the duration of a task's last run; a running one has none yet."""
+    return _between(task["started_at"], task["finished_at"])
+
+
+def _wait_time(task: Mapping[str, Any]) -> str:
+    """Format the time that a task spent in the queue before its last run."""
+    return _between(task["created_at"], task["started_at"])
+
+
+def _between(start: float | None, end: float | None) -> str:
+    return _duration(None if start is None or end is None else end - start)
+
+
+def _attempt_time(attempt: Mapping[str, Any]) -> str:
+    """Format the duration of an attempt, whose times are in ISO 8601."""
+    start, end = (
+        None if attempt[name] is None else datetime.fromisoformat(attempt[name]).timestamp()
+        for name in ("started_at", "finished_at")
+    )
+    return _between(start, end)
+
+
+def _cut(text: Any, max_length: int = _MAX_LENGTH) -> str:
+    """Return a text of others for people: bounded, and without control characters and bidirectional marks."""
+    shown = escaped(str(text)[: max_length + 1], lines=True)
+    return shown if len(shown) <= max_length else f"{shown[: max_length - 1]}…"
+
+
+def _plain(text: str) -> str:
+    """Return a text of others, which is bounded already, without control characters and bidirectional marks."""
+    return escaped(text, lines=True)
+
+
+def _brief(text: Any) -> str:
+    """Return the beginning of a text, for a table."""
+    return _cut(text, _BRIEF)
+
+
+def _capitalized(word: str) -> str:
+    """Return a word with its first letter in upper case, and the others as they are."""
+    return word[:1].upper() + word[1:]
 
 
 def _outcome(task: Mapping[str, Any]) -> Markup:
     """Return the badge of a task."""
     return _badge(outcome(task["status"], task["success"], task["error_code"]) or task["status"])
+
+
+def _memory(algorithm: AlgorithmVersion) -> str:
+    """Format the memory limit of an algorithm."""
+    if algorithm.memory_limit is None:
+        return "the service's default"
+    return "none" if math.isinf(algorithm.memory_limit) else format_size(int(algorithm.memory_limit))
 
 
 def _badge(word: str) -> Markup:
@@ -94,5 +157,20 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge, outcome=_outcome, size=format_size)
+_environment.filters.update(
+    attempt_time=_attempt_time,
+    badge=_badge,
+    brief=_brief,
+    capitalized=_capitalized,
+    cut=_cut,
+    duration=_duration,
+    memory=_memory,
+    minute=_minute,
+    outcome=_outcome,
+    plain=_plain,
+    run_time=_run_time,
+    size=format_size,
+    wait_time=_wait_time,
+    when=_when,
+)
 _environment.globals.update(product_version=__version__, escape=escape)

@@ -126,8 +126,8 @@ def is_from_here(origin: str | None, host: str | None) -> bool:
 def safe_next(path: str | None, prefix: str) -> str:
     """Return the path to redirect to after login; only paths of the web UI are allowed (open redirects)."""
     if path is None or not path.startswith(f"{prefix}/") or path.startswith(f"{prefix}/log") or "\\" in path:
-        return f"{prefix}/tasks"
-    return path if path.isprintable() and path.isascii() else f"{prefix}/tasks"
+        return f"{prefix}/overview"
+    return path if path.isprintable() and path.isascii() else f"{prefix}/overview"
 
 
 def _csrf(key: Secret[bytes], session: str) -> str:

@@ -12,7 +12,7 @@ from callback_sdk.service import pages
 from callback_sdk.service.pages.rendering import _environment
 
 FOLDER = Path(pages.__file__).parent
-ALWAYS = {"session", "prefix", "here", "status", *_environment.globals}
+ALWAYS = {"session", "prefix", "here", "status", "m", *_environment.globals}
 
 
 def calls() -> list[tuple[str, set[str]]]:
@@ -40,5 +40,8 @@ def test_a_template_gets_the_variables_that_it_uses(template: str, given: set[st
 
 
 def test_every_template_is_rendered() -> None:
-    """All but the one that the others extend."""
-    assert {template for template, _ in calls()} == {path.name for path in FOLDER.glob("templates/*")} - {"base.html"}
+    """All but the one that the others extend, and the macros."""
+    assert {template for template, _ in calls()} == {path.name for path in FOLDER.glob("templates/*")} - {
+        "base.html",
+        "macros.html",
+    }

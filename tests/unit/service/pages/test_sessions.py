@@ -124,13 +124,13 @@ def test_a_form_of_another_site_is_detected(origin: str | None, good: bool) -> N
     [
         ("/ui/tasks/42", "/ui/tasks/42"),
         ("/ui/health", "/ui/health"),
-        (None, "/ui/tasks"),
-        ("/ui/login", "/ui/tasks"),
-        ("//evil.example", "/ui/tasks"),
-        ("https://evil.example/ui/tasks", "/ui/tasks"),
-        ("/ui/\\evil.example", "/ui/tasks"),
-        ("/ui/a\r\nSet-Cookie: x", "/ui/tasks"),
-        ("/api/v2/algorithms", "/ui/tasks"),
+        (None, "/ui/overview"),
+        ("/ui/login", "/ui/overview"),
+        ("//evil.example", "/ui/overview"),
+        ("https://evil.example/ui/tasks", "/ui/overview"),
+        ("/ui/\\evil.example", "/ui/overview"),
+        ("/ui/a\r\nSet-Cookie: x", "/ui/overview"),
+        ("/api/v2/algorithms", "/ui/overview"),
     ],
 )
 def test_the_login_redirects_to_pages_of_the_service_only(path: str | None, goes: str) -> None:
