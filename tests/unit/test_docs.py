@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import inspect
 import re
@@ -88,11 +89,15 @@ def test_attributes_of_values_are_documented() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the documentation site as `make docs` does: every warning, such as a broken link, is an error."""
+    """Build the documentation site as `make docs` does: every warning, such as a broken link, is an error.
+
+    Without the highlighted source code of the modules, which takes a third of the time and has no links.
+    """
     if importlib.util.find_spec("sphinx") is None:
         missing_server("Sphinx is missing: make docs")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "--builder", "html"]
+    extensions = "extensions=myst_parser,sphinx.ext.autodoc,sphinx.ext.napoleon"
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "--builder", "html", "-D", extensions]
     built = subprocess.run(
         [*command, "--doctree-dir", str(folder / "doctrees"), str(ROOT / "docs"), str(folder / "html")],
         capture_output=True,
@@ -206,15 +211,26 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
             _parse(shlex.split(command, comments=True))
 
 
+@functools.cache
+def _commands() -> Any:
+    """Return all commands: Typer takes longer to build them than to parse a command line."""
+    return typer.main.get_command(app)
+
+
 def _parse(words: list[str]) -> None:
     """Parse a command line as `callback-sdk` does; values aren't looked at."""
-    command = typer.main.get_command(app)
+    command = _commands()
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         assert words[0] in command.commands, words
         command, words = command.commands[words[0]], words[1:]
     context = command.context_class(command, info_name=command.name)
     _, rest, _ = command.make_parser(context).parse_args(args=list(words))
     assert rest == [], words
+
+
+@functools.cache
+def _all_options() -> set[str]:
+    return _options(_commands())
 
 
 def _options(command: Any) -> set[str]:
@@ -226,7 +242,7 @@ def _options(command: Any) -> set[str]:
 def test_options_in_the_pages_exist(page: Path) -> None:
     """Those in backticks, wherever a sentence names one."""
     named = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text())) if page.name != "CHANGELOG.md" else set()
-    assert named - FOREIGN_OPTIONS <= _options(typer.main.get_command(app))
+    assert named - FOREIGN_OPTIONS <= _all_options()
 
 
 def test_the_readme_stays_short() -> None:
