@@ -28,8 +28,8 @@ from callback_sdk.types import DeliveryStatus
 _PAGE = 200
 """Maximum number of deliveries, or entries, of a request."""
 
-_BULK_PAGE = 100
-"""Deliveries that a request redelivers: the service checks the target of each."""
+_BULK_PAGE = 500
+"""Maximum deliveries that a request redelivers: for each page, the service goes through all that the filter selects."""
 
 
 @define(frozen=True, kw_only=True)

@@ -138,7 +138,7 @@ class House:
         self.store.users.add_token(user.user_id, digest(token), label="test")
         self.tokens[name] = token.reveal()
 
-    def add_task(self, owner: str, *, ended: bool) -> tuple[str, str]:
+    def add_task(self, owner: str, *, ended: bool, error: str = "410 Gone") -> tuple[str, str]:
         """Add a task, which has results, an output file and a dead delivery if it has ended; return the ids."""
         job_id, store = str(uuid.uuid4()), self.store
         task = TaskRow(job_id=job_id, owner=owner, algorithm="known", version="1", features_format="json")
@@ -162,7 +162,7 @@ class House:
         (delivery,) = store.deliveries.of(job_id)
         if ended:
             store.deliveries.claim(delivery["delivery_id"], "w")
-            store.deliveries.failed(delivery["delivery_id"], 1, "410 Gone", None)
+            store.deliveries.failed(delivery["delivery_id"], 1, error, None)
         return job_id, delivery["delivery_id"]
 
     def send(self, route: str, caller: str | None, **values: str) -> requests.Response:
@@ -351,3 +351,64 @@ def test_a_role_counts_from_the_next_request_on(house: House) -> None:
     assert house.send(route, "demoted", **names(job_id, delivery_id)).status_code == 404
     assert house.send(page, "demoted", **names(job_id, delivery_id)).status_code == 404
     assert house.send("GET /api/v2/audit", "demoted").status_code == 403
+
+
+def redeliver(house: House, caller: str, **body: Any) -> requests.Response:
+    """Send a request of a bulk redelivery."""
+    headers = {"Authorization": f"Bearer {house.tokens[caller]}"}
+    url = f"{house.origin}/api/v2/deliveries/redeliver"
+    return requests.post(url, json={"status": "dead", **body}, headers=headers, timeout=60)
+
+
+def test_a_bulk_redelivery_is_in_the_audit_log_for_each_owner(house: House) -> None:
+    """With the ids and the filter; a dry run changes nothing, so it has no entry."""
+    error = str(uuid.uuid4())
+    mine, theirs = (house.add_task(owner, ended=True, error=error)[1] for owner in ("owner", "stranger"))
+    since = house.store.clock()
+    assert redeliver(house, "operator", error=error, dry_run=True).json()["due"] == 2
+    found = house.store.audit.page(AuditFilter(action="redelivered", since=since), limit=9)
+    assert found == []
+    assert redeliver(house, "operator", error=error).json()["due"] == 2
+    found = house.store.audit.page(AuditFilter(action="redelivered", since=since), limit=9)
+    assert {(one.actor, one.owner, one.facts["delivery_ids"][0]) for one in found} == {
+        ("operator", "owner", mine),
+        ("operator", "stranger", theirs),
+    }
+    assert found[0].facts["filter"] == {"status": "dead", "error": error}
+
+
+def test_users_redeliver_only_their_own_deliveries(house: House) -> None:
+    """Other users' names are a 403, also those that don't exist."""
+    error = str(uuid.uuid4())
+    house.add_task("owner", ended=True, error=error)
+    house.add_task("stranger", ended=True, error=error)
+    assert redeliver(house, "stranger", error=error, user="owner").status_code == 403
+    assert redeliver(house, "stranger", error=error, user="nobody").status_code == 403
+    assert redeliver(house, "operator", error=error, user="nobody").status_code == 422
+    answer = redeliver(house, "stranger", error=error).json()
+    assert (answer["total"], answer["due"]) == (1, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"hosts": "a"}, {"status": "delivered"}, {"status": None}, {"limit": 501}])
+def test_a_redelivery_with_a_misspelled_filter_is_rejected(house: House, wrong: dict[str, Any]) -> None:
+    """Otherwise it would be one of everything."""
+    assert redeliver(house, "operator", **wrong).status_code == 422
+
+
+def test_what_ends_during_a_bulk_redelivery_is_left_out(house: House) -> None:
+    """The number of deliveries is that of the first page, so it comes to its end."""
+    error = str(uuid.uuid4())
+    for _ in range(3):
+        house.add_task("owner", ended=True, error=error)
+    first = redeliver(house, "operator", error=error, limit=2).json()
+    house.add_task("owner", ended=True, error=error)
+    second = redeliver(house, "operator", error=error, limit=2, cursor=first["next_cursor"]).json()
+    assert (first["total"], first["due"]) == (3, 2)
+    assert (second["total"], second["due"], second["next_cursor"]) == (None, 1, None)
+
+
+def test_a_repeated_request_redelivers_nothing_twice(house: House) -> None:
+    """Its answer may have been lost."""
+    error = str(uuid.uuid4())
+    house.add_task("owner", ended=True, error=error)
+    assert [redeliver(house, "operator", error=error).json()["due"] for _ in range(2)] == [1, 0]

@@ -214,7 +214,7 @@ class RedeliveryRequest(BaseModel, extra="forbid"):
     since: str | None = Field(None, max_length=100)
     until: str | None = Field(None, max_length=100)
     error: str | None = Field(None, max_length=300, pattern=TEXT)
-    limit: int = Field(100, ge=1, le=200)
+    limit: int = Field(100, ge=1, le=500)
     cursor: str | None = Field(None, max_length=300)
     dry_run: bool = False
 

@@ -163,7 +163,7 @@ def test_a_bulk_redelivery_goes_through_all_pages(service: FakeService, run: Run
     (line,) = file.read_text().splitlines()
     assert json.loads(line) == EXPIRED
     first, second = bodies(service)
-    assert first == {"status": "dead", "host": "a.example", "limit": 100, "dry_run": False}
+    assert first == {"status": "dead", "host": "a.example", "limit": 500, "dry_run": False}
     assert second == {**first, "cursor": "c"}
 
 
