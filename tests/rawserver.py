@@ -10,20 +10,21 @@ from types import TracebackType
 
 
 class RawServer:
-    """Accepts connections on loopback, and runs a script for each.
+    """Accepts connections, and runs a script for each.
 
     Args:
         script: Called with each connection and its number, from 0.
+        host: Address to listen on.
     """
 
-    def __init__(self, script: Callable[[socket.socket, int], None]) -> None:
+    def __init__(self, script: Callable[[socket.socket, int], None], host: str = "127.0.0.1") -> None:
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self._threads: list[threading.Thread] = []
         self._connections: list[socket.socket] = []
         self._closing = threading.Event()
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.connections = 0
 
     def __enter__(self) -> RawServer:

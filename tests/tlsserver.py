@@ -66,7 +66,9 @@ class TLSServer(RawServer):
         asked: The names that clients asked for (SNI); None for a client that named none.
     """
 
-    def __init__(self, script: Callable[[socket.socket, int], None], context: ssl.SSLContext) -> None:
+    def __init__(
+        self, script: Callable[[socket.socket, int], None], context: ssl.SSLContext, host: str = "127.0.0.1"
+    ) -> None:
         self.asked: list[str | None] = []
         context.sni_callback = lambda sock, name, _: self.asked.append(name)
 
@@ -74,5 +76,5 @@ class TLSServer(RawServer):
             with context.wrap_socket(connection, server_side=True) as sock:
                 script(sock, number)
 
-        super().__init__(encrypted)
-        self.url = f"https://127.0.0.1:{self.port}"
+        super().__init__(encrypted, host)
+        self.url = f"https://{host}:{self.port}"

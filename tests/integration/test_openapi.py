@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
@@ -51,12 +52,17 @@ def known(service: LocalService) -> dict[str, str]:
     with Client(service.url, token=service.token) as client:
         task = client.run_algorithm("all-kinds", {"a": [1]}, callback_url="http://127.0.0.1:9/nobody").wait()
         (delivery,) = client.get_deliveries(task.job_id)
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"Authorization": f"Bearer {service.token}"}
+        secret = session.post(f"{service.url}/signing-secrets", json={}, headers=headers, timeout=30).json()
     return {
         "algorithm_id": "all-kinds",
         "version": "1.0.0",
         "job_id": task.job_id,
         "delivery_id": delivery.delivery_id,
         "name": "note.txt",
+        "secret_id": secret["id"],
     }
 
 
