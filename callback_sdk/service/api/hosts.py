@@ -18,7 +18,7 @@ from callback_sdk.service.api.views import show_host, show_webhook
 from callback_sdk.service.store.hosts import HostState, HostStore
 from callback_sdk.targets.hosts import check_url, origin
 
-_CHANGE = schemas.answers(401, 403, 422, 503)
+_CHANGE = schemas.answers(400, 401, 403, 413, 422, 503)
 
 router = APIRouter(prefix="/api/v2", tags=["operations"])
 

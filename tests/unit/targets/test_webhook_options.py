@@ -190,3 +190,10 @@ def test_unencrypted_headers_are_a_warning() -> None:
     (found,) = parse_callbacks("http://example.org/done", {"webhook": {"headers": {"authorization": "x"}}})
     assert "unencrypted" in str(plan(found).warnings(NOW))
     assert not plan(callback({"headers": {"authorization": "x"}})).warnings(NOW)
+
+
+def test_another_target_gets_neither_secret_nor_headers() -> None:
+    """They were given for the host of the first one."""
+    old = callback({"secret": SECRET, "headers": {"authorization": "Bearer topsecret7f3a"}}, run=7)
+    (new,) = parse_callbacks("https://other.example/done")
+    assert old.replaced_by(new).plain() == {"url": "https://other.example/done", "param": {"run": 7}}

@@ -39,6 +39,13 @@ def test_a_template_gets_the_variables_that_it_uses(template: str, given: set[st
     assert given - {"status"} == variables(template)
 
 
+def test_links_and_redirects_begin_with_the_path_that_clients_see() -> None:
+    """The path in the service is known only to the module that mounts the pages and the one that completes it."""
+    plain = {path.name for path in FOLDER.glob("*.py") if "PREFIX" in path.read_text() or '"/ui' in path.read_text()}
+    assert plain == {"app.py", "rendering.py"}
+    assert not [path.name for path in FOLDER.glob("templates/*") if "/ui" in path.read_text()]
+
+
 def test_every_template_is_rendered() -> None:
     """All but the one that the others extend, and the macros."""
     assert {template for template, _ in calls()} == {path.name for path in FOLDER.glob("templates/*")} - {
