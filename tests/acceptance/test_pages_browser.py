@@ -78,6 +78,7 @@ class House:
             "algorithm-schema": "/algorithms/declared",
             "health": "/health",
             "audit": "/audit",
+            "hosts": "/hosts",
             "not-found": "/tasks/nothing",
         }
 

@@ -103,7 +103,7 @@ def test_the_page_pauses_and_resumes(topology: Topology, client: Client) -> None
         assert browser.post(f"{base}/ui/hosts/pause", data={"host": "page.example.org"}).status_code == 403
         shown = browser.post(f"{base}/ui/hosts/pause", data={"host": "page.example.org", "csrf": csrf}).text
         assert "https://page.example.org" in shown
-        assert "paused by admin" in shown
+        assert "paused</span> by admin" in shown
         limits = {"host": "page.example.org", "csrf": csrf, "max_rate": "10/s", "max_concurrency": "3"}
         assert 'value="600/min"' in browser.post(f"{base}/ui/hosts/limit", data=limits).text
         assert browser.post(f"{base}/ui/hosts/limit", data={**limits, "max_rate": "fast"}).status_code == 422

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -128,6 +129,11 @@ def _brief(text: Any) -> str:
     return _cut(text, _BRIEF)
 
 
+def _hostname(origin: str) -> str:
+    """Return the host of an origin, without scheme and port."""
+    return urlsplit(origin).hostname or origin
+
+
 def _capitalized(word: str) -> str:
     """Return a word with its first letter in upper case, and the others as they are."""
     return word[:1].upper() + word[1:]
@@ -164,6 +170,7 @@ _environment.filters.update(
     capitalized=_capitalized,
     cut=_cut,
     duration=_duration,
+    hostname=_hostname,
     memory=_memory,
     minute=_minute,
     outcome=_outcome,

@@ -44,7 +44,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     show(document);
     const note = document.getElementById("zone");
-    if (note) {
+    if (note && document.querySelector("time")) {
       const hint = zone === "UTC" ? "" : " Point at a time to see it in UTC.";
       note.textContent = `Times are in ${zone}.${hint}`;
     }
