@@ -63,6 +63,10 @@ class Upload:
     assumptions: tuple[str, ...] = ()
     other_secrets: Secret[tuple[str, ...]] = field(factory=lambda: Secret(()))
 
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether the signature has expired."""
+        return self.expires_at is not None and now >= self.expires_at
+
     def secrets(self) -> Secret[tuple[str, ...]]:
         """Return the credentials of this request, which a server's text may quote."""
         named = (self.headers, self.url_headers, self.fields or SecretFields({}))

@@ -437,6 +437,10 @@ class DeliveryAttempts:
             from callback_sdk.transport.error_responses import delivery_error
 
         error = delivery_error(upload, response)
+        if response.status in (401, 403) and upload.has_expired(utc_now()) and not error.expired:
+            # Not every store tells: the signature was valid when the request began.
+            error.expired = True
+            error.hint = f"The signature has expired since the request began: presign for longer. {error.hint}"
         clusters = self._clusters_of(upload)
         if clusters is not None and clusters.refused(upload, response):
             # The operator has to replace the token, which takes longer than `write` retries.

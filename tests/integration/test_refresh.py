@@ -9,6 +9,7 @@ import re
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_an_expired_sas_is_replaced(azure: Azurite) -> None:
         writer.write(RESULT, azure.sign("old.json", expires=-timedelta(minutes=1)), refresh(issuer))
     assert azure.read("old.json") is None
     assert json.loads(azure.read("new.json") or b"")["job_id"] == "42"
+
+
+def test_a_sas_that_expires_during_the_request_is_replaced(azure: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the store tells: it was valid when the request began, and isn't when the response arrives."""
+    sends, waits = DeliveryAttempts._exchange, iter([2.0])
+
+    def exchange(self: DeliveryAttempts, upload: Any) -> Any:
+        time.sleep(next(waits, 0.0))
+        return sends(self, upload)
+
+    monkeypatch.setattr(DeliveryAttempts, "_exchange", exchange)
+    with issuing(lambda _: {"url": azure.sign("new.json")}) as issuer, ResultsWriter(timeout=0) as writer:
+        writer.write(RESULT, azure.sign("old.json", expires=timedelta(seconds=1.5)), refresh(issuer))
+    assert (len(issuer.requests), azure.read("old.json")) == (1, None)
 
 
 def test_the_outbox_keeps_the_new_target(
