@@ -19,6 +19,39 @@ CHUNK_SIZE = 256 * 1024
 """Bytes per read from a file."""
 
 
+class FileRange:
+    """A range of an open file, which the system can copy to a socket by itself: sendfile(2).
+
+    Args:
+        file: The file.
+        start: Where the range begins.
+        size: Bytes of the range.
+        name: What it is, for errors.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int, name: str) -> None:
+        self.size = size
+        self._file = file
+        self._start = start
+        self._name = name
+
+    def send(self, descriptor: int, done: int) -> int:
+        """Send as much as a socket takes, and return how many bytes that was.
+
+        Args:
+            descriptor: A socket that doesn't block.
+            done: Bytes of the range that were sent before.
+
+        Raises:
+            EncodingError: The file was truncated.
+            OSError: The socket can't send; a `BlockingIOError` if it takes nothing now.
+        """
+        sent = os.sendfile(descriptor, self._file.fileno(), self._start + done, self.size - done)
+        if not sent:
+            raise _changed_file(self._name)
+        return sent
+
+
 class PathPart:
     """A file given by its path. Each reader opens it separately, so that several can read it concurrently.
 
@@ -55,6 +88,30 @@ class PathPart:
                 _check_end(file, self.size, self._name)
 
             yield from _check_unchanged(_read(file, start, wanted, self._name), check)
+
+    def pieces(self, start: int = 0, size: int | None = None) -> Iterator[bytes | FileRange]:
+        """Yield the file, or a range of it, as what the system can send by itself, and the last bytes.
+
+        Each has to be sent before the next one is taken.
+
+        Args:
+            start: Where the range begins.
+            size: Bytes of the range; None for all up to the end.
+
+        Raises:
+            EncodingError: The file was removed or changed since its size was determined.
+        """
+        wanted = self.size - start if size is None else size
+        last = min(wanted, CHUNK_SIZE)
+        with self._open() as file:
+            _check_identity(file, self._identity, self._name)
+            if wanted > last:
+                yield FileRange(file, start, wanted - last, self._name)
+            # The last bytes only after a second check; see `_unchanged`.
+            chunk = b"".join(_read(file, start + wanted - last, last, self._name))
+            _check_identity(file, self._identity, self._name)
+            _check_end(file, self.size, self._name)
+            yield chunk
 
     def _open(self) -> BinaryIO:
         try:
@@ -152,6 +209,10 @@ class RangePart:
         for start in range(self._start, end, CHUNK_SIZE):
             yield self._whole[start : min(start + CHUNK_SIZE, end)]
 
+    def pieces(self) -> Iterator[bytes | FileRange]:
+        """Yield the range; see `PathPart.pieces`."""
+        return self._whole.pieces(self._start, self.size) if isinstance(self._whole, PathPart) else self.chunks()
+
     def cut(self, start: int, size: int) -> RangePart:
         """Return a range of the range."""
         return RangePart(self._whole, self._start + start, size)
@@ -186,6 +247,14 @@ class Body:
                 yield part
             else:
                 yield from part.chunks()
+
+    def pieces(self) -> Iterator[bytes | FileRange]:
+        """Yield the bytes, and ranges of files that the system can send by itself; see `PathPart.pieces`."""
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from part.chunks() if isinstance(part, FilePart) else part.pieces()
 
     def read(self) -> bytes:
         """Return all bytes at once; only for small bodies."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -26,7 +26,7 @@ from attrs import define, evolve, field
 
 from callback_sdk._version import __version__
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.documents.body import Body
+from callback_sdk.documents.body import Body, FileRange
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
@@ -296,13 +296,14 @@ def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
     """
     sent = False
     try:
-        for packet in _packets(head, body):
-            left = memoryview(packet)
-            while left:
+        for packet in _packets(head, body.pieces() if _is_plain(timed) else body.chunks()):
+            size = packet.size if isinstance(packet, FileRange) else len(packet)
+            done = 0
+            while done < size:
                 if sent and _responds_early(timed):
                     return False
                 # Not `sendall`, whose timeout would be that of the whole packet: a part in memory has any length.
-                left = left[timed.send(left) :]
+                done += timed.send(packet, done)
                 sent = True
     except OSError:
         # The server has closed its side. A response that it sent before is in the receive buffer still.
@@ -312,22 +313,31 @@ def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
     return True
 
 
-def _packets(head: bytes, body: Body) -> Iterator[bytes]:
+def _packets(head: bytes, pieces: Iterable[bytes | FileRange]) -> Iterator[bytes | FileRange]:
     """Yield a request with its small parts joined: each separate write would wake the server once more."""
     packet = head
-    for chunk in body.chunks():
-        if len(packet) + len(chunk) > PACKET_SIZE:
+    for piece in pieces:
+        if isinstance(piece, FileRange):
             yield packet
-            packet = chunk
+            yield piece
+            packet = b""
+        elif len(packet) + len(piece) > PACKET_SIZE:
+            yield packet
+            packet = piece
         else:
-            packet += chunk
+            packet += piece
     yield packet
+
+
+def _is_plain(timed: TimedSocket) -> bool:
+    """Return whether a socket is one of the system, without TLS, and not replaced by that of an event loop."""
+    return type(timed.sock) is socket.socket
 
 
 def _responds_early(timed: TimedSocket) -> bool:
     # Under TLS readable bytes may be session tickets, which TLS 1.3 servers send after the handshake (RFC 8446, section
     # 4.6.1). There only a failed write shows that the server has stopped reading.
-    return type(timed.sock) is socket.socket and timed.receives_before_send()
+    return _is_plain(timed) and timed.receives_before_send()
 
 
 def _location(url: SecretURL, response: Response) -> SecretURL:

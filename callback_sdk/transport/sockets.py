@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import define
 
 from callback_sdk.concurrency.forking import PerProcess, RLock
+from callback_sdk.documents.body import FileRange
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.hosts import default_port, port_of
@@ -158,15 +159,26 @@ class TimedSocket:
         self._deadline = deadline
         self._max_wait = max_wait.total_seconds()
 
-    def send(self, data: memoryview) -> int:
-        """Send as much as the system takes, or time out; return how many bytes that was."""
-        return self._arm().send(data)
+    def send(self, data: bytes | FileRange, done: int) -> int:
+        """Send as much as the system takes, or time out; return how many bytes that was.
+
+        Args:
+            data: What is sent.
+            done: Bytes of it that were sent before.
+        """
+        if isinstance(data, bytes):
+            return self._arm().send(memoryview(data)[done:])
+        try:
+            return data.send(self._arm().fileno(), done)
+        except BlockingIOError:
+            self.receives_before_send()
+            return 0
 
     def sendall(self, data: bytes) -> None:
         """Send all data, or time out."""
-        left = memoryview(data)
-        while left:
-            left = left[self.send(left) :]
+        done = 0
+        while done < len(data):
+            done += self.send(data, done)
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes, none at the end of the connection, or time out."""

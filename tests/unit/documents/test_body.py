@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart
+from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, FileRange, PathPart
 from callback_sdk.errors import EncodingError
 from tests.forks import in_child
 
@@ -97,3 +99,50 @@ def test_a_change_is_noticed_though_the_modification_time_is_put_back(kind: str,
         assert path.stat().st_mtime_ns == before.st_mtime_ns
         with pytest.raises(EncodingError, match="was changed"):
             list(chunks)
+
+
+def sent(body: Body, *, between: Callable[[], object] = lambda: None) -> bytes:
+    """Send a body through a socket as the transport does, and return what arrives."""
+    received: list[bytes] = []
+    near, far = socket.socketpair()
+    reader = threading.Thread(target=lambda: received.append(far.makefile("rb").read()))
+    reader.start()
+    with far:
+        with near:
+            for piece in body.pieces():
+                if isinstance(piece, bytes):
+                    near.sendall(piece)
+                    continue
+                done = 0
+                while done < piece.size:
+                    done += piece.send(near.fileno(), done)
+                between()
+        reader.join()
+    return received[0]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 5 * CHUNK_SIZE + 7])
+def test_the_system_sends_files(tmp_path: Path, size: int) -> None:
+    """A whole one, and ranges that begin and end anywhere."""
+    path = tmp_path / "results.json"
+    path.write_bytes(os.urandom(size))
+    body = Body(b"first", PathPart(path), b"last")
+    assert sent(body) == body.read() == b"first" + path.read_bytes() + b"last"
+    for start in (0, 3, 5, 8, CHUNK_SIZE):
+        part = body.cut(start, 2 * CHUNK_SIZE)
+        assert sent(part) == part.read() == body.read()[start:][: 2 * CHUNK_SIZE]
+
+
+def test_a_file_that_changes_while_the_system_sends_it_is_not_sent_whole(tmp_path: Path) -> None:
+    """Its last bytes are sent only if it is unchanged by then; a truncated one ends at once."""
+    path = tmp_path / "results.json"
+    path.write_bytes(b"x" * 4 * CHUNK_SIZE)
+    with pytest.raises(EncodingError, match="was changed"):
+        sent(Body(PathPart(path)), between=lambda: os.utime(path, (1, 1)))
+    pieces = Body(PathPart(path)).pieces()
+    piece = next(pieces)
+    assert isinstance(piece, FileRange)
+    os.truncate(path, 0)
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(EncodingError, match="was changed"):
+        piece.send(near.fileno(), 0)
