@@ -94,7 +94,7 @@ class Backlog:
         """Submit one task, and finish the task with the highest priority."""
         tasks, deliveries = self.store.tasks, self.store.deliveries
         self.timed("submit", lambda: tasks.submit([submission()]))
-        (job_id,) = self.timed("look for tasks", lambda: tasks.fetch_due(1, redispatch_after=AGAIN_AFTER))
+        (job_id,) = self.timed("look for tasks", lambda: self.store.queue.fetch_due(1, redispatch_after=AGAIN_AFTER))
         claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
         if claim.task.priority != MAX_PRIORITY:
             raise AssertionError("The task with the highest priority must be first.")
@@ -111,7 +111,7 @@ class Backlog:
     def now_and_then(self) -> None:
         """Run the less frequent steps, which no job waits for."""
         tasks, deliveries, owner = self.store.tasks, self.store.deliveries, "user-1"
-        (job_id,) = tasks.fetch_due(1, redispatch_after=AGAIN_AFTER)
+        (job_id,) = self.store.queue.fetch_due(1, redispatch_after=AGAIN_AFTER)
         tasks.claim(job_id, WORKER)
         self.timed("claims look", lambda: tasks.claimed(WORKER))
         self.timed("a sign of life", lambda: tasks.heartbeat(WORKER, {job_id: None}))
@@ -120,7 +120,8 @@ class Backlog:
             lambda: [store.reclaim(silent_for=LEASE_DURATION.total_seconds()) for store in (tasks, deliveries)],
         )
         self.timed(
-            "tasks of an algorithm", lambda: tasks.fetch_due(1, algorithms=["rare"], redispatch_after=AGAIN_AFTER)
+            "tasks of an algorithm",
+            lambda: self.store.queue.fetch_due(1, algorithms=("rare",), redispatch_after=AGAIN_AFTER),
         )
         page = self.timed("first page", lambda: self.page(owner))
         middle = (page[0]["created_at"] - 0.0005 * self.size, page[0]["job_id"])

@@ -171,7 +171,7 @@ class Dispatcher:
         for capacity in self._engine.capacities():
             taken: list[str] = []
             if capacity.limit > 0:
-                taken = self._store.tasks.fetch_due(
+                taken = self._store.queue.fetch_due(
                     capacity.limit, algorithms=capacity.algorithms, redispatch_after=AGAIN_AFTER
                 )
                 self._engine.send(capacity, taken)

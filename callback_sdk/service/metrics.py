@@ -6,7 +6,8 @@ every process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -48,63 +49,85 @@ DELIVERY_ATTEMPTS = Counter(
 )  # fmt: skip
 
 
-def exposition(store: Store) -> bytes:
+def exposition(store: Store, algorithms: Iterable[str] = ()) -> bytes:
     """Return all metrics in Prometheus' text format.
+
+    Args:
+        store: The store.
+        algorithms: Names of the algorithms, whose gauges exist although they are 0: autoscalers need them.
 
     Raises:
         StoreUnavailableError: The database is unavailable.
     """
-    return generate_latest(_registry) + generate_latest(_StoreCollector(store))
+    return generate_latest(_registry) + generate_latest(_StoreCollector(store, algorithms))
 
 
 class _StoreCollector(Collector):
     """Gauges that are read from the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, algorithms: Iterable[str]) -> None:
         self._store = store
+        self._algorithms = list(algorithms)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges."""
-        tasks = GaugeMetricFamily("callback_sdk_tasks", "Tasks that have not ended, by status.", labels=["status"])
-        for status, count in self._store.tasks.counts().items():
-            tasks.add_metric([status], count)
-        yield tasks
-        oldest = GaugeMetricFamily(
-            "callback_sdk_oldest_task_seconds",
-            "Age of the oldest queued task, by algorithm. It grows while no worker claims its tasks.",
-            labels=["algorithm"],
-        )
-        for algorithm, seconds in self._store.stats.oldest_queued().items():
-            oldest.add_metric([algorithm], seconds)
-        yield oldest
-        deliveries = GaugeMetricFamily(
-            "callback_sdk_deliveries", "Pending and dead deliveries of ended tasks, by status.", labels=["status"]
-        )
-        for status, count in self._store.deliveries.counts().items():
-            deliveries.add_metric([status], count)
-        yield deliveries
+        counts = self._store.tasks.counts()
+        yield _gauge("tasks", "Tasks that have not ended, by status.", "status", counts)
+        yield from self._loads()
+        deliveries = self._store.deliveries.counts()
+        yield _gauge("deliveries", "Pending and dead deliveries of ended tasks, by status.", "status", deliveries)
         yield from self._hosts()
 
+    def _loads(self) -> Iterator[GaugeMetricFamily]:
+        loads = self._store.stats.loads()
+        idle: Counts[str] = Counts()
+        for worker in self._store.workers.all():
+            idle.update(dict.fromkeys(worker.algorithms, worker.idle))
+        paused = {one.algorithm for one in self._store.pauses.all()}
+        names = sorted({*self._algorithms, *loads, *idle, *paused})
+        yield _gauge(
+            "algorithm_paused",
+            "1 for each paused algorithm, 0 for the others.",
+            "algorithm",
+            {name: name in paused for name in names},
+        )
+        queued = {name: loads[name].queued if name in loads else 0 for name in names}
+        yield _gauge("queued_tasks", "Queued tasks, by algorithm.", "algorithm", queued)
+        yield _gauge(
+            "oldest_task_seconds",
+            "Age of the oldest queued task, by algorithm. It grows while no worker claims its tasks.",
+            "algorithm",
+            {name: load.oldest for name, load in loads.items() if load.oldest is not None},
+        )
+        workers = GaugeMetricFamily(
+            "callback_sdk_workers",
+            "Workers that run a task of the algorithm (busy), and those that could run a further one (idle).",
+            labels=["algorithm", "state"],
+        )
+        for name in names:
+            workers.add_metric([name, "busy"], loads[name].running if name in loads else 0)
+            workers.add_metric([name, "idle"], idle[name])
+        yield workers
+
     def _hosts(self) -> Iterator[GaugeMetricFamily]:
-        hosts = GaugeMetricFamily(
-            "callback_sdk_hosts",
-            "Hosts to which nothing is sent, or one delivery at a time, by state.",
-            labels=["state"],
-        )
-        for state, count in self._store.hosts.counts().items():
-            hosts.add_metric([state], count)
-        yield hosts
+        states = self._store.hosts.counts()
+        yield _gauge("hosts", "Hosts to which nothing is sent, or one delivery at a time, by state.", "state", states)
         count, seconds = self._store.hosts.held()
-        yield _gauge("callback_sdk_held_deliveries", "Deliveries that wait for their hosts.", count)
-        yield _gauge(
-            "callback_sdk_oldest_held_delivery_seconds", "For how long the oldest held delivery waits.", seconds
-        )
-        yield _gauge(
-            "callback_sdk_oldest_due_delivery_seconds",
+        yield _number("held_deliveries", "Deliveries that wait for their hosts.", count)
+        yield _number("oldest_held_delivery_seconds", "For how long the oldest held delivery waits.", seconds)
+        yield _number(
+            "oldest_due_delivery_seconds",
             "For how long a delivery has been due that isn't held. It grows while no worker sends deliveries.",
             self._store.stats.oldest_due(),
         )
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    found = GaugeMetricFamily(f"callback_sdk_{name}", documentation, labels=[label])
+    for value, number in values.items():
+        found.add_metric([value], number)
+    return found
+
+
+def _number(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"callback_sdk_{name}", documentation, value=value)

@@ -26,6 +26,7 @@ from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import TEMPORARY_PREFIX, Scratch
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
+from callback_sdk.service.store.store import sqlite_path
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit, has_room
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.deliverer import Deliverer
@@ -80,6 +81,11 @@ class StorageLocations:
     def database_url(self) -> Secret[str]:
         """Return the database's URL."""
         return self.database or Secret(f"sqlite:///{self.data / 'store.sqlite3'}")
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file."""
+        return sqlite_path(self.database_url()) is not None
 
     def open_blobs(self) -> BlobStorage:
         """Open the storage of large features and results."""

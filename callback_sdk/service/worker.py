@@ -136,6 +136,7 @@ def work(
             reporter.note("setup", LOADING)
             child.prepare(stop_preparing)
             reporter.note("setup", None)
+            worker_runtime.heartbeat.announce(names, lambda: 1)
         with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime, stop_preparing)):
             worker = app.Worker(
                 pool=pool,

@@ -39,4 +39,4 @@ async def ready(request: Request, state: StateDep) -> Response | dict[str, Any]:
 
 @router.get("/metrics", response_model=None, responses={**schemas.answers(503), 200: {"content": {CONTENT_TYPE: {}}}})
 def metrics(state: StateDep) -> Response:
-    return Response(exposition(state.task_service.store), media_type=CONTENT_TYPE)
+    return Response(exposition(state.task_service.store, state.task_service.registry), media_type=CONTENT_TYPE)

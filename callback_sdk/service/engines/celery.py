@@ -7,8 +7,10 @@ dispatches the highest priority first.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -32,7 +34,13 @@ DELIVERIES = "callback-sdk.deliveries"
 """The queue of delivery attempts, separate from the tasks, which may run for hours."""
 
 _MIN_TASKS = 16
-"""Minimum number of ids in a task queue while more are queued in the store."""
+"""Minimum number of ids in a task queue while more are queued in the store, and no worker is known."""
+
+_MIN_AHEAD = 2
+"""The same with few workers: one runs the next task while the dispatcher sleeps."""
+
+_WORKERS_INTERVAL = 5.0
+"""Seconds for which the number of workers is kept."""
 
 _MAX_TASKS = 4096
 
@@ -116,7 +124,10 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEn
     if options.child is not None:
         # Its workers run the tasks.
         options.child.close()
-    engine = CeleryEngine(make_app(broker), broker, list(runtime.registry), runtime.store.worker_states.current)
+    store = runtime.store
+    engine = CeleryEngine(
+        make_app(broker), broker, list(runtime.registry), store.worker_states.current, store.workers.slots
+    )
     yield engine
 
 
@@ -144,15 +155,26 @@ def _scheme(broker: Secret[str]) -> str:
 
 @define
 class _Window:
-    """Limit of one queue: twice the number of ids that were consumed since the last check."""
+    """Limit of one queue: twice the number of ids that were consumed since the last check.
+
+    Ids in a queue are taken in its order, so a later task of higher priority, or of another user, waits for all of
+    them: where runs are long, there is one for each worker.
+    """
 
     limit: int = _MIN_TASKS
     depth: int = 0
     sent: int = 0
 
-    def update(self, depth: int) -> int:
+    def update(self, depth: int, workers: int = 0) -> int:
+        """Return the number of ids that may be sent now.
+
+        Args:
+            depth: Number of ids in the queue.
+            workers: Number of workers that consume it; 0 if they are unknown.
+        """
         taken = self.depth + self.sent - depth
-        self.limit = min(_MAX_TASKS, max(_MIN_TASKS, 2 * taken))
+        minimum = min(_MIN_TASKS, max(_MIN_AHEAD, workers)) if workers else _MIN_TASKS
+        self.limit = min(_MAX_TASKS, max(minimum, 2 * taken))
         self.depth, self.sent = depth, 0
         return max(0, self.limit - depth)
 
@@ -251,6 +273,7 @@ class CeleryEngine:
         broker: The broker's URL.
         algorithms: Names of the algorithms; each has a queue.
         reported: Returns the states that workers have stored.
+        slots: Returns the number of tasks of each algorithm that all workers run at the same time.
     """
 
     needs_polling = True
@@ -261,8 +284,12 @@ class CeleryEngine:
         broker: Secret[str],
         algorithms: Sequence[str],
         reported: Callable[[], Sequence[ReportedState]] | None = None,
+        slots: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._reported = reported
+        self._count_slots = slots
+        self._slots: Mapping[str, int] = {}
+        self._counted_at = -math.inf
         self._app = app
         self._queues = {name: make_queue(queue_name(name), broker) for name in algorithms}
         self._deliveries = make_queue(DELIVERIES, broker)
@@ -279,10 +306,13 @@ class CeleryEngine:
 
     def capacities(self) -> Sequence[Capacity]:
         """Return the free capacity of the task queues; see `Engine.capacities`."""
+        if time.monotonic() - self._counted_at >= _WORKERS_INTERVAL:
+            self._slots, self._counted_at = self._count_slots(), time.monotonic()
         found = []
         with self._errors():
             for name, window in self._windows.items():
-                found.append(Capacity(algorithms=(name,), limit=window.update(self._depth(self._queues[name]))))
+                limit = window.update(self._depth(self._queues[name]), self._slots.get(name, 0))
+                found.append(Capacity(algorithms=(name,), limit=limit))
         return found
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:

@@ -117,7 +117,7 @@ def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[s
     if queues == [DELIVERIES]:
         return [DELIVERIES] if runtime.store.deliveries.dispatched(since=since) else []
     names = [name for name in runtime.registry if queue_name(name) in queues]
-    return [queue_name(name) for name in runtime.store.tasks.dispatched(names, since=since)]
+    return [queue_name(name) for name in runtime.store.queue.dispatched(names, since=since)]
 
 
 def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:

@@ -79,12 +79,20 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
                 ended=runtime.wakeup.set,
             )
 
-        if not needed:
-            yield engine(options.processes)
-            return
-        others = [name for name in runtime.registry if name not in needed]
-        engines = [(list(needed), engine(len(runtime.runs.devices) // devices, list(needed), devices))]
-        yield CombinedEngine([*engines, *([(others, engine(options.processes, others))] if others else [])])
+        created: Engine
+        if needed:
+            others = [name for name in runtime.registry if name not in needed]
+            engines = [(list(needed), engine(len(runtime.runs.devices) // devices, list(needed), devices))]
+            created = CombinedEngine([*engines, *([(others, engine(options.processes, others))] if others else [])])
+        else:
+            created = engine(options.processes)
+        work.heartbeat.announce(list(runtime.registry), partial(_ready, created))
+        yield created
+
+
+def _ready(engine: Engine) -> int:
+    """Return the number of workers that take tasks."""
+    return sum(one.status == READY for one in engine.workers())
 
 
 class EmbeddedEngine:

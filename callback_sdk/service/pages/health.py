@@ -50,8 +50,8 @@ def _statistics(state: AppState, capacity: int) -> dict[str, Any]:
     return {
         "tasks": store.tasks.counts(),
         "deliveries": store.deliveries.counts(),
-        "queued": store.stats.queued(),
-        "workers": store.stats.workers(),
+        "queued": {name: load.queued for name, load in store.stats.loads().items() if load.queued},
+        "workers": store.workers.all(),
         "throughput": bars(
             "Ended tasks per minute",
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
-from callback_sdk.service.store.tables import deliveries, key_checks, metadata, signing_secrets
+from callback_sdk.service.store.tables import deliveries, key_checks, metadata, schema_compatibility, signing_secrets
+
+_log = logging.getLogger(__name__)
 
 FIRST = "0001"
 """The revision of databases that were created before there were migrations, and have no `alembic_version`."""
@@ -20,6 +23,15 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 _LOCK = 7_263_541_980
 """An arbitrary key of PostgreSQL's advisory locks: one process migrates at a time."""
+
+_LAST_WITH_CREDENTIALS = "0006"
+"""The revision whose migration removed the last credentials in plain text."""
+
+OLDEST = "0020"
+"""The oldest revision whose version of the package works with the newest schema."""
+
+_LOCK_TIMEOUT = 10_000
+"""Milliseconds that a migration waits for a table: while it waits, nobody else can use the table."""
 
 _CHECK_NAME = "credentials"
 
@@ -55,7 +67,9 @@ def newest() -> str:
 
 
 def prepare(database: Database, cipher: CredentialCipher) -> None:
-    """Create the schema of an empty database, and reject any other that isn't up to date.
+    """Create the schema of an empty database, and reject any other that this version of the package can't use.
+
+    A newer schema is accepted if it says so: during a rolling upgrade, old workers start beside new ones.
 
     Args:
         database: The database.
@@ -67,15 +81,12 @@ def prepare(database: Database, cipher: CredentialCipher) -> None:
     found = revision(database)
     if found is None:
         _migrate(database, cipher, is_new=True)
+    elif found not in _revisions():
+        _check_newer(database, found)
     elif found != newest():
-        if found not in _revisions():
-            raise ConfigurationError(
-                f"The database has revision {found}, which this version of callback-sdk doesn't know.",
-                hint="Use the version of callback-sdk that created the database, or a newer version.",
-            )
         raise ConfigurationError(
             f"The database has revision {found}, and this version of callback-sdk needs {newest()}.",
-            hint="Stop all services and workers that use the database, make a backup, and run: callback-sdk db upgrade",
+            hint="Make a backup, and run: callback-sdk db upgrade",
         )
     # Also after creating it: another process may have created the schema first, with other keys.
     check_key(database, cipher)
@@ -98,9 +109,13 @@ def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, s
         StoreUnavailableError: The database can't be written and is unchanged, or is upgraded, but its free space could
             not be cleaned.
     """
+    before = revision(database)
+    if before is not None and before not in _revisions():
+        _check_newer(database, before)
+        return before, before
     before = _migrate(database, cipher)
     check_key(database, cipher)
-    if before is not None:
+    if before is not None and (before < _LAST_WITH_CREDENTIALS or database.engine.dialect.name == "sqlite"):
         _clean(database)
     return before, newest()
 
@@ -149,6 +164,7 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
             # The migration of a large table, or waiting for another process's migration, exceeds the usual timeout.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}"))
         before = _revision(connection)
         if before is None:
             _create(connection)
@@ -158,6 +174,8 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
             connection.execute(
                 key_checks.insert(), {"name": _CHECK_NAME, "encrypted_value": cipher.encrypt(Secret(_CHECK_NAME))}
             )
+        connection.execute(schema_compatibility.delete())
+        connection.execute(schema_compatibility.insert(), {"name": "oldest", "revision": OLDEST})
         return before
 
     done = "created" if is_new else "upgraded and is unchanged"
@@ -200,7 +218,9 @@ def _run_migrations(connection: sa.Connection, cipher: CredentialCipher, before:
 def _clean(database: Database) -> None:
     """Rewrite the files: updated and deleted rows stay in free pages and dead tuples, in plain text."""
     statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+    again = "run callback-sdk db upgrade again"
     if database.engine.dialect.name == "postgresql":
+        again = "run VACUUM (FULL) of deliveries and delivery_attempts in the database"
         statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries", "VACUUM (FULL) delivery_attempts"]
     try:
         with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
@@ -211,15 +231,33 @@ def _clean(database: Database) -> None:
     except StoreUnavailableError as error:
         raise StoreUnavailableError(
             f"The database is up to date, but may still hold old credentials in plain text. {error.message}",
-            hint="Free as much disk space as the database occupies, then run callback-sdk db upgrade again.",
+            hint=f"Free as much disk space as the database occupies, then {again}.",
         ) from error.__cause__
 
 
-def check_key(database: Database, cipher: CredentialCipher) -> None:
-    """Check that the keys are those of the database.
+def _check_newer(database: Database, found: str) -> None:
+    """Check that a schema which is newer than this package works with it; see `schema_compatibility`.
 
     Raises:
-        ConfigurationError: Its credentials were encrypted with other keys.
+        ConfigurationError: It doesn't.
+    """
+    oldest: str | None = None
+    with database.read() as connection:
+        if sa.inspect(connection).has_table(schema_compatibility.name):
+            oldest = connection.execute(sa.select(schema_compatibility.c.revision)).scalar()
+    if oldest is None or newest() < oldest:
+        raise ConfigurationError(
+            f"The database has revision {found}, which this version of callback-sdk doesn't know.",
+            hint="Use the version of callback-sdk that created the database, or a newer version.",
+        )
+    _log.info("The database has the newer revision %s. This version of callback-sdk works with it.", found)
+
+
+def check_key(database: Database, cipher: CredentialCipher) -> None:
+    """Check that a cipher has the keys of a database.
+
+    Raises:
+        ConfigurationError: The database has other encryption keys.
     """
     with database.read() as connection:
         encrypted = connection.execute(

@@ -117,6 +117,10 @@ class SessionStore:
         gone = sessions.delete().where(sessions.c.session_id == session_id)
         return self._database.write(lambda connection: bool(connection.execute(gone).rowcount))
 
+    def delete_all(self) -> None:
+        """Log out all users."""
+        self._database.write(lambda connection: connection.execute(sessions.delete()))
+
     def delete_expired(self) -> None:
         """Delete expired sessions."""
         gone = sessions.delete().where(sessions.c.expires_at <= now())

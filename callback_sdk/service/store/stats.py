@@ -1,4 +1,4 @@
-"""Statistics: queued tasks, active workers, ended tasks and delivery latencies."""
+"""Statistics: queued and running tasks, ended tasks and delivery latencies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import define
+from attrs import define, evolve
 
 from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store import rows
@@ -30,18 +30,18 @@ class EndedTasks:
 
 
 @define(frozen=True, kw_only=True)
-class Worker:
-    """A worker that runs tasks at the moment.
+class AlgorithmLoad:
+    """The queued and running tasks of one algorithm.
 
     Attributes:
-        name: The machine's name with a unique suffix.
-        tasks: Number of its running tasks.
-        silent_for: Seconds since its last heartbeat; None if it has sent none yet.
+        queued: Number of queued tasks.
+        oldest: Age of the oldest one, in seconds; None without any.
+        running: Number of running tasks.
     """
 
-    name: str
-    tasks: int
-    silent_for: float | None
+    queued: int = 0
+    oldest: float | None = None
+    running: int = 0
 
 
 @define(frozen=True, kw_only=True)
@@ -84,18 +84,21 @@ class Statistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def queued(self) -> dict[str, int]:
-        """Count the queued tasks, by algorithm."""
-        query = sa.select(tasks.c.algorithm, sa.func.count()).where(tasks.c.status == PENDING)
+    def loads(self) -> dict[str, AlgorithmLoad]:
+        """Return the load of each algorithm that has queued or running tasks."""
+        columns = (tasks.c.algorithm, tasks.c.status, sa.func.count(), now() - sa.func.min(tasks.c.created_at))
+        query = sa.select(*columns).where(tasks.c.status.in_((PENDING, IN_PROGRESS)))
+        found: dict[str, AlgorithmLoad] = {}
         with self._database.read() as connection:
-            return dict(rows.pairs(connection.execute(query.group_by(tasks.c.algorithm))))
+            for name, status, count, age in connection.execute(query.group_by(tasks.c.algorithm, tasks.c.status)):
+                load = found.get(name, AlgorithmLoad())
+                queued = {"queued": count, "oldest": age}
+                found[name] = evolve(load, **(queued if status == PENDING else {"running": count}))
+        return found
 
     def oldest_queued(self) -> dict[str, float]:
         """Return the age of the oldest queued task of each algorithm, in seconds."""
-        age = now() - sa.func.min(tasks.c.created_at)
-        query = sa.select(tasks.c.algorithm, age).where(tasks.c.status == PENDING).group_by(tasks.c.algorithm)
-        with self._database.read() as connection:
-            return dict(rows.pairs(connection.execute(query)))
+        return {name: load.oldest for name, load in self.loads().items() if load.oldest is not None}
 
     def oldest_due(self) -> float:
         """Return for how many seconds a delivery has been due that isn't held and that no worker has claimed."""
@@ -107,22 +110,6 @@ class Statistics:
         )
         with self._database.read() as connection:
             return max(0.0, connection.execute(query).scalar() or 0.0)
-
-    def workers(self) -> list[Worker]:
-        """Return the workers that run tasks, ordered by name."""
-        query = (
-            sa.select(
-                tasks.c.worker.label("name"),
-                sa.func.count().label("tasks"),
-                (now() - sa.func.max(tasks.c.heartbeat_at)).label("silent_for"),
-            )
-            # A canceled task keeps its worker if that has died before the end of the run.
-            .where(tasks.c.worker > "", tasks.c.status == IN_PROGRESS)
-            .group_by(tasks.c.worker)
-            .order_by(tasks.c.worker)
-        )
-        with self._database.read() as connection:
-            return [Worker(**row) for row in connection.execute(query).mappings()]
 
     def backlog(self, *, runs: int = 1000) -> Backlog:
         """Return the queue and the mean duration of recent runs.

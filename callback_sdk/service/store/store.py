@@ -23,7 +23,9 @@ from callback_sdk.service.store.hosts import HostStore
 from callback_sdk.service.store.live import LiveTasks
 from callback_sdk.service.store.output import OutputStore
 from callback_sdk.service.store.output_files import OutputFileStore
+from callback_sdk.service.store.pauses import PauseStore
 from callback_sdk.service.store.postgres import PostgresDatabase
+from callback_sdk.service.store.queue import TaskQueue
 from callback_sdk.service.store.recovery import DeliveryRecovery
 from callback_sdk.service.store.search import TaskSearch
 from callback_sdk.service.store.sessions import SessionStore
@@ -34,6 +36,7 @@ from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
 from callback_sdk.service.store.worker_states import WorkerStateStore
+from callback_sdk.service.store.workers import WorkerStore
 
 _SELECT_NOW = sa.select(now())
 
@@ -51,6 +54,7 @@ class Store:
         search: Searches tasks.
         attention: Counts the deliveries that need attention.
         live: What changes of tasks while they are watched.
+        queue: Those that are queued.
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
@@ -63,6 +67,8 @@ class Store:
         versions: The trained versions of algorithms.
         stats: Statistics.
         worker_states: The states of the processes of Celery workers.
+        workers: The processes that can claim tasks.
+        pauses: The paused algorithms.
 
     Raises:
         ConfigurationError: The database needs an upgrade, or has other encryption keys.
@@ -77,6 +83,7 @@ class Store:
         self.search = TaskSearch(database)
         self.attention = DeliveryAttention(database)
         self.live = LiveTasks(database)
+        self.queue = TaskQueue(database)
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)
@@ -89,6 +96,8 @@ class Store:
         self.versions = VersionStore(database)
         self.stats = Statistics(database)
         self.worker_states = WorkerStateStore(database)
+        self.workers = WorkerStore(database)
+        self.pauses = PauseStore(database)
 
     def check(self) -> None:
         """Check that the database responds and can be written; see `Database.check`."""
@@ -117,13 +126,20 @@ def open_database(url: Secret[str]) -> Database:
     scheme, rest = _split(url.reveal())
     if scheme in ("postgresql", "postgres"):
         return PostgresDatabase(Secret("postgresql+psycopg://" + rest.reveal()))
-    path = rest.reveal().removeprefix("/") if scheme == "sqlite" and rest.reveal().startswith("/") else ""
-    if path:
-        return SQLiteDatabase(Path(path))
+    path = sqlite_path(url)
+    if path is not None:
+        return SQLiteDatabase(path)
     raise ConfigurationError(
         f"The database's URL has the scheme {scheme[:20]!r}, or names no database.",
         hint="Give sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
     )
+
+
+def sqlite_path(url: Secret[str]) -> Path | None:
+    """Return the file of a SQLite database; None if the URL is of another one."""
+    scheme, rest = _split(url.reveal())
+    path = rest.reveal().removeprefix("/") if scheme == "sqlite" and rest.reveal().startswith("/") else ""
+    return Path(path) if path else None
 
 
 @clearing_locals

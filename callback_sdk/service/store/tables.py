@@ -124,9 +124,9 @@ tasks = sa.Table(
     sa.Column("targets_expire_at", sa.Double),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
-    sa.Index("tasks_queued", "status", sa.desc("priority"), "created_at"),
-    sa.Index("tasks_queued_by_algorithm", "status", "algorithm", sa.desc("priority"), "created_at"),
     sa.Index("tasks_by_creation", "created_at", "job_id"),
+    # With the owner before the time: the queue jumps from one owner to the next; see `queue`.
+    sa.Index("tasks_queued_by_owner", "status", "algorithm", sa.desc("priority"), "owner", "created_at"),
     sa.Index("tasks_by_owner", "owner", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
@@ -355,6 +355,33 @@ worker_states = sa.Table(
     sa.Column("reported_at", sa.Double, nullable=False),
 )
 
+workers = sa.Table(
+    "workers",
+    metadata,
+    # Processes that can claim tasks, embedded in a service or of a Celery worker.
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("package_version", sa.String(64), nullable=False),
+    sa.Column("algorithms", sa.JSON, nullable=False),
+    # Number of tasks that it runs at the same time.
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("heartbeat_at", sa.Double, nullable=False),
+)
+
+paused_algorithms = sa.Table(
+    "paused_algorithms",
+    metadata,
+    # Algorithms whose queued tasks are not started.
+    sa.Column("algorithm", sa.String(128), primary_key=True),
+    # Whether new tasks are accepted, and queued.
+    sa.Column("is_accepted", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("paused_by", sa.String(128), nullable=False),
+    sa.Column("paused_at", sa.Double, nullable=False),
+)
+
 delivered_outputs = sa.Table(
     "delivered_outputs",
     metadata,
@@ -382,4 +409,12 @@ key_checks = sa.Table(
     # A known text encrypted with the newest key: wrong keys are noticed at the start, not at the first delivery.
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("encrypted_value", sa.Text, nullable=False),
+)
+
+schema_compatibility = sa.Table(
+    "schema_compatibility",
+    metadata,
+    # The oldest revision whose version of the package works with this schema; see `schema.prepare`.
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("revision", sa.String(32), nullable=False),
 )

@@ -140,25 +140,6 @@ class TaskReader:
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(_SELECT_CLAIMED_BY, {"_worker": worker})))
 
-    def dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
-        """Return those of the given algorithms that have a task which was dispatched, but not claimed.
-
-        Args:
-            algorithms: Names of algorithms.
-            since: Only tasks dispatched at or after this time of the database's clock.
-        """
-        # One index lookup per algorithm. DISTINCT would read all queued tasks: neither database skips in an index scan.
-        queries = [
-            sa.select(sa.literal(name)).where(
-                sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.dispatched_at >= since)
-            )
-            for name in algorithms
-        ]
-        if not queries:
-            return []
-        with self._database.read() as connection:
-            return list(connection.execute(sa.union_all(*queries)).scalars())
-
     def bytes_of(self, owner: str) -> int:
         """Return the bytes that a user's tasks take."""
         with self._database.read() as connection:

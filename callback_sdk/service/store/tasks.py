@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from callback_sdk.service.store.models import (
     Submission,
     TaskRow,
 )
+from callback_sdk.service.store.pauses import IS_PAUSED
 from callback_sdk.service.store.submissions import insert_all
 from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.store.task_reader import TaskReader
@@ -37,27 +38,9 @@ _NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size", "output_size")
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
 
-_SELECT_QUEUED = (
-    sa.select(tasks.c.job_id)
-    .where(
-        tasks.c.status == PENDING,
-        sa.or_(
-            tasks.c.dispatched_at.is_(None),
-            tasks.c.dispatched_at < now() - sa.bindparam("_again_after", type_=sa.Double),
-        ),
-    )
-    .order_by(tasks.c.priority.desc(), tasks.c.created_at)
-    .limit(sa.bindparam("_limit", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
-_SELECT_QUEUED_OF = _SELECT_QUEUED.where(tasks.c.algorithm.in_(sa.bindparam("_algorithms", expanding=True)))
-_UPDATE_DISPATCHED = (
-    tasks.update().where(tasks.c.job_id.in_(sa.bindparam("_jobs", expanding=True))).values(dispatched_at=now())
-)
-
 _UPDATE_CLAIMED = (
     tasks.update()
-    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING, expiry.IS_CURRENT)
+    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING, expiry.IS_CURRENT, ~IS_PAUSED)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, heartbeat_at=now(), started_at=now())
     .returning(
         *(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.payload_column(_JOB_ID, FEATURES)
@@ -137,27 +120,8 @@ class TaskStore(TaskReader):
 
         self._database.write(delete)
 
-    def fetch_due(self, limit: int, *, algorithms: Collection[str] | None = None, redispatch_after: float) -> list[str]:
-        """Return queued tasks that were not dispatched recently, highest priority first, and mark them as dispatched.
-
-        Args:
-            limit: Maximum number.
-            algorithms: Only tasks of these algorithms; None for all.
-            redispatch_after: Seconds after which a task that was dispatched, but not claimed, is dispatched again.
-        """
-        query = _SELECT_QUEUED if algorithms is None else _SELECT_QUEUED_OF
-        values = {"_limit": limit, "_again_after": redispatch_after, "_algorithms": list(algorithms or ())}
-
-        def mark(connection: sa.Connection) -> list[str]:
-            taken = list(connection.execute(query, values).scalars())
-            if taken:
-                connection.execute(_UPDATE_DISPATCHED, {"_jobs": taken})
-            return taken
-
-        return self._database.write(mark)
-
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Claim a queued task; None if it is no longer queued, or has expired.
+        """Claim a queued task; None if it is no longer queued, has expired, or its algorithm is paused.
 
         Args:
             job_id: The task.
@@ -230,6 +194,11 @@ class TaskStore(TaskReader):
         values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
         back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)
         return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
+
+    def release_all(self) -> int:
+        """Requeue all running tasks, and return their number: in a restored database, no worker has a claim."""
+        back = tasks.update().where(tasks.c.status == IN_PROGRESS).values(outcomes.REQUEUED)
+        return self._database.write(lambda connection: connection.execute(back).rowcount)
 
     def record_crash(
         self, job_id: str, attempt: int, reason: str, sender: DeliveringWorker | None = None

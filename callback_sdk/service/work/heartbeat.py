@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
+import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +16,11 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk._version import __version__
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE, LEASE_DURATION, run_heartbeat
 from callback_sdk.service.files import read_progress
 from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavailableError
+from callback_sdk.service.store.workers import REPORT_INTERVAL, WorkerFacts
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.live_output import LiveOutput
@@ -39,8 +44,14 @@ class _ClaimedRun:
     shown: dict[str, Any] | None = None
 
 
+@define(frozen=True)
+class _Announced:
+    algorithms: Sequence[str]
+    slots: Callable[[], int]
+
+
 class Heartbeat:
-    """The claims of one worker process, and the thread that renews their leases.
+    """The claims of one worker process, and the thread that renews their leases and lists the worker.
 
     Args:
         store: The store.
@@ -56,6 +67,8 @@ class Heartbeat:
         self._runs: dict[str, _ClaimedRun] = {}
         self._sending: dict[str, int] = {}
         self._renewed_at = -self._interval
+        self._announced: _Announced | None = None
+        self._reported_at = -math.inf
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="Heartbeat failed, retrying", working="Heartbeat works again")
         self._thread = SupervisedThread(
@@ -66,10 +79,23 @@ class Heartbeat:
         """Start the heartbeat."""
         self._thread.start()
 
+    def announce(self, algorithms: Sequence[str], slots: Callable[[], int]) -> None:
+        """List this worker from now on, with its heartbeat.
+
+        Args:
+            algorithms: Names of the algorithms that it takes tasks of.
+            slots: Returns the number of tasks that it can run at the same time.
+        """
+        self._announced = _Announced(algorithms, slots)
+
     def close(self) -> None:
         """Stop the heartbeat. Claims that are still held expire with their lease."""
         self._stopping.set()
         self._thread.join()
+        if self._announced is not None:
+            # Otherwise the worker is listed as lost.
+            with suppress(StoreUnavailableError):
+                self._store.workers.remove(self.worker)
 
     def check(self) -> None:
         """Check that the thread runs, because the leases of this worker expire without it.
@@ -149,6 +175,19 @@ class Heartbeat:
         # After the leases, which are more important.
         for run in runs.values():
             run.output.update()
+        if self._announced is not None and time.monotonic() - self._reported_at >= REPORT_INTERVAL:
+            self._store.workers.report(self._facts(self._announced))
+            self._reported_at = time.monotonic()
+
+    def _facts(self, announced: _Announced) -> WorkerFacts:
+        return WorkerFacts(
+            name=self.worker,
+            host=platform.node(),
+            pid=os.getpid(),
+            package_version=__version__,
+            algorithms=announced.algorithms,
+            slots=announced.slots(),
+        )
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
         claimed = self._store.tasks.claimed(self.worker)

@@ -126,7 +126,7 @@ def test_dispatching_respects_the_engines_capacity(store: Store) -> None:
         engine.refused = set()
         wakeup.set()
         wait_until(lambda: engine.deliveries)
-    assert "2" in [*engine.tasks, *store.tasks.fetch_due(9, redispatch_after=30.0)]
+    assert "2" in [*engine.tasks, *store.queue.fetch_due(9, redispatch_after=30.0)]
 
 
 def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     """Nothing waits until the clock has caught up."""
     monkeypatch.setattr(module, "_LEASE_CHECK_INTERVAL", 0.0)
     submit(store, "1")
-    assert store.tasks.fetch_due(9, redispatch_after=0.0) == ["1"]
+    assert store.queue.fetch_due(9, redispatch_after=0.0) == ["1"]
     ahead = {"dispatched_at": tasks.c.dispatched_at + 3600}
     store.database.write(lambda connection: connection.execute(tasks.update().values(ahead)))
     real = store.clock

@@ -37,6 +37,14 @@ def test_a_queue_grows_with_its_consumption() -> None:
     assert window.limit == _MIN_TASKS
 
 
+def test_few_slow_workers_have_few_ids_ahead() -> None:
+    """A task of high priority, or of another user, waits for one run of each; without known workers more are sent."""
+    for workers, minimum in ((1, 2), (5, 5), (100, _MIN_TASKS), (0, _MIN_TASKS)):
+        assert _Window().update(0, workers) == minimum
+    window = _Window(depth=40)
+    assert window.update(0, workers=1) == 80
+
+
 @pytest.mark.parametrize("url", [None, "http://x", "topsecret", "mongodb://user:topsecret@x"])
 def test_a_broker_that_can_not_be_used_is_refused(url: str | None) -> None:
     """With those that can, and without its password."""

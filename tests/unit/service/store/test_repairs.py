@@ -41,11 +41,11 @@ def repair(store: Store) -> int:
 @pytest.mark.usefixtures("delivery_id")
 def test_a_task_that_was_dispatched_in_the_future_is_dispatched_now(store: Store) -> None:
     """Otherwise it would stay pending until the clock has caught up."""
-    assert store.tasks.fetch_due(9, redispatch_after=0.0) == ["waits"]
+    assert store.queue.fetch_due(9, redispatch_after=0.0) == ["waits"]
     shift(store, tasks, DAY, "dispatched_at")
-    assert store.tasks.fetch_due(9, redispatch_after=0.0) == []
+    assert store.queue.fetch_due(9, redispatch_after=0.0) == []
     assert repair(store) == 1
-    assert store.tasks.fetch_due(9, redispatch_after=0.0) == ["waits"]
+    assert store.queue.fetch_due(9, redispatch_after=0.0) == ["waits"]
 
 
 @pytest.mark.usefixtures("delivery_id")

@@ -14,6 +14,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import Store, open_database, schema
 from callback_sdk.service.store.cipher import CredentialCipher
+from callback_sdk.service.store.tables import schema_compatibility
 
 
 def test_the_revisions_are_alembics() -> None:
@@ -32,16 +33,39 @@ def test_a_database_is_created_and_opened_without_alembic(
         assert schema.revision(open_store().database) == schema.newest()
 
 
-@pytest.mark.parametrize(("found", "said"), [("0001", "db upgrade"), ("9999", "doesn't know")])
-def test_any_other_revision_is_an_error(
-    open_store: Callable[[], Store], cipher: CredentialCipher, found: str, said: str
+def _stamp(store: Store, found: str, oldest: str | None) -> None:
+    """Set the revision, and the oldest one whose version of the package works with the schema."""
+    statements = [
+        sa.text("UPDATE alembic_version SET version_num = :found").bindparams(found=found),
+        schema_compatibility.delete(),
+        *([] if oldest is None else [schema_compatibility.insert().values(name="oldest", revision=oldest)]),
+    ]
+    store.database.write(lambda connection: [connection.execute(statement) for statement in statements])
+
+
+@pytest.mark.parametrize(
+    ("found", "oldest", "said"),
+    [("0001", None, "db upgrade"), ("9999", None, "doesn't know"), ("9999", "9998", "doesn't know")],
+)
+def test_a_schema_that_the_package_does_not_work_with_is_an_error(
+    open_store: Callable[[], Store], cipher: CredentialCipher, found: str, oldest: str | None, said: str
 ) -> None:
     """An older one needs an upgrade, and a newer one a newer package."""
-    database = open_store().database
-    older = sa.text("UPDATE alembic_version SET version_num = :found")
-    database.write(lambda connection: connection.execute(older, {"found": found}))
+    store = open_store()
+    _stamp(store, found, oldest)
     with pytest.raises(ConfigurationError, match=said):
-        schema.prepare(database, cipher)
+        schema.prepare(store.database, cipher)
+
+
+def test_a_newer_schema_that_works_with_the_package_is_accepted(
+    open_store: Callable[[], Store], cipher: CredentialCipher
+) -> None:
+    """In a rolling upgrade old processes start beside new ones, and an upgrade by the old version changes nothing."""
+    store = open_store()
+    _stamp(store, "9999", schema.newest())
+    assert open_store().tasks.counts() == {"Pending": 0, "In Progress": 0}
+    assert schema.upgrade(store.database, cipher) == ("9999", "9999")
+    assert schema.revision(store.database) == "9999"
 
 
 def test_the_oldest_user_becomes_an_operator(database_url: Secret[str], cipher: CredentialCipher) -> None:

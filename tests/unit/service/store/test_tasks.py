@@ -25,6 +25,7 @@ from callback_sdk.service.store import (
 )
 from callback_sdk.service.store.deliveries import MAX_INTERRUPTED
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
+from callback_sdk.service.store.stats import AlgorithmLoad
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import parse_callbacks
 
@@ -117,8 +118,8 @@ def test_a_release_may_delay_the_next_dispatch(store: Store) -> None:
     """If a dependency is unavailable, the dispatcher waits before the next dispatch."""
     job_id = submit(store)
     assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt, later=True)
-    assert store.tasks.fetch_due(1, redispatch_after=AGAIN) == []
-    assert store.tasks.fetch_due(1, redispatch_after=0.0) == [job_id]
+    assert store.queue.fetch_due(1, redispatch_after=AGAIN) == []
+    assert store.queue.fetch_due(1, redispatch_after=0.0) == [job_id]
 
 
 def test_three_losses_end_a_task(store: Store) -> None:
@@ -390,11 +391,11 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     store.tasks.submit([submission(str(number)) for number in range(3)])
     submit(store, "urgent", priority=9)
     submit(store, "whenever", priority=0)
-    assert store.tasks.fetch_due(3, redispatch_after=AGAIN) == ["urgent", "0", "1"]
-    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == ["2", "whenever"]
-    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == []
-    assert store.tasks.fetch_due(1, redispatch_after=0.0) == ["urgent"]
-    assert store.tasks.fetch_due(9, algorithms=["b"], redispatch_after=0.0) == []
+    assert store.queue.fetch_due(3, redispatch_after=AGAIN) == ["urgent", "0", "1"]
+    assert store.queue.fetch_due(9, redispatch_after=AGAIN) == ["2", "whenever"]
+    assert store.queue.fetch_due(9, redispatch_after=AGAIN) == []
+    assert store.queue.fetch_due(1, redispatch_after=0.0) == ["urgent"]
+    assert store.queue.fetch_due(9, algorithms=("b",), redispatch_after=0.0) == []
     assert set(store.tasks.unfinished()) == {"0", "1", "2", "urgent", "whenever"}
     assert store.tasks.unknown(["b"]) == ["a"]
 
@@ -404,17 +405,19 @@ def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
     start = store.clock()
     submit(store, "1")
     submit(store, "2")
-    assert store.tasks.dispatched(["a", "b"], since=start) == []
-    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == ["1", "2"]
-    assert store.tasks.dispatched(["b", "a"], since=start) == ["a"]
-    assert store.tasks.dispatched(["b"], since=start) == store.tasks.dispatched([], since=start) == []
-    assert store.tasks.dispatched(["a"], since=store.clock() + 1) == []
+    assert store.queue.dispatched(["a", "b"], since=start) == []
+    assert store.queue.fetch_due(9, redispatch_after=AGAIN) == ["1", "2"]
+    assert store.queue.dispatched(["b", "a"], since=start) == ["a"]
+    assert store.queue.dispatched(["b"], since=start) == store.queue.dispatched([], since=start) == []
+    assert store.queue.dispatched(["a"], since=store.clock() + 1) == []
     store.tasks.claim("1", "w")
-    assert store.tasks.dispatched(["a"], since=start) == ["a"]
-    assert 0 <= store.stats.oldest_queued()["a"] < 60
+    assert store.queue.dispatched(["a"], since=start) == ["a"]
+    load = store.stats.loads()["a"]
+    assert (load.queued, load.running) == (1, 1)
+    assert 0 <= load.oldest < 60
     store.tasks.claim("2", "w")
-    assert store.tasks.dispatched(["a"], since=start) == []
-    assert store.stats.oldest_queued() == {}
+    assert store.queue.dispatched(["a"], since=start) == []
+    assert store.stats.loads() == {"a": AlgorithmLoad(running=2)}
 
 
 def test_dispatched_unclaimed_deliveries_are_found(store: Store) -> None:
@@ -434,7 +437,7 @@ def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[
     store.tasks.submit([submission(str(number)) for number in range(200)])
     other = open_store()
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda n: (store, other)[n % 2].tasks.fetch_due(10, redispatch_after=AGAIN), range(40))
+        found = pool.map(lambda n: (store, other)[n % 2].queue.fetch_due(10, redispatch_after=AGAIN), range(40))
         taken = [job_id for batch in found for job_id in batch]
     assert sorted(taken, key=int) == [str(number) for number in range(200)]
 
@@ -452,7 +455,7 @@ def test_concurrent_submissions_are_all_stored(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         kept = list(pool.map(one, range(100)))
     assert sum(kept) == 50
-    assert len(store.tasks.fetch_due(100, redispatch_after=AGAIN)) == 50
+    assert len(store.queue.fetch_due(100, redispatch_after=AGAIN)) == 50
 
 
 def test_tasks_are_accepted_in_order(store: Store) -> None:

@@ -148,7 +148,7 @@ def test_a_task_whose_results_wait_at_the_end_of_the_process_is_due_at_once(
     wait_until(lambda: not work.uploads.count)
     task = store.tasks.get("1")
     assert (task["status"], task["crash_count"]) == ("Pending", 0)
-    assert store.tasks.fetch_due(1, redispatch_after=60) == ["1"]
+    assert store.queue.fetch_due(1, redispatch_after=60) == ["1"]
 
 
 def test_results_are_stored_if_the_output_can_not_be(
