@@ -87,6 +87,7 @@ class Housekeeper:
             self._clean,
             self._remove_lost_outputs,
             self._delete_tasks,
+            self._release_space,
             self._repair_times,
         )
         for step in (*steps, lambda: self._end_unknown(moment)):
@@ -118,6 +119,10 @@ class Housekeeper:
         if count:
             _log.warning("Repaired %d times that were written by a wrong clock.", count)
             self._awake()
+
+    def _release_space(self) -> None:
+        if released := self._store.database.release_space():
+            _log.info("Released %d MB of the database to the file system.", released // 1_000_000)
 
     def _clean(self) -> None:
         self._blobs.clean(frozenset(self._store.tasks.unfinished()))

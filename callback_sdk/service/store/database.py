@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -125,6 +126,31 @@ class Database(ABC):
             else:
                 self._outage.recovered()
                 return done
+
+    @abstractmethod
+    def copy(self, target: Path) -> None:
+        """Write a consistent copy of the database to a new file, while it is in use, and check the copy.
+
+        Raises:
+            ConfigurationError: A program is missing.
+            StoreUnavailableError: The database can't be read, or the copy can't be written or is damaged.
+        """
+
+    @abstractmethod
+    def load(self, source: Path) -> None:
+        """Load a copy to this database, which must be empty. Nothing is loaded if that fails.
+
+        Raises:
+            ConfigurationError: A program is missing.
+            StoreUnavailableError: The copy can't be loaded.
+        """
+
+    def release_space(self) -> int:
+        """Return the space of deleted rows to the file system, and the number of released bytes; 0 if there is little.
+
+        PostgreSQL does this by itself, as far as it can.
+        """
+        return 0
 
     def close(self) -> None:
         """Close all connections."""

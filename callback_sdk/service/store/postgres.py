@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret
+from callback_sdk.service.store import dumps
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 
 T = TypeVar("T")
@@ -79,6 +81,14 @@ class PostgresDatabase(Database):
                 raise StoreUnavailableError(
                     "The database is read-only.", hint="Use the URL of the primary, not of a standby."
                 )
+
+    def copy(self, target: Path) -> None:
+        """Run pg_dump; see `Database.copy`."""
+        dumps.dump(self.engine.url, target)
+
+    def load(self, source: Path) -> None:
+        """Load a copy to this database, which must be empty; see `dumps.load`."""
+        dumps.load(self.engine.url, source)
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a transaction; see `Database.write`."""

@@ -10,8 +10,10 @@ import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +35,16 @@ _BUSY_TIMEOUT = 30
 
 _GROUP = 200
 """Maximum number of writes in one commit."""
+
+
+_PAGES = 256
+"""Pages that are released in one transaction: 1 MiB, which takes a few milliseconds."""
+
+_MIN_RELEASED = 16 * 1024 * 1024
+"""Bytes of free pages that are never worth releasing."""
+
+_MAX_FREE = 0.25
+"""Part of the file that free pages may take."""
 
 
 class SQLiteDatabase(Database):
@@ -91,6 +103,70 @@ class SQLiteDatabase(Database):
             while not future.done():
                 self._commit_group(future.done)
             return future.result()
+
+    def copy(self, target: Path) -> None:
+        """Copy the file with SQLite's online backup; see `Database.copy`.
+
+        All pages are copied in one step. Between several steps another process could write, and the backup would start
+        again each time (SQLite, "Using the SQLite Online Backup API").
+        """
+        try:
+            with closing(sqlite3.connect(target)) as copied, self.read() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.backup(copied)
+                # In WAL mode the copy would consist of several files.
+                copied.execute("PRAGMA journal_mode=DELETE")
+                problems = [*copied.execute("PRAGMA integrity_check(1)"), *copied.execute("PRAGMA foreign_key_check")]
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(
+                f"The database can't be copied to {target.parent}: {error}.",
+                hint="Check this directory, its disk and its free space.",
+            ) from error
+        if problems != [("ok",)]:
+            raise StoreUnavailableError(
+                f"The copy of the database is damaged: {str(problems[0])[:200]}.",
+                hint="Check the disks. If the database itself is damaged, restore an earlier backup.",
+            )
+
+    def load(self, source: Path) -> None:
+        """Copy a copy back; see `Database.load`."""
+        try:
+            with closing(sqlite3.connect(source)) as original, self.read() as connection:
+                driver: Any = connection.connection.driver_connection
+                original.backup(driver)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(
+                f"The database can't be copied from {source}: {error}.",
+                hint="Check this file, and the disk of the new database.",
+            ) from error
+
+    def release_space(self) -> int:
+        """Release free pages in small transactions; see `Database.release_space`.
+
+        New databases, and upgraded ones, are in the mode `auto_vacuum=INCREMENTAL`. VACUUM would block all writes while
+        it rewrites the whole file.
+        """
+        free, total, page = self._pages()
+        if free * page < _MIN_RELEASED or free < total * _MAX_FREE:
+            return 0
+        released = 0
+        # Some are kept, as new rows need them soon.
+        while not self.closed and free > total * _MAX_FREE / 2:
+            started = time.monotonic()
+            self.write(_release_pages)
+            time.sleep(time.monotonic() - started)
+            left = self._pages()[0]
+            if left >= free:
+                break
+            released, total, free = released + (free - left) * page, total - (free - left), left
+        return released
+
+    def _pages(self) -> tuple[int, int, int]:
+        """Return the number of free pages, of all pages, and the bytes of a page."""
+        with self.read() as connection:
+            names = ("freelist_count", "page_count", "page_size")
+            free, total, page = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names)
+            return free, total, page
 
     def close(self) -> None:
         """Commit all waiting writes and close the file."""
@@ -189,10 +265,17 @@ def _configure(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     # WAL: readers don't block the writer. FULL: in WAL mode, NORMAL doesn't sync each commit, so a power failure could
     # lose acknowledged writes. Foreign keys are off by default (SQLite, "PRAGMA Statements").
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # The mode of auto_vacuum can be chosen before the first table is created, and by VACUUM.
+    for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
     clock.install(connection)
+
+
+def _release_pages(connection: sa.Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    # Each step of the statement releases one page, so all its rows must be fetched.
+    driver.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
 
 
 def _begin(connection: sa.Connection) -> None:
