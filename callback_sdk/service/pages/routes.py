@@ -21,9 +21,9 @@ from callback_sdk.service.algorithms.versions import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api import audit as audit_log
 from callback_sdk.service.api import cursors, deliveries
 from callback_sdk.service.api.access import AppState, address_of, owner_wanted, recorded_list, require_operator, task_of
-from callback_sdk.service.api.logs import show_output
 from callback_sdk.service.api.replacement import read_new_target_text
 from callback_sdk.service.api.schemas import StatusFilter
+from callback_sdk.service.api.task_output import show_output
 from callback_sdk.service.api.tasks import cancel as cancel_task
 from callback_sdk.service.api.tasks import redeliver_to, view_task
 from callback_sdk.service.api.views import expiry_of, show_delivery
