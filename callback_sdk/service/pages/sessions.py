@@ -119,8 +119,13 @@ class Sessions:
 
 def is_from_here(origin: str | None, host: str | None) -> bool:
     """Return whether a form was sent from this site, by the header `Origin`, which all browsers send with forms."""
-    # An origin consists of a scheme and an authority only (RFC 6454, section 7.1).
-    return origin is None or (host is not None and origin.partition("://")[2].lower() == host.lower())
+    if origin is None:
+        return True
+    # An origin consists of a scheme and an authority only, without a default port (RFC 6454, sections 6.2 and 7.1).
+    # Some proxies add it to Host.
+    scheme, _, authority = origin.lower().partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return host is not None and authority == host.lower().removesuffix(default)
 
 
 def safe_next(path: str | None, prefix: str) -> str:

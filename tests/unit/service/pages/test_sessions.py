@@ -120,6 +120,23 @@ def test_a_form_of_another_site_is_detected(origin: str | None, good: bool) -> N
 
 
 @pytest.mark.parametrize(
+    ("origin", "host", "good"),
+    [
+        ("https://tools.example.org", "tools.example.org:443", True),
+        ("http://tools.example.org", "tools.example.org:80", True),
+        ("https://tools.example.org", "tools.example.org:80", False),
+        ("https://tools.example.org", "tools.example.org:8443", False),
+        ("https://tools.example.org:8443", "tools.example.org", False),
+        ("https://[2001:db8::1]", "[2001:db8::1]:443", True),
+        ("https://tools.example.org", "other.example:443", False),
+    ],
+)
+def test_a_default_port_makes_no_difference(origin: str, host: str, good: bool) -> None:
+    """An origin never has it, and some proxies add it to Host."""
+    assert is_from_here(origin, host) is good
+
+
+@pytest.mark.parametrize(
     ("path", "goes"),
     [
         ("/ui/tasks/42", "/ui/tasks/42"),
