@@ -19,6 +19,7 @@ from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.pages import algorithms, deliveries, health, hosts, logins, operations, outputs, tasks
 from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
+from callback_sdk.service.pages.reference import add_reference
 from callback_sdk.service.pages.rendering import PREFIX, prefix_of, render
 from callback_sdk.service.pages.sessions import Sessions
 
@@ -42,6 +43,7 @@ def add_pages(app: FastAPI) -> FastAPI:
     app.mount(PREFIX, _pages(app.state.app_state, app.state.readiness))
     for path in ("/", PREFIX):
         app.add_route(path, _home)
+    add_reference(app)
     return app
 
 
