@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from callback_sdk.commands.options import STORAGE, AsJSON, takes_settings
-from callback_sdk.commands.printing import print_json, print_line
+from callback_sdk.commands.printing import print_json, print_line, print_outcome, print_table
 from callback_sdk.commands.stores import open_store
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def create(
         bool, typer.Option("--import", help="Ask for a secret that receivers already have, or read it from a pipe.")
     ] = False,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Create or rotate the signing secret of a user, and print what receivers need. It is shown only once.
 
@@ -58,10 +59,11 @@ def create(
         user = store.users.named(name)
         created, value = create_secret(store, user, scheme=scheme, given=secret, overlap=duration)
         _record(store, config, "signing-secret-created", name, created.secret_id)
-    if created.public_key is not None:
-        print_line(created.public_key)
-    elif secret is None:
-        print_line(value.reveal())
+    shown = created.public_key or (value.reveal() if secret is None else None)
+    if as_json:
+        print_json({"name": name, "id": created.secret_id, "scheme": scheme, "value": shown})
+    elif shown is not None:
+        print_line(shown)
 
 
 @app.command("list")
@@ -76,10 +78,9 @@ def list_secrets(name: _Name, *, config: ServiceConfig, as_json: AsJSON = False)
     if as_json:
         print_json(shown)
         return
-    for secret in shown:
-        end = f"until {secret['expires_at']}" if secret["expires_at"] else ""
-        facts = (secret["id"], secret["scheme"], secret["created_at"], secret["public_key"], end)
-        print_line("  ".join(fact for fact in facts if fact))
+    names = ("id", "scheme", "created_at", "expires_at", "public_key")
+    heads = ("ID", "SCHEME", "CREATED", "UNTIL", "PUBLIC KEY")
+    print_table(heads, ([secret[name] or "" for name in names] for secret in shown))
 
 
 @app.command("revoke")
@@ -89,6 +90,7 @@ def revoke(
     secret_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the secret.", show_default=False)],
     *,
     config: ServiceConfig,
+    as_json: AsJSON = False,
 ) -> None:
     """Revoke a signing secret at once. Without another one, webhooks of the user's tasks are unsigned."""
     from callback_sdk.service.access.signing_secrets import revoke_secret
@@ -96,7 +98,7 @@ def revoke(
     with open_store(config) as store:
         revoke_secret(store, store.users.named(name), secret_id)
         _record(store, config, "signing-secret-revoked", name, secret_id)
-    print_line(f"{secret_id} is revoked.")
+    print_outcome(f"{secret_id} is revoked.", {"name": name, "id": secret_id, "revoked": True}, as_json=as_json)
 
 
 def _record(store: Store, config: ServiceConfig, action: Action, owner: str, secret_id: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from callback_sdk._version import __version__
-from callback_sdk.cli import main
 from callback_sdk.commands.serving import EXIT_SETTING
 from callback_sdk.testing import SeaweedFS
 
@@ -164,33 +162,6 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         assert run.returncode == code
         assert f"pip install '.[{extra}]'" in run.stderr
         assert "Traceback" not in run.stderr
-
-
-COMMANDS = (
-    *((name,) for name in ("serve", "worker", "health", "run", "demo", "algorithms", "submit", "tasks", "deliveries")),
-    *((name,) for name in ("redeliver", "cancel", "check", "send", "sign", "users", "db", "outbox")),
-    *(("sign", name) for name in ("put", "post")),
-    *(("users", name) for name in ("add", "list", "disable", "enable", "set-password", "create-token")),
-    *(("db", name) for name in ("upgrade", "generate-key", "rotate-keys")),
-    *(("outbox", name) for name in ("run", "list", "redeliver", "purge")),
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
-    """It fits a terminal of 80 columns, and has no internal names."""
-    assert main([*command, "--help"]) == 0
-    said = capsys.readouterr().out
-    assert f"Usage: callback-sdk {' '.join(command)}" in " ".join(said.split())
-    assert max(len(line) for line in said.splitlines()) <= 80
-    assert not re.search(r"\b_[a-z]|\bNone\b|callback_sdk\.(?!.*:)", said)
-
-
-def test_all_commands_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
-    """The test above covers every command."""
-    assert main(["--help"]) == 0
-    listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
-    assert sorted(listed) == sorted({command[0] for command in COMMANDS})
 
 
 def test_a_target_is_signed_checked_and_used(tmp_path: Path, seaweedfs: SeaweedFS) -> None:

@@ -130,13 +130,12 @@ def test_list_shows_states_in_words_and_as_json(path: Path, webhook: WebhookRece
     shown = _run("list", path)
     lines = shown.stdout.splitlines()
     assert shown.returncode == 0
-    assert len(lines) == 4
-    assert [line.split()[1:4] for line in lines[1:]] == [
+    assert [line.split("\t")[1:4] for line in lines] == [
         ["42", "pending", "1"],
         ["43", "delivered", "1"],
         ["44", "dead", "1"],
     ]
-    assert f"{webhook.url}?***" in lines[1]
+    assert f"{webhook.url}?***" in lines[0]
     entries = json.loads(_run("list", path, "--json").stdout)
     assert datetime.fromisoformat(entries[0]["next_attempt_at"]) > datetime.fromisoformat(entries[0]["created_at"])
     assert "503" in entries[0]["error"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -52,13 +53,16 @@ def test_every_command_prints_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """As plain text in lines of at most 80 characters, but for what can't be broken."""
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As plain text in lines of at most 80 characters, and without internal names."""
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main([*name.split(), "--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.lstrip().startswith(f"Usage: callback-sdk {name}")
     assert "  --help" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert not re.search(r"\b_[a-z]|\bNone\b|callback_sdk\.(?!.*:)", out)
     assert not set("│╭╰─") & set(out)
     assert "\x1b" not in out
 
