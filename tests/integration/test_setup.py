@@ -53,7 +53,7 @@ def test_a_service_loads_before_the_first_task(topology: Topology, folder: Path)
     assert topology.service is not None
     assert len(pids(folder, "class set up")) == 1
     assert pids(folder, "imported") == pids(folder, "class set up") != [topology.service.pid]
-    assert "printed by the setup" in topology.log
+    wait_until(lambda: "printed by the setup" in topology.log)
     with topology.client() as client:
         *values, pid = client.run_algorithm("shared", {"a": [1]}).wait(progress=False).predictions
         assert values == [3, True, "kept"]
