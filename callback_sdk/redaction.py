@@ -301,7 +301,7 @@ class SecretURL(Secret[str]):
     def __query(self) -> tuple[tuple[str, str], ...]:
         if self.__pairs is None:
             pairs = (pair.partition("=") for pair in self.__parts.query.split("&"))
-            self.__pairs = tuple((_unquoted(name), _unquoted(value)) for name, _, value in pairs)
+            self.__pairs = tuple((_unquote(name), _unquote(value)) for name, _, value in pairs)
         return self.__pairs
 
 
@@ -356,7 +356,7 @@ def _ascii_host(host: str) -> str | None:
         return None
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 

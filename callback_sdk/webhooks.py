@@ -106,14 +106,14 @@ def decode_secret(secret: str | Secret[str]) -> SigningKey:
             hint=f"Give the secret key ({PRIVATE_PREFIX}). The public key is for receivers.",
         )
     if _has_prefix(secret, PRIVATE_PREFIX):
-        key = _decoded(secret, PRIVATE_PREFIX)
+        key = _decode(secret, PRIVATE_PREFIX)
         if len(key.reveal()) not in (_SEED, 2 * _SEED):
             raise ConfigurationError(
                 f"A webhook's secret key ({PRIVATE_PREFIX}) must be the base64 of 32 or 64 bytes.",
                 hint="Generate one with webhooks.generate_secret('v1a').",
             )
         return SigningKey("v1a", key)
-    key = _decoded(secret, PREFIX)
+    key = _decode(secret, PREFIX)
     if not 24 <= len(key.reveal()) <= 64:
         raise ConfigurationError(
             "A webhook secret must be the base64 of 24 to 64 random bytes.",
@@ -291,7 +291,7 @@ def verification_key(secret: Secret[str]) -> SigningKey:
         )
     if not _has_prefix(secret, PUBLIC_PREFIX):
         return decode_secret(secret)
-    key = _decoded(secret, PUBLIC_PREFIX)
+    key = _decode(secret, PUBLIC_PREFIX)
     if len(key.reveal()) != _SEED:
         raise ConfigurationError(
             f"A webhook's public key ({PUBLIC_PREFIX}) must be the base64 of 32 bytes.", hint="Copy it again, whole."
@@ -345,7 +345,7 @@ def _has_prefix(secret: Secret[Any], prefix: str) -> bool:
     return isinstance(secret.reveal(), str) and secret.reveal().strip().startswith(prefix)
 
 
-def _decoded(secret: Secret[Any], prefix: str) -> Secret[bytes]:
+def _decode(secret: Secret[Any], prefix: str) -> Secret[bytes]:
     """Return the bytes of a secret; none if it is not base64. Some senders leave its padding out."""
     try:
         text = Secret(secret.reveal().strip().removeprefix(prefix).rstrip("="))

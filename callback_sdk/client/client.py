@@ -273,7 +273,7 @@ class Client(TaskSubmitter):
 
         Raises:
             InvalidRequestError: The limit is not a positive number, or the service doesn't know the user.
-            AuthenticationError: The filter names another user, and this one is no operator.
+            AuthenticationError: The filter names another user, and this one is not an operator.
         """
         return self._recovery.find(wanted, limit)
 
@@ -293,7 +293,7 @@ class Client(TaskSubmitter):
 
         Raises:
             InvalidRequestError: The rate is not a positive number, or the service rejects the filter.
-            AuthenticationError: The filter names another user, and this one is no operator.
+            AuthenticationError: The filter names another user, and this one is not an operator.
         """
         return self._recovery.redeliver(wanted, rate=rate, dry_run=dry_run)
 
@@ -304,7 +304,7 @@ class Client(TaskSubmitter):
         All other hosts work.
 
         Raises:
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         return self._hosts.all()[0]
 
@@ -313,7 +313,7 @@ class Client(TaskSubmitter):
         """Return the webhooks that responded with 410 Gone, to which nothing is sent. For operators.
 
         Raises:
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         return self._hosts.all()[1]
 
@@ -328,8 +328,8 @@ class Client(TaskSubmitter):
             The hosts that are paused.
 
         Raises:
-            InvalidRequestError: It is no host.
-            AuthenticationError: The user is no operator.
+            InvalidRequestError: It is not a host.
+            AuthenticationError: The user is not an operator.
         """
         return self._hosts.change("pause", host)
 
@@ -376,7 +376,7 @@ class Client(TaskSubmitter):
             limit: Maximum number of entries; None for all.
 
         Raises:
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         times = DeliveryFilter(since=since, until=until).to_dict()
         texts = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}

@@ -233,9 +233,9 @@ class RecoveryAPI:
         if limit is not None and (number is None or number < 1):
             raise InvalidRequestError(f"limit is {shown(limit)}.", hint="Give a whole number above 0, or None.")
         requested: dict[str, Any] = {**query, "limit": min(number or _PAGE, _PAGE)}
-        return self._limited(path, member, requested, self._page(path, member, requested), number, parse)
+        return self._pages(path, member, requested, self._page(path, member, requested), number, parse)
 
-    def _limited(
+    def _pages(
         self,
         path: str,
         member: str,
@@ -265,7 +265,9 @@ class RecoveryAPI:
 
 def _check_filter(wanted: DeliveryFilter) -> None:
     if not isinstance(wanted, DeliveryFilter):
-        raise InvalidRequestError(f"wanted is {shown(wanted)}.", hint='Give DeliveryFilter(status="dead"), for one.')
+        raise InvalidRequestError(
+            f"wanted is {shown(wanted)}.", hint='Give a filter, such as DeliveryFilter(status="dead").'
+        )
 
 
 def _step(total: int | None, data: Mapping[str, Any]) -> RedeliveryStep:

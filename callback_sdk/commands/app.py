@@ -66,7 +66,7 @@ class _Group(TyperGroup):
 
 
 def _discard_output() -> None:
-    """Send what is still buffered to nowhere, because Python would print an error when it flushes at exit."""
+    """Discard buffered output: Python would print an error when it flushes at exit."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

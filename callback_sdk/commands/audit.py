@@ -1,4 +1,4 @@
-"""The command `audit`: what was done, by whom, and with whose things."""
+"""The command `audit`: actions of users, such as logins and redeliveries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def audit(
 ) -> None:
     """Show the audit log, the newest entries first: logins, changes of accounts, and actions on other users' tasks.
 
-    For operators. Exit codes: 0 success; 1 an error, such as a user who is no operator; 2 wrong usage.
+    For operators. Exit codes: 0 success; 1 an error, such as a user who is not an operator; 2 wrong usage.
     """
     with open_client(url, token_file) as client:
         found = list(

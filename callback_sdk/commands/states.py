@@ -27,7 +27,7 @@ DELIVERY_STATES = ("pending", "delivered", "dead")
 
 def state_of(task: Task | TaskSummary) -> str:
     """Return the state of a task: its outcome once it has ended."""
-    return _normalized(task.outcome or task.status)
+    return _normalize(task.outcome or task.status)
 
 
 def task_filter(text: str) -> TaskFilter:
@@ -36,7 +36,7 @@ def task_filter(text: str) -> TaskFilter:
     Raises:
         typer.BadParameter: The state doesn't exist.
     """
-    found = STATES.get(_normalized(text).replace("cancelled", "canceled"))
+    found = STATES.get(_normalize(text).replace("cancelled", "canceled"))
     if found is None:
         raise typer.BadParameter(f"Give {one_of(STATES)}.", param_hint="--status")
     return found
@@ -48,5 +48,5 @@ def one_of(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _normalized(text: str) -> str:
+def _normalize(text: str) -> str:
     return "-".join(text.lower().replace("_", " ").split())

@@ -30,7 +30,7 @@ def as_columns(heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: in
     last = min(widths[-1], _MIN_LAST_COLUMN) if widths else 0
     if heads and sum(widths[:-1]) + len(_GAP) * (len(widths) - 1) + last > width:
         return _blocks(heads, rows)
-    return (_aligned(row, widths) for row in shown)
+    return (_align(row, widths) for row in shown)
 
 
 def _blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -40,10 +40,10 @@ def _blocks(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
             yield ""
         for head, cell in zip(heads, row, strict=True):
             if cell:
-                yield _aligned((head, cell), widths)
+                yield _align((head, cell), widths)
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+def _align(row: Sequence[str], widths: Sequence[int]) -> str:
     # The last cell isn't padded: a longer line than the terminal's would seem to be followed by an empty one.
     padded = [cell + " " * (width - _cell_width(cell)) for cell, width in zip(row[:-1], widths, strict=False)]
     return _GAP.join([*padded, *row[-1:]]).rstrip()

@@ -106,7 +106,7 @@ def work(
     isolation.start_tracker(runs.pass_env)
     with (
         contextlib.closing(runs.new_pair(registry, algorithms)) as importing,
-        open_runtime(registry, _described(importing, role), storage, delivery, runs, lease=lease) as runtime,
+        open_runtime(registry, _describe(importing, role), storage, delivery, runs, lease=lease) as runtime,
         open_worker(runtime, worker_name()) as worker_runtime,
         contextlib.ExitStack() as stack,
     ):
@@ -194,7 +194,7 @@ def _share(role: str, runtime: Runtime, names: Sequence[str]) -> tuple[list[str]
     return [name for name in names if name not in needed], 0
 
 
-def _described(child: ChildPair, role: str) -> Algorithms:
+def _describe(child: ChildPair, role: str) -> Algorithms:
     """Return what is known of the algorithms; nothing for a process that doesn't run them."""
     return Algorithms(() if role == SEND else child.describe().versions)
 

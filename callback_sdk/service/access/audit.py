@@ -127,13 +127,13 @@ class AuditLog:
 
 
 def _write(action: Action, values: Mapping[str, Any]) -> None:
-    shown = {name: _shown(value) for name, value in values.items() if value is not None}
+    shown = {name: _escape(value) for name, value in values.items() if value is not None}
     level = logging.WARNING if action in _WARNINGS else logging.INFO
     text = " ".join(f"{name}={value}" for name, value in shown.items())
     _log.log(level, "%s %s", action, text, extra={"action": action, **shown})
 
 
-def _shown(value: Any) -> str | float:
+def _escape(value: Any) -> str | float:
     """Escape a value against log injection: line ends, forged records and terminal escape sequences."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         # The stored entry has all of them.

@@ -1,4 +1,4 @@
-"""Caller: who sends a request, and what they may do with whose things. All authorization is decided here."""
+"""Caller: the sender of a request, and the tasks and data it may use. All authorization is decided here."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class FeaturesSchema(ABC):
         problems = list(itertools.islice(self._problems(features), _MAX_PROBLEMS + 1))
         if problems:
             raise FeaturesError(
-                f"The features don't match the algorithm's schema. {_listed(problems)}",
+                f"The features don't match the algorithm's schema. {_list_problems(problems)}",
                 hint="The algorithm's template shows valid features.",
             )
 
@@ -127,7 +127,7 @@ class ArrowFeaturesSchema(FeaturesSchema):
     def columns(self) -> list[ColumnSchema]:
         """See `FeaturesSchema.columns`."""
         return [
-            ColumnSchema(one.name, f"{one.type}{'' if one.nullable else ', not null'}", _described(one.metadata))
+            ColumnSchema(one.name, f"{one.type}{'' if one.nullable else ', not null'}", _description(one.metadata))
             for one in self.schema
         ]
 
@@ -166,7 +166,7 @@ class ParametersSchema:
         ]
         if problems:
             raise ParametersError(
-                f"The parameters don't match the algorithm's schema. {_listed(problems)}",
+                f"The parameters don't match the algorithm's schema. {_list_problems(problems)}",
                 hint="The algorithm's template shows valid parameters.",
             )
 
@@ -309,11 +309,11 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _described(metadata: Mapping[bytes, bytes] | None) -> str:
+def _description(metadata: Mapping[bytes, bytes] | None) -> str:
     return (metadata or {}).get(b"description", b"").decode(errors="replace")
 
 
-def _listed(problems: list[str]) -> str:
+def _list_problems(problems: list[str]) -> str:
     return " ".join(
         [*problems[:_MAX_PROBLEMS], "Further problems are not listed."] if len(problems) > _MAX_PROBLEMS else problems
     )

@@ -15,7 +15,7 @@ from callback_sdk.models import DeliveryFilter
 from callback_sdk.service.access.caller import Caller
 from callback_sdk.service.api import cursors, schemas
 from callback_sdk.service.api.access import AppState, CallerDep, StateDep, owner_wanted, recorded_list
-from callback_sdk.service.api.replacement import planned
+from callback_sdk.service.api.replacement import plan_stored
 from callback_sdk.service.api.views import show_found
 from callback_sdk.service.store.cipher import CredentialCipherError
 from callback_sdk.service.store.recovery import Position
@@ -31,7 +31,7 @@ _Text = Annotated[str | None, Query(max_length=300, pattern=schemas.TEXT)]
 router = APIRouter(prefix="/api/v2", tags=["deliveries"])
 
 
-def _wanted(
+def _filter_of(
     status: Annotated[schemas.DeliveryState | None, Query()] = None,
     host: _Text = None,
     algorithm: _Text = None,
@@ -53,7 +53,7 @@ def _wanted(
 def find_deliveries(
     state: StateDep,
     caller: CallerDep,
-    wanted: Annotated[DeliveryFilter, Depends(_wanted)],
+    wanted: Annotated[DeliveryFilter, Depends(_filter_of)],
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=cursors.MAX_LENGTH)] = None,
 ) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def redeliver_found(state: StateDep, caller: CallerDep, body: schemas.Redelivery
 
 
 @define(frozen=True, kw_only=True)
-class Redelivered:
+class BulkRedelivery:
     """The outcome of a page of a bulk redelivery.
 
     Attributes:
@@ -133,7 +133,7 @@ def redeliver(
     limit: int,
     cursor: str | None = None,
     dry_run: bool = False,
-) -> Redelivered:
+) -> BulkRedelivery:
     """Redeliver a page of the deliveries that a filter selects. A repeated request redelivers none of them twice.
 
     Deliveries of tasks that end after the first page are not in the following ones, so that their number is finite.
@@ -159,7 +159,7 @@ def redeliver(
     moment = datetime.now(timezone.utc)
 
     def check(delivery_id: str, callback: Callback) -> None:
-        target = planned(callback, state.rules)
+        target = plan_stored(callback, state.rules)
         if target is not None and callback.issuer is None and target.has_expired(moment):
             object_urls[delivery_id] = target.object_url(delivery_id)
             target.check_expiry(moment)
@@ -176,7 +176,9 @@ def redeliver(
         state.task_service.runtime.wakeup.set()
         _record(state, caller, wanted, page.due)
     following = None if page.next is None else cursors.encode(page.next.task_finished_at, page.next.delivery_id, end)
-    return Redelivered(total=total, due=page.due, skipped=page.skipped, object_urls=object_urls, next_cursor=following)
+    return BulkRedelivery(
+        total=total, due=page.due, skipped=page.skipped, object_urls=object_urls, next_cursor=following
+    )
 
 
 def _start(cursor: str | None) -> tuple[Position, float] | None:

@@ -67,7 +67,7 @@ def x_forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedReques
 
 def forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
     """Read `Forwarded` (RFC 7239), which has an element for each proxy; see `x_forwarded`."""
-    elements = [_parameters(text) for text in _elements(_joined(headers, b"forwarded")) if text.strip()]
+    elements = [_parameters(text) for text in _elements(_join(headers, b"forwarded")) if text.strip()]
     if not elements:
         return ForwardedRequest()
     addresses = [_without_port(element.get("for", "unknown")) for element in elements]
@@ -151,13 +151,13 @@ def _hops(addresses: Sequence[str], trusted: Iterable[Network]) -> int:
     return max(1, len(addresses))
 
 
-def _joined(headers: Headers, name: bytes) -> str:
+def _join(headers: Headers, name: bytes) -> str:
     """Return a header that may be there several times (RFC 9110, section 5.3)."""
     return ",".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
 def _values(headers: Headers, name: bytes) -> list[str]:
-    return [value for part in _joined(headers, name).split(",") if (value := part.strip())]
+    return [value for part in _join(headers, name).split(",") if (value := part.strip())]
 
 
 def _elements(text: str) -> Iterator[str]:
@@ -184,12 +184,12 @@ def _parameters(element: str) -> dict[str, str]:
         pair = _PAIR.match(element, place)
         if pair is None or element[pair.end() : pair.end() + 1] not in ("", ";"):
             return {}
-        found[pair[1].lower()] = _unquoted(pair[2])
+        found[pair[1].lower()] = _unquote(pair[2])
         place = pair.end() + 1
     return found
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 

@@ -34,18 +34,18 @@ def list_hosts(state: StateDep, caller: OperatorDep) -> dict[str, Any]:
 
 @router.post("/hosts/pause", response_model=schemas.HostChange, responses=_CHANGE)
 def pause_host(state: StateDep, caller: OperatorDep, body: schemas.HostRequest) -> dict[str, Any]:
-    return _shown(state, pause(state, caller, body.host))
+    return _show(state, pause(state, caller, body.host))
 
 
 @router.post("/hosts/resume", response_model=schemas.HostChange, responses=_CHANGE)
 def resume_host(state: StateDep, caller: OperatorDep, body: schemas.HostRequest) -> dict[str, Any]:
-    return _shown(state, *resume(state, caller, body.host))
+    return _show(state, *resume(state, caller, body.host))
 
 
 @router.post("/hosts/limit", response_model=schemas.HostChange, responses=_CHANGE)
 def limit_host(state: StateDep, caller: OperatorDep, body: schemas.HostLimitsRequest) -> dict[str, Any]:
     limits = HostLimits(max_concurrency=body.max_concurrency, max_rate=body.max_rate)
-    return _shown(state, limit(state, caller, body.host, limits))
+    return _show(state, limit(state, caller, body.host, limits))
 
 
 def pause(state: AppState, caller: Caller, text: str) -> list[str]:
@@ -54,13 +54,13 @@ def pause(state: AppState, caller: Caller, text: str) -> list[str]:
     Args:
         state: The application's state.
         caller: The operator.
-        text: A URL of the host, or its name with or without a port; see `named`.
+        text: A URL of the host, or its name with or without a port; see `find_hosts`.
 
     Raises:
         InvalidTargetError: The text names no host.
     """
     store = state.task_service.store.hosts
-    found = named(store, text)
+    found = find_hosts(store, text)
     for host in found:
         store.pause(host, by=caller.user.name)
     _record(state, caller, "host-paused", found)
@@ -74,7 +74,7 @@ def resume(state: AppState, caller: Caller, text: str) -> tuple[list[str], int]:
         The hosts, and the number of webhooks that are enabled again.
     """
     store = state.task_service.store.hosts
-    found = named(store, text)
+    found = find_hosts(store, text)
     enabled = store.enable_webhooks(str(SecretURL(text))) if "://" in text else 0
     for host in found:
         store.resume(host)
@@ -86,7 +86,7 @@ def resume(state: AppState, caller: Caller, text: str) -> tuple[list[str], int]:
 def limit(state: AppState, caller: Caller, text: str, limits: HostLimits) -> list[str]:
     """Limit the deliveries to hosts, and return the hosts; see `pause`."""
     store = state.task_service.store.hosts
-    found = named(store, text)
+    found = find_hosts(store, text)
     for host in found:
         store.limit(host, limits)
     state.task_service.runtime.wakeup.set()
@@ -94,7 +94,7 @@ def limit(state: AppState, caller: Caller, text: str, limits: HostLimits) -> lis
     return found
 
 
-def named(store: HostStore, text: str) -> list[str]:
+def find_hosts(store: HostStore, text: str) -> list[str]:
     """Return the hosts that a text names, as scheme, host and port.
 
     A URL names one. A name without a scheme names the known hosts with this name, and with this port if it has one; if
@@ -116,7 +116,7 @@ def named(store: HostStore, text: str) -> list[str]:
     return same_port or [origin(url)]
 
 
-def _shown(state: AppState, hosts: Sequence[str], enabled: int = 0) -> dict[str, Any]:
+def _show(state: AppState, hosts: Sequence[str], enabled: int = 0) -> dict[str, Any]:
     known = {one.host: one for one in state.task_service.store.hosts.all()}
     closed = [known.get(host) or HostState(host=host, state="closed") for host in hosts]
     return {"hosts": [show_host(one) for one in closed], "enabled_webhooks": enabled}

@@ -73,7 +73,7 @@ def read_new_target(given: Secret[Any], rules: Rules, job_id: str) -> NewTarget:
     return NewTarget(target=target, plan=lambda callback: plan(callback, rules.settings))
 
 
-def planned(callback: Callback, rules: Rules) -> Target | None:
+def plan_stored(callback: Callback, rules: Rules) -> Target | None:
     """Return the target of a stored callback; None for `results:`, which is signed at each attempt.
 
     Raises:

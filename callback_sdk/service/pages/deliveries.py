@@ -138,7 +138,7 @@ def _redeliver_several(
             request,
             "confirm.html",
             title=f"Redeliver {number}?",
-            text=_described(chosen) if is_all else "The selected results are sent again at once.",
+            text=_confirmation_text(chosen) if is_all else "The selected results are sent again at once.",
             items=selected,
             more=0,
             action=f"{prefix_of(request)}/deliveries/redeliver",
@@ -155,7 +155,7 @@ def _redeliver_several(
     return RedirectResponse(back_to(request, place, "/deliveries", **done), 303)
 
 
-def _described(chosen: Mapping[str, str]) -> str:
+def _confirmation_text(chosen: Mapping[str, str]) -> str:
     parts = ", ".join(f"{name} {value!r}" for name, value in chosen.items())
     limit = f"At most {_MAX_REDELIVERED} are sent at a time; repeat it for the next ones."
     return f"All that match the filter are sent again at once: {parts or 'all'}. {limit}"

@@ -134,7 +134,7 @@ def _hostname(origin: str) -> str:
     return urlsplit(origin).hostname or origin
 
 
-def _capitalized(word: str) -> str:
+def _capitalize(word: str) -> str:
     """Return a word with its first letter in upper case, and the others as they are."""
     return word[:1].upper() + word[1:]
 
@@ -167,7 +167,7 @@ _environment.filters.update(
     attempt_time=_attempt_time,
     badge=_badge,
     brief=_brief,
-    capitalized=_capitalized,
+    capitalized=_capitalize,
     cut=_cut,
     duration=_duration,
     hostname=_hostname,

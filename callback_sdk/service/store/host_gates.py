@@ -175,7 +175,7 @@ def record(connection: sa.Connection, outcome: HostOutcome, policy: HostPolicy) 
         return
     circuit = circuit_of(row)
     if outcome.is_available:
-        _succeeded(connection, row, circuit)
+        _record_success(connection, row, circuit)
         return
     after = circuit.failed(
         row.moment,
@@ -189,7 +189,7 @@ def record(connection: sa.Connection, outcome: HostOutcome, policy: HostPolicy) 
     update(connection, outcome.origin, **values)
 
 
-def _succeeded(connection: sa.Connection, row: Any, before: Circuit) -> None:
+def _record_success(connection: sa.Connection, row: Any, before: Circuit) -> None:
     after = before.succeeded()
     if before.recovered is not None and row.wake_at is None:
         # All held deliveries are sent.

@@ -141,14 +141,16 @@ def id_range(prefix: str) -> tuple[str, str] | None:
 
 
 def _page(connection: sa.Connection, query: sa.Select[Any], limit: int) -> FoundTasks:
-    found = _shown(connection, query)
+    found = _read_shown(connection, query)
     return FoundTasks(found[:limit], _position(found[limit - 1]) if len(found) > limit else None)
 
 
 def _search(connection: sa.Connection, query: sa.Select[Any], error: str, limit: int) -> FoundTasks:
     window = query.subquery()
     matching = sa.select(window).where(window.c.error.icontains(error, autoescape=True))
-    found = _shown(connection, matching.order_by(window.c.created_at.desc(), window.c.job_id.desc()).limit(limit + 1))
+    found = _read_shown(
+        connection, matching.order_by(window.c.created_at.desc(), window.c.job_id.desc()).limit(limit + 1)
+    )
     if len(found) > limit:
         return FoundTasks(found[:limit], _position(found[limit - 1]))
     last = query.with_only_columns(query.selected_columns.created_at, query.selected_columns.job_id)
@@ -156,7 +158,7 @@ def _search(connection: sa.Connection, query: sa.Select[Any], error: str, limit:
     return FoundTasks(found, None if row is None else (row.created_at, row.job_id))
 
 
-def _shown(connection: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
+def _read_shown(connection: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
     found = query.subquery()
     columns = [column for column in found.c if column.name not in _HIDDEN]
     named = (

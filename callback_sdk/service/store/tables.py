@@ -15,7 +15,7 @@ def _partial(name: str, *columns: str, where: str) -> sa.Index:
     return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
-def _failed(name: str, *columns: str) -> sa.Index:
+def _index_of_failed(name: str, *columns: str) -> sa.Index:
     """Define an index of tasks without a result. With `success` as a column, or SQLite prefers other indexes."""
     return sa.Index(name, *columns, sqlite_where=sa.text("success IS 0"), postgresql_where=sa.text("success IS false"))
 
@@ -138,8 +138,8 @@ tasks = sa.Table(
         "targets_expire_at",
         where="status = 'Pending' AND targets_expire_at IS NOT NULL",
     ),
-    _failed("tasks_failed", "success", "created_at", "job_id"),
-    _failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
+    _index_of_failed("tasks_failed", "success", "created_at", "job_id"),
+    _index_of_failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )

@@ -42,7 +42,8 @@ class StorageQuotaError(CallbackSDKError):
 
     def __init__(self, *, used: int, needed: int, quota: float) -> None:
         super().__init__(
-            f"Your tasks use {_shown(used)}, the new ones need {_shown(needed)}, and your quota is {_shown(quota)}.",
+            f"Your tasks use {_size_text(used)}, the new ones need {_size_text(needed)}, "
+            f"and your quota is {_size_text(quota)}.",
             hint="Cancel tasks that have not ended, or wait until results expire. The operator sets the quota with "
             "CALLBACK_SDK_MAX_BYTES, and the retention of results with CALLBACK_SDK_RETENTION.",
         )
@@ -115,7 +116,7 @@ def used(connection: sa.Connection, owner: str) -> int:
     return int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
 
 
-def _shown(count: float) -> str:
+def _size_text(count: float) -> str:
     value, unit = count, 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1

@@ -127,7 +127,7 @@ def log_lines(pipe: int) -> None:
                 began, count = time.monotonic(), 0
             count += 1
             if count <= _LINES:
-                text = _shown(line, is_cut=_skip_rest(file, line))
+                text = _escape_line(line, is_cut=_skip_rest(file, line))
                 _log.info("The process of the algorithms printed outside a run: %s", text)
             elif count == _LINES + 1:
                 _log.warning("The process of the algorithms prints more outside a run. It is dropped for a minute.")
@@ -145,7 +145,7 @@ def _skip_rest(file: BinaryIO, line: bytes) -> bool:
     return is_cut
 
 
-def _shown(line: bytes, *, is_cut: bool) -> str:
+def _escape_line(line: bytes, *, is_cut: bool) -> str:
     text = line.decode(errors="replace").rstrip("\r\n")
     return f"{without_credentials(text)} [the rest of the line is dropped]" if is_cut else without_credentials(text)
 
