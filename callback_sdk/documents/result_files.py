@@ -125,14 +125,32 @@ def _check_json(body: Body, name: str) -> None:
     Receivers can't use a truncated document, and its receipt would be wrong. `json.dump` writes NaN, which RFC 8259,
     section 6, doesn't allow and other parsers reject.
     """
+    if body.size == 0:
+        raise EncodingError(f"{_capital(name)} is empty, which is not a JSON document.", hint=_HINT)
+    try:
+        _parse(body, name, use_float=True)
+    except EncodingError:
+        # Its numbers may only be larger than those of the machine, which take twice the time.
+        _parse(body, name, use_float=False)
+
+
+def _parse(body: Body, name: str, *, use_float: bool) -> None:
+    """Parse a JSON file, and keep nothing.
+
+    Args:
+        body: The file.
+        name: What it is, for errors.
+        use_float: Whether numbers are those of the machine, an int64 or a double; a larger one is an error then.
+
+    Raises:
+        EncodingError: The file can't be read, or is not valid JSON.
+    """
     with no_fork:
         import ijson
 
-    if body.size == 0:
-        raise EncodingError(f"{_capital(name)} is empty, which is not a JSON document.", hint=_HINT)
     events = ijson.sendable_list()
     strings = LongStrings()
-    parser = ijson.basic_parse_coro(events)
+    parser = ijson.basic_parse_coro(events, use_float=use_float)
     # The file is read outside the parser: a read that the parser calls could fail for an error of the parser's own.
     for chunk in chain(body.chunks(), [_LAST]):
         with _translate_parse_errors(name):
