@@ -13,7 +13,7 @@ import pytest
 
 from callback_sdk import Client, S3Signer
 from callback_sdk.errors import CallbackSDKError, TaskExpiredError
-from callback_sdk.testing import WebhookReceiver
+from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from tests.conftest import missing_server
 from tests.topology import PATIENCE, Topology, kill_tree, wait_until
 
@@ -103,6 +103,25 @@ def test_large_features_and_results_use_blob_storage(client: Client, webhook: We
         "success": True,
         "task_url": f"{PUBLIC_URL}/api/v2/algorithms/tasks/{task.job_id}",
     }
+
+
+def test_output_files_are_stored_and_delivered(
+    client: Client, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path
+) -> None:
+    """A small one and a large one: read by the client, and sent with the document, also again."""
+    store, contents = seaweedfs.client(), {"small.txt": b"small", "large.bin": b"x" * 100_000}
+    target = S3Signer(bucket, client=store).presign_prefix("runs/")
+    task = client.run_algorithm("files", DATA, callbacks=[target])
+    task.wait(delivery_timeout=timedelta(seconds=PATIENCE), progress=False)
+    assert {name: file.read() for name, file in task.outputs.items()} == contents
+    assert {path.name: path.read_bytes() for path in task.outputs.download(tmp_path)} == contents
+    with task.outputs["large.bin"].open() as file:
+        assert file.read() == contents["large.bin"]
+    for name, content in contents.items():
+        assert store.get_object(Bucket=bucket, Key=f"runs/{name}")["Body"].read() == content
+        store.delete_object(Bucket=bucket, Key=f"runs/{name}")
+    client.redeliver(task.job_id, client.get_deliveries(task.job_id)[0].delivery_id)
+    wait_until(lambda: "Contents" in store.list_objects_v2(Bucket=bucket, Prefix="runs/large.bin"))
 
 
 def test_a_canceled_run_is_killed(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
