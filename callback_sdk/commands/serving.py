@@ -158,6 +158,8 @@ _Reload = Annotated[
     settings.TRUSTED_PROXIES,
     settings.PROXY_HEADERS,
     settings.ROOT_PATH,
+    settings.ALERT_URL,
+    settings.ALERT_QUEUE_AGE,
 )
 def serve(
     registry: RegistryName,

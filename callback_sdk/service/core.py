@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
@@ -17,6 +18,9 @@ from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
 from callback_sdk.service.store.replacements import NewTarget
+
+if TYPE_CHECKING:
+    from callback_sdk.service.alerts.alerter import Alerter
 
 
 @define(frozen=True, kw_only=True)
@@ -40,11 +44,18 @@ class TaskService:
         engine: Transports tasks to workers.
         dispatcher: Dispatches due tasks and deliveries to the engine.
         housekeeper: Removes expired data.
+        alerter: Sends alerts; None to send none.
     """
 
     def __init__(
-        self, runtime: Runtime, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
-    ) -> None:  # fmt: skip
+        self,
+        runtime: Runtime,
+        *,
+        engine: Engine,
+        dispatcher: Dispatcher,
+        housekeeper: Housekeeper,
+        alerter: Alerter | None = None,
+    ) -> None:
         self.runtime = runtime
         self.store = runtime.store
         self.blobs = runtime.blobs
@@ -53,6 +64,7 @@ class TaskService:
         self.engine = engine
         self._dispatcher = dispatcher
         self._housekeeper = housekeeper
+        self._alerter = alerter
         self._removals = BlobRemover(runtime.blobs)
 
     def start(self) -> None:
@@ -61,9 +73,13 @@ class TaskService:
         self._removals.start()
         self.engine.start()
         self._dispatcher.start()
+        if self._alerter is not None:
+            self._alerter.start()
 
     def close(self) -> None:
         """Start nothing new, and wait for running tasks until the shutdown timeout; the next start runs the others."""
+        if self._alerter is not None:
+            self._alerter.close()
         self._housekeeper.close()
         self._removals.close()
         self._dispatcher.close()
@@ -147,6 +163,8 @@ class TaskService:
         self._dispatcher.check()
         self._housekeeper.check()
         self._removals.check()
+        if self._alerter is not None:
+            self._alerter.check()
         self.scratch.check()
         self.store.check()
         self.blobs.check()

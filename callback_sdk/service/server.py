@@ -24,9 +24,13 @@ from callback_sdk.service.work import isolation
 from callback_sdk.service.work.orphans import end_orphans
 from callback_sdk.transport.addresses import parse_network
 from callback_sdk.transport.proxies import any_proxy
+from callback_sdk.webhooks import decode_secret
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
+    from callback_sdk.service.alerts.alerter import Alerter
+    from callback_sdk.service.engines import Engine
+    from callback_sdk.service.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +118,10 @@ def serve(
         engine = stack.enter_context(open_engine(config.engine, runtime, options))
         dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)
         housekeeper = Housekeeper(runtime, keep=config.retention, wakeup=runtime.wakeup.set)
-        task_service = TaskService(runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper)
+        alerter = None if config.alert_url is None else _alerter(config, runtime, engine, folder)
+        task_service = TaskService(
+            runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper, alerter=alerter
+        )
         limits = ServiceLimits(
             max_request_bytes=config.max_request_bytes,
             max_callbacks=config.max_callbacks,
@@ -160,6 +167,26 @@ def serve(
         stack.enter_context(_write_address(address, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         server.run(sockets=[listener])
+
+
+def _alerter(config: ServiceConfig, runtime: Runtime, engine: Engine, folder: Path) -> Alerter:
+    """Return the alerter of a service with a receiver of alerts."""
+    from callback_sdk.service.alerts.alerter import Alerter, AlertSettings
+    from callback_sdk.service.alerts.books import FileBook
+    from callback_sdk.service.alerts.sender import AlertSender
+
+    if config.alert_url is None:
+        raise TypeError("there is no receiver of alerts")
+    settings = AlertSettings(
+        sender=AlertSender(
+            config.alert_url, [decode_secret(one) for one in config.alert_secrets or config.webhook_secrets]
+        ),
+        queue_age=config.alert_queue_age,
+        service=runtime.delivery.public_url,
+        holder=_instance(folder),
+    )
+    file = FileBook(folder / "alerts.json")
+    return Alerter(store=runtime.store, blobs=runtime.blobs, engine=engine, file=file, settings=settings)
 
 
 def default_processes() -> int:

@@ -1,9 +1,12 @@
-"""Settings of logs and metrics."""
+"""Settings of logs, metrics and alerts."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from callback_sdk.config.definition import Setting
-from callback_sdk.config.values import one_of, whole_number
+from callback_sdk.config.values import DURATION, one_of, secret_url, secrets, whole_number
+from callback_sdk.parsing import parse_duration
 
 LOG_FORMAT = Setting(
     "LOG_FORMAT",
@@ -23,4 +26,33 @@ METRICS_PORT = Setting(
     shown_default="not served",
     option="--metrics-port",
     metavar="PORT",
+)
+ALERT_URL = Setting(
+    "ALERT_URL",
+    secret_url,
+    "an http or https URL",
+    "Webhook that gets the service's alerts; its host may be private. Put a URL with a credential into the variable.",
+    shown_default="none",
+    secret=True,
+    option="--alert-url",
+    metavar="URL",
+)
+ALERT_SECRETS = Setting(
+    "ALERT_SECRETS",
+    secrets,
+    "signing secrets, separated by commas or spaces",
+    "Secrets that alerts are signed with, the newest first.",
+    default=(),
+    shown_default="those of webhooks",
+    secret=True,
+)
+ALERT_QUEUE_AGE = Setting(
+    "ALERT_QUEUE_AGE",
+    parse_duration,
+    DURATION,
+    "Age of the oldest queued task, or of a due delivery, from which on there is an alert.",
+    default=timedelta(minutes=15),
+    shown_default="15m",
+    option="--alert-queue-age",
+    metavar="DURATION",
 )

@@ -13,6 +13,7 @@ from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.alerts import AlertStore
 from callback_sdk.service.store.attention import DeliveryAttention
 from callback_sdk.service.store.audit import AuditStore
 from callback_sdk.service.store.cipher import CredentialCipher
@@ -61,6 +62,7 @@ class Store:
         recovery: The same, by filters, and their redelivery in bulk.
         audit: The audit log.
         hosts: The hosts that deliveries go to.
+        alerts: The alerts of the service.
         users: The users and their API tokens.
         sessions: The login sessions.
         signing_secrets: The secrets that sign users' webhooks.
@@ -90,6 +92,7 @@ class Store:
         self.recovery = DeliveryRecovery(database, cipher)
         self.audit = AuditStore(database)
         self.hosts = HostStore(database, policy)
+        self.alerts = AlertStore(database)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
         self.signing_secrets = SigningSecretStore(database, cipher)

@@ -10,6 +10,7 @@ from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +22,11 @@ from callback_sdk.service.store.cipher import CredentialCipher
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads(Path(metrics.__file__).with_name("dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]
+RULES = [
+    rule
+    for group in yaml.safe_load(Path(metrics.__file__).with_name("alert-rules.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
 SCRAPED = frozenset({"job", "instance"})
 """Labels that Prometheus itself adds."""
 
@@ -99,6 +105,34 @@ def test_every_expression_of_the_dashboard_uses_existing_metrics(
         }
         assert grouped <= labels
         assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= grouped
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_every_alert_rule_uses_existing_metrics(rule: dict[str, Any], families: dict[str, Any]) -> None:
+    """A PromQL parser reads the expression; its names and labels are exposed, and those of its texts are kept."""
+    there = {**samples_of(families), "up": SCRAPED}
+    whole = list(parts(promql_parser.parse(rule["expr"])))
+    selectors = [part for part in whole if isinstance(part, promql_parser.VectorSelector)]
+    assert {selector.name for selector in selectors} <= set(there)
+    for selector in selectors:
+        assert {matcher.name for matcher in selector.matchers.matchers} <= there[selector.name] | SCRAPED
+    kept = {label for part in whole if isinstance(part, promql_parser.AggregateExpr) for label in part.modifier.labels}
+    named = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
+    assert named <= (kept or SCRAPED)
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert re.fullmatch(r"\d+m", rule.get("for", "1m"))
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_states_in_alert_rules_are_those_of_metrics(families: dict[str, Any]) -> None:
+    """A rule for a state that no metric has would never fire."""
+    states = {sample.labels["state"] for sample in families["callback_sdk_hosts"].samples}
+    statuses = {sample.labels["status"] for sample in families["callback_sdk_deliveries"].samples}
+    text = " ".join(rule["expr"] for rule in RULES)
+    assert set(re.findall(r'state="([\w-]+)"', text)) <= states
+    assert set(re.findall(r'status="(\w+)"', text)) <= statuses
+    assert len({rule["alert"] for rule in RULES}) == len(RULES)
 
 
 def test_the_dashboard_shows_every_metric(families: dict[str, Any]) -> None:

@@ -1,0 +1,147 @@
+"""Alerter: a thread that observes the service, and sends alerts. Of several services, one sends those that all see."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+from attrs import define
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.alerts import observations
+from callback_sdk.service.alerts.books import Book, FileBook, Message, StoreBook
+from callback_sdk.service.alerts.decisions import Problem, decide, last_message, observe
+from callback_sdk.service.alerts.sender import AlertSender
+from callback_sdk.service.blobs import BlobStorage
+from callback_sdk.service.engines import Engine
+from callback_sdk.service.store import Store, StoreUnavailableError
+from callback_sdk.service.supervision.outages import OutageLog
+from callback_sdk.service.supervision.threads import SupervisedThread
+
+_log = logging.getLogger(__name__)
+
+INTERVAL = 10.0
+"""Seconds between two observations."""
+
+MESSAGE_INTERVAL = 30.0
+"""Minimum seconds between two messages. What changes meanwhile is in the next one."""
+
+MAX_CHANGES = 100
+"""Maximum number of alerts in a message; the next one has the others."""
+
+LEASE = 60.0
+"""Seconds without an observation after which another service sends the alerts."""
+
+
+@define(frozen=True, kw_only=True)
+class AlertSettings:
+    """Settings of alerts.
+
+    Attributes:
+        sender: Sends the messages.
+        queue_age: Age of the oldest queued task that is a problem.
+        service: URL of the service, for the messages.
+        holder: Name of this service, which stays the same when it is restarted.
+    """
+
+    sender: AlertSender
+    queue_age: timedelta
+    service: str
+    holder: str
+
+
+class Alerter:
+    """Observes a service, and sends alerts.
+
+    Args:
+        store: The store.
+        blobs: The blob storage.
+        engine: The engine.
+        file: The alerts that must not need the database, in the data directory.
+        settings: The settings.
+    """
+
+    def __init__(
+        self, *, store: Store, blobs: BlobStorage, engine: Engine, file: FileBook, settings: AlertSettings
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._engine = engine
+        self._file = file
+        self._shared = StoreBook(store.alerts)
+        self._settings = settings
+        self._outage = OutageLog(_log, failing="Alerts can't be sent", working="Alerts are sent again")
+        self._stopping = threading.Event()
+        self._thread = SupervisedThread(self._loop, name="alerts", stopping=self._stopping)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread, without waiting for a receiver that doesn't respond."""
+        self._stopping.set()
+
+    def check(self) -> None:
+        """Check that the thread runs.
+
+        Raises:
+            ThreadError: The thread has ended.
+        """
+        self._thread.check()
+
+    def run_round(self) -> None:
+        """Observe once, and send what there is to say."""
+        database = observations.of_check("database", self._store.check, what="The database")
+        self._keep(self._file, [*database, *observations.of_disk(self._file.folder)], time.time())
+        if database:
+            return
+        try:
+            if self._store.alerts.hold_lease(self._settings.holder, LEASE):
+                self._keep(self._shared, self._problems(), self._store.clock())
+        except StoreUnavailableError:
+            # The next round finds it, and has an alert for it.
+            return
+
+    def _problems(self) -> list[Problem]:
+        return [
+            *observations.of_store(self._store, queue_age=self._settings.queue_age),
+            *observations.of_workers(self._engine.workers()),
+            *observations.of_check("blob-storage", self._blobs.check, what="The blob storage"),
+        ]
+
+    def _keep(self, book: Book, problems: Sequence[Problem], now: float) -> None:
+        """Update a book, and send the message that it has, or one about what has changed."""
+        before, message = book.load()
+        alerts = observe(before, problems, now)
+        if message is None and now - last_message(alerts) >= MESSAGE_INTERVAL:
+            changes = decide(alerts, now)[:MAX_CHANGES]
+            alerts |= {change.alert.problem.name: change.alert for change in changes}
+            if changes:
+                at = datetime.fromtimestamp(now, timezone.utc).isoformat()
+                message = Message.of(changes, service=self._settings.service, now=at)
+                for change in changes:
+                    _log.warning("Alert %s: %s", change.status, change.alert.problem.summary)
+        if alerts or before:
+            # Before it is sent: a crash may repeat the message, with the same id, but doesn't lose it.
+            book.save(alerts, message)
+        if message is not None and self._send(message):
+            book.save(alerts, None)
+
+    def _send(self, message: Message) -> bool:
+        try:
+            self._settings.sender.send(message)
+        except CallbackSDKError as error:
+            self._outage.failed(error)
+            return False
+        self._outage.recovered()
+        return True
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self.run_round()
+            self._thread.complete_round()
+            self._stopping.wait(INTERVAL)
