@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service import Registry
+from callback_sdk.service.access.signing_secrets import create_secret
 from callback_sdk.service.access.tokens import digest, new_api_token
 from callback_sdk.service.api import create_app
 from callback_sdk.service.api.access import ServiceLimits
@@ -46,9 +47,10 @@ RESULT = "MARKER4c1f"
 LOG = "MARKER9e07"
 """A part of the output of the run, which operators may see too."""
 
-EVERYBODY, OWN, LIST, SEE, MANAGE, READ, OPERATE = "everybody", "own", "list", "see", "manage", "read", "operate"
-"""What routes do: serve everybody; the caller's own things; lists of tasks that the caller may see; see, manage or read
-one task; or operate the service."""
+EVERYBODY, OWN, PRIVATE, LIST = "everybody", "own", "private", "list"
+SEE, MANAGE, READ, OPERATE = "see", "manage", "read", "operate"
+"""What routes do: serve everybody; the caller's own things; one thing that is for its owner alone; lists of tasks that
+the caller may see; see, manage or read one task; or operate the service."""
 
 ROUTES = {
     "GET /": EVERYBODY,
@@ -59,6 +61,9 @@ ROUTES = {
     "POST /api/v2/token": EVERYBODY,
     "POST /api/v2/token/refresh": EVERYBODY,
     "POST /api/v2/token/verify": EVERYBODY,
+    "GET /api/v2/signing-secrets": OWN,
+    "POST /api/v2/signing-secrets": OWN,
+    "DELETE /api/v2/signing-secrets/{secret_id}": PRIVATE,
     "GET /api/v2/algorithms": OWN,
     "GET /api/v2/algorithms/{algorithm_id}": OWN,
     "GET /api/v2/algorithms/{algorithm_id}/versions": OWN,
@@ -126,6 +131,7 @@ FORBIDDEN = {
     (OPERATE, "owner"): 403,
     (OPERATE, "stranger"): 403,
     **{(right, "stranger"): 404 for right in (SEE, MANAGE, READ)},
+    **{(PRIVATE, caller): 404 for caller in ("stranger", "operator", "reader")},
 }
 
 
@@ -171,6 +177,12 @@ class House:
             store.deliveries.failed(delivery["delivery_id"], 1, error, None)
         return job_id, delivery["delivery_id"]
 
+    def add_secret(self, owner: str) -> str:
+        """Return the id of a signing secret, the only one of a user."""
+        for old in self.store.signing_secrets.of(owner):
+            self.store.signing_secrets.revoke(owner, old.secret_id)
+        return create_secret(self.store, self.store.users.named(owner))[0].secret_id
+
     def send(self, route: str, caller: str | None, **values: str) -> requests.Response:
         """Send the request of a route, with what it needs to succeed."""
         method, _, path = route.partition(" ")
@@ -199,6 +211,8 @@ def body_of(path: str) -> dict[str, Any]:
         return {"files": [("tasks", ("tasks", '[{"features": null}]'))]}
     if path.endswith(("/predict", "/fit")):
         return {"files": [("features", ("features", '{"a": [1]}'))]}
+    if path.endswith("/signing-secrets"):
+        return {"json": {}}
     if path.endswith("/deliveries/redeliver"):
         return {"json": {"status": "dead", "dry_run": True}}
     return {}
@@ -274,7 +288,7 @@ def test_every_route_is_classified(house: House) -> None:
 def test_nobody_may_do_anything_without_a_login(house: House, route: str) -> None:
     """The API answers with 401, and the web UI redirects to the login page."""
     job_id, delivery_id = house.add_task("owner", ended=True)
-    answer = house.send(route, None, **names(job_id, delivery_id))
+    answer = house.send(route, None, **names(job_id, delivery_id), secret_id=house.add_secret("owner"))
     assert answer.status_code == (303 if " /ui" in route else 401)
     assert not {RESULT, LOG, job_id} & set(re.findall(r"MARKER\w{4}|[0-9a-f-]{36}", answer.text))
 
@@ -285,23 +299,23 @@ def names(job_id: str, delivery_id: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right in (SEE, MANAGE, READ, OPERATE)])
+@pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right not in (EVERYBODY, OWN, LIST)])
 def test_each_right_is_that_of_its_callers(house: House, route: str, caller: str) -> None:
     """Owners have all rights to their tasks, operators all but to read, and what they do is in the audit log."""
     right, since = ROUTES[route], time.time()
     job_id, delivery_id = house.add_task("owner", ended=route not in CANCELS)
-    answer = house.send(route, caller, **names(job_id, delivery_id))
+    answer = house.send(route, caller, **names(job_id, delivery_id), secret_id=house.add_secret("owner"))
     expected = FORBIDDEN.get((right, caller))
     if expected is None and any(part in route for part in WITHOUT_PICTURE):
         expected = 404
     if expected is not None:
         assert answer.status_code == expected, answer.text
     else:
-        assert answer.status_code in (200, 202, 303), answer.text
+        assert answer.status_code in (200, 202, 204, 303), answer.text
     if caller in ("stranger", "operator"):
         assert RESULT not in answer.text
     entries = house.store.audit.page(AuditFilter(job_id=job_id, since=since - 1), limit=9)
-    acted = right != OPERATE and caller in ("operator", "reader") and answer.status_code < 400
+    acted = right in (SEE, MANAGE, READ) and caller in ("operator", "reader") and answer.status_code < 400
     assert bool(entries) == acted or expected == 404
     assert {(entry.actor, entry.owner) for entry in entries} <= {(caller, "owner")}
     if right == MANAGE and acted:
@@ -317,7 +331,7 @@ def test_lists_have_what_the_caller_may_see(house: House, route: str, caller: st
     job_id, _ = house.add_task("owner", ended=True)
     algorithm = {"algorithm_id": "known", "name": "known", "version": "1"}
     answer = house.send(route, caller, **algorithm)
-    assert answer.status_code in ((404,) if "/graph" in route else (200, 202, 303)), answer.text
+    assert answer.status_code in ((404,) if "/graph" in route else (200, 201, 202, 303, 409)), answer.text
     assert RESULT not in answer.text
     if ROUTES[route] == LIST and not route.startswith("POST"):
         assert (job_id in answer.text) == (caller != "stranger")
@@ -418,3 +432,28 @@ def test_a_repeated_request_redelivers_nothing_twice(house: House) -> None:
     error = str(uuid.uuid4())
     house.add_task("owner", ended=True, error=error)
     assert [redeliver(house, "operator", error=error).json()["due"] for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize(("caller", "status"), [("stranger", "Pending"), ("operator", "Canceled")])
+def test_pages_act_on_many_tasks_only_with_the_right_to_each(house: House, caller: str, status: str) -> None:
+    """A task that the caller may not see is left alone, as if it didn't exist."""
+    job_id, _ = house.add_task("owner", ended=False)
+    session, csrf = house.browsers[caller]
+    form = {"csrf": csrf, "selected": job_id, "confirm": "yes"}
+    assert session.post(f"{house.origin}/ui/tasks/cancel", data=form, timeout=60).status_code == 200
+    assert house.store.tasks.get(job_id)["status"] == status
+
+
+@pytest.mark.parametrize(("caller", "status"), [("stranger", "dead"), ("operator", "pending")])
+def test_pages_redeliver_many_results_only_with_the_right_to_each(house: House, caller: str, status: str) -> None:
+    """Whether they are selected one by one, or by a filter."""
+    error = str(uuid.uuid4())
+    job_id, delivery_id = house.add_task("owner", ended=True, error=error)
+    session, csrf = house.browsers[caller]
+    selected = {"csrf": csrf, "selected": f"{job_id}/{delivery_id}", "confirm": "yes"}
+    assert session.post(f"{house.origin}/ui/deliveries/redeliver", data=selected, timeout=60).status_code == 200
+    assert house.store.deliveries.of(job_id)[0]["status"] == status
+    other, _ = house.add_task("owner", ended=True, error=error)
+    chosen = {"csrf": csrf, "choice": "all", "status": "dead", "error": error, "confirm": "yes"}
+    assert session.post(f"{house.origin}/ui/deliveries/redeliver", data=chosen, timeout=60).status_code == 200
+    assert house.store.deliveries.of(other)[0]["status"] == status
