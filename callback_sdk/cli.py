@@ -79,16 +79,22 @@ def _run_reporting_errors(arguments: Sequence[str] | None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["exec"]:
+        # Not by Typer, which takes longer to import than most programs to start, and may not be installed.
+        from callback_sdk.program.main import main as execute
+
+        return execute(words[1:])
     from callback_sdk.errors import MissingExtraError
 
     try:
         from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
         if error.name in {"typer", "rich", "click"}:
-            raise MissingExtraError("Typer", extra=_extra(sys.argv[1:] if arguments is None else arguments)) from error
+            raise MissingExtraError("Typer", extra=_extra(words)) from error
         raise
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
+        app(args=words, prog_name="callback-sdk")
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:
             _print_interruption(end)

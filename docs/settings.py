@@ -11,7 +11,7 @@ from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.definition import Setting
 from callback_sdk.config.reader import SEED_NAMES, settings_of
 from callback_sdk.config.service import ServiceConfig
-from callback_sdk.config.storage import StorageConfig
+from callback_sdk.config.storage import ProgramConfig, StorageConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 _SHARED = (settings.STORAGE_ENDPOINTS, settings.AISTORE_CLUSTERS, settings.WEBHOOK_SECRETS)
@@ -24,6 +24,7 @@ def tables() -> str:
         "Writer, client and service": _SHARED,
         "Client": settings_of(ClientConfig),
         "Service and workers": settings_of(ServiceConfig),
+        "Programs": settings_of(ProgramConfig),
         "Scripts and notebooks": settings_of(StorageConfig),
         "boto3 clients for AIStore": settings_of(AIStoreConfig),
     }

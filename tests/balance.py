@@ -9,6 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SLOW = (
+    "integration/test_slurm.py",
     "integration/test_engines.py",
     "integration/test_crashes.py",
     "integration/test_storage_outage.py",
@@ -57,6 +58,7 @@ SLOW = (
     "integration/test_aistore_writer.py",
     "integration/test_aistore_aiobotocore.py",
     "integration/test_hostile_access.py",
+    "acceptance/test_exec.py",
     "acceptance/test_outbox_cli.py",
     "integration/test_processes.py",
     "integration/test_openapi.py",

@@ -23,6 +23,7 @@ from callback_sdk.commands import (
     health,
     hosts,
     outbox,
+    program,
     run,
     secrets,
     send,
@@ -121,6 +122,7 @@ app.command()(serving.worker)
 app.command()(health.health)
 app.command()(doctor.doctor)
 app.command()(run.run)
+app.command("exec", context_settings=program.IGNORED)(program.execute)
 submit.add_to(app)
 app.command()(tasks.tasks)
 app.command()(deliveries.deliveries)

@@ -10,8 +10,9 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, takes_settings, target_settings
 from callback_sdk.commands.printing import moment, print_facts, print_json
-from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_output
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument
 from callback_sdk.config.settings import ALLOW_HOSTS, ALLOW_NETWORKS, STORAGE_ENDPOINTS
+from callback_sdk.config.target_files import read_targets, split_output
 
 if TYPE_CHECKING:
     from callback_sdk.config.storage import TargetConfig

@@ -13,8 +13,9 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, print_facts, print_json
-from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets, split_outputs
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
+from callback_sdk.config.target_files import read_targets, split_outputs
 
 if TYPE_CHECKING:
     from callback_sdk.config.storage import WriterConfig

@@ -13,8 +13,8 @@ from callback_sdk.commands.client_options import Parameters, TokenFile, Url, ope
 from callback_sdk.commands.completion import complete_algorithms
 from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import print_error, print_json, print_line
-from callback_sdk.commands.target_argument import read_targets, split_outputs
 from callback_sdk.commands.task_facts import facts, print_task
+from callback_sdk.config.target_files import read_targets, split_outputs
 
 if TYPE_CHECKING:
     from callback_sdk.client import Task

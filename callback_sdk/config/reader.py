@@ -23,6 +23,9 @@ _PREFIX = "CALLBACK_SDK_"
 _LINK = re.compile("_(?:SERVICE_HOST|SERVICE_PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP))(?:_|$)")
 _LINKED = re.compile("(?:tcp|udp|sctp)://")
 
+_OWN = frozenset({"CALLBACK_SDK_RESULTS"})
+"""Variables that `callback-sdk exec` sets for its program."""
+
 SEED_NAMES = {
     "CALLBACK_SDK_TOKEN": "COMPREDICT_AI_CORE_KEY",
     "CALLBACK_SDK_FAIL_ON_ERROR": "COMPREDICT_AI_CORE_FAIL_ON_ERROR",
@@ -83,7 +86,10 @@ def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
     return [
         f"The environment variable {name} is not a setting and has no effect.{_meant(name, known)}"
         for name in sorted(given)
-        if name.startswith(_PREFIX) and name not in known and not _is_service_link(name, given[name])
+        if name.startswith(_PREFIX)
+        and name not in known
+        and name not in _OWN
+        and not _is_service_link(name, given[name])
     ]
 
 

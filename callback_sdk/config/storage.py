@@ -33,3 +33,11 @@ class StorageConfig(Config):
 
     bucket: str | None = variable(settings.BUCKET)
     region: str | None = variable(settings.REGION)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class ProgramConfig(Config):
+    """Targets of a program. `callback-sdk exec` reads them itself: this module takes too long to import."""
+
+    callbacks: Secret[str] | None = variable(settings.CALLBACKS)
+    callbacks_file: str | None = variable(settings.CALLBACKS_FILE)

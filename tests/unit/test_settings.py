@@ -20,10 +20,10 @@ from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.definition import Setting
 from callback_sdk.config.reader import unknown_variables
 from callback_sdk.config.service import ServiceConfig
-from callback_sdk.config.storage import StorageConfig, WriterConfig
+from callback_sdk.config.storage import ProgramConfig, StorageConfig, WriterConfig
 
 DECLARED = {setting.attribute: setting for _, setting in inspect.getmembers(settings) if isinstance(setting, Setting)}
-CLASSES = (AIStoreConfig, ClientConfig, ServiceConfig, StorageConfig, WriterConfig)
+CLASSES = (AIStoreConfig, ClientConfig, ProgramConfig, ServiceConfig, StorageConfig, WriterConfig)
 ROOT = Path(__file__).parents[2]
 
 

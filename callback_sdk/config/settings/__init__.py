@@ -7,6 +7,7 @@ from callback_sdk.config.settings.aistore import *  # noqa: F403
 from callback_sdk.config.settings.client import *  # noqa: F403
 from callback_sdk.config.settings.deliveries import *  # noqa: F403
 from callback_sdk.config.settings.monitoring import *  # noqa: F403
+from callback_sdk.config.settings.program import *  # noqa: F403
 from callback_sdk.config.settings.quotas import *  # noqa: F403
 from callback_sdk.config.settings.runs import *  # noqa: F403
 from callback_sdk.config.settings.server import *  # noqa: F403

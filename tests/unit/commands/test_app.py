@@ -23,6 +23,9 @@ from callback_sdk.commands.app import EXIT_BROKEN_PIPE, app
 SERVERS = {"serve", "worker", "outbox run"}
 """Commands that run until they are stopped. Their output is a log, of which CALLBACK_SDK_LOG_FORMAT=json makes JSON."""
 
+PROGRAMS = {"exec"}
+"""Commands whose standard output is that of another program."""
+
 FOR_PEOPLE = {"demo"}
 """Commands that show something to people, and change nothing that lasts."""
 
@@ -45,7 +48,7 @@ def test_the_list_of_commands_is_complete() -> None:
     assert set(COMMANDS) > SERVERS | FOR_PEOPLE
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - SERVERS - FOR_PEOPLE))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - SERVERS - PROGRAMS - FOR_PEOPLE))
 def test_every_command_prints_json(name: str) -> None:
     """Programs use the same option for all commands."""
     options = [option for parameter in COMMANDS[name].params for option in parameter.opts]

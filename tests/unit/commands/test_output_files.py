@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import S3Signer
-from callback_sdk.commands.target_argument import read_targets, split_outputs
+from callback_sdk.config.target_files import read_targets, split_outputs
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 
 Run = Callable[..., tuple[int, str, str]]

@@ -1,0 +1,129 @@
+"""Delivers the document of a program, by `ResultsWriter` or an outbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callback_sdk.redaction import Secret
+
+if TYPE_CHECKING:
+    from callback_sdk.models import JobResult
+    from callback_sdk.writer import ResultsWriter
+
+PLACEHOLDER = "{job_id}"
+
+
+def with_job_id(targets: list[Secret[Any]], job_id: str) -> list[Secret[Any]]:
+    """Replace `{job_id}` in the names of documents, so that one signature for a prefix serves all jobs of an array.
+
+    Args:
+        targets: Targets as they were read.
+        job_id: The job's id.
+    """
+    return [Secret(_with_job_id(each.reveal(), job_id)) for each in targets]
+
+
+def _with_job_id(value: Any, job_id: str) -> Any:
+    if isinstance(value, list):
+        return [_with_job_id(each, job_id) for each in value]
+    if not isinstance(value, dict):
+        return value
+    names = ("s3_prefix", "azure_prefix")
+    return {
+        name: _renamed(each, job_id) if name in names else _with_job_id(each, job_id) for name, each in value.items()
+    }
+
+
+def _renamed(prefix: Any, job_id: str) -> Any:
+    document = prefix.get("document") if isinstance(prefix, dict) else None
+    if not isinstance(document, str):
+        return prefix
+    # A slash in an id would make a directory of it.
+    return {**prefix, "document": document.replace(PLACEHOLDER, job_id.replace("/", "_"))}
+
+
+def folder_of(targets: list[Secret[Any]]) -> str:
+    """Return the directory of the document below a prefix, where its output files go too; empty without one."""
+    for target in targets:
+        for prefix in _prefixes(target.reveal()):
+            folder, slash, _ = str(prefix.get("document", "")).rpartition("/")
+            if slash:
+                return folder + slash
+    return ""
+
+
+def _prefixes(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, list):
+        return [found for each in value for found in _prefixes(each)]
+    if not isinstance(value, dict):
+        return []
+    own = [value[name] for name in ("s3_prefix", "azure_prefix") if isinstance(value.get(name), dict)]
+    return own + _prefixes(value.get("param"))
+
+
+def check(targets: list[Secret[Any]]) -> None:
+    """Check targets as far as possible without sending anything.
+
+    Raises:
+        CallbackSDKError: A target can't be used.
+    """
+    from callback_sdk.config.storage import WriterConfig
+    from callback_sdk.config.target_files import split_outputs
+    from callback_sdk.outputs.names import named_targets
+    from callback_sdk.targets import check_target
+
+    documents, outputs = split_outputs(targets)
+    config = WriterConfig.from_environ()
+    clusters = [url for url, _ in config.aistore_clusters]
+    for target in [*map(Secret, documents.reveal()), *named_targets(outputs).values()]:
+        # Wrapped again by the function, which hides what it gets from tracebacks.
+        check_target(target.reveal(), storage_endpoints=config.storage_endpoints, aistore_clusters=clusters)
+
+
+def deliver(result: JobResult, targets: list[Secret[Any]], outbox: Path | None) -> str | None:
+    """Deliver a result, and return None if all targets have it, otherwise what remains to be done.
+
+    Args:
+        result: The result.
+        targets: Its targets.
+        outbox: The file of the outbox, in which the document is stored before anything is sent; None without one.
+
+    Raises:
+        EncodingError: The results are not JSON, or an output file is not valid; nothing was sent.
+        CallbackSDKError: A target does not have the result, and will not get it from the outbox.
+    """
+    from callback_sdk.config.target_files import split_outputs
+
+    documents, own = split_outputs(targets)
+    with _writer() as writer:
+        if outbox is None:
+            writer.write(result, documents.reveal(), outputs=own)
+            return None
+        from callback_sdk.outbox import Outbox
+
+        with Outbox(outbox, writer=writer) as store:
+            pending = store.write(result, documents.reveal(), outputs=own).pending
+    if not pending:
+        return None
+    return f"{len(pending)} of the deliveries not made yet: callback-sdk outbox run {outbox} --until-empty"
+
+
+def import_sender(outbox: Path | None) -> None:
+    """Import what `deliver` needs."""
+    with _writer():
+        if outbox is not None:
+            pass
+
+
+def _writer() -> ResultsWriter:
+    from callback_sdk.aistore.sources import token_sources
+    from callback_sdk.config.storage import WriterConfig
+    from callback_sdk.writer import ResultsWriter
+
+    config = WriterConfig.from_environ()
+    return ResultsWriter(
+        storage_endpoints=config.storage_endpoints,
+        aistore_clusters=token_sources(config.aistore_clusters),
+        webhook_secrets=config.webhook_secrets,
+    )

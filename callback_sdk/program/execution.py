@@ -1,0 +1,195 @@
+"""Runs a program: starts it, forwards signals to it, and stops it at its time limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from callback_sdk.program.memory_kills import memory_kills
+from callback_sdk.program.standard_error import StandardError
+
+_NOT_FORWARDED = {
+    # Only the kernel sends them, to the process that causes them.
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT),
+    # Can't be caught.
+    *(signal.SIGKILL, signal.SIGSTOP),
+    # Those of a write to a closed pipe, and of the terminal's job control, act on this process itself.
+    *(signal.SIGPIPE, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD),
+}
+_FORWARDED = {number for number in signal.valid_signals() if number not in _NOT_FORWARDED}
+
+_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGHUP, signal.SIGCONT}
+"""Signals that a terminal sends to all processes of its foreground group, so the program has got them already."""
+
+STOPS = {signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+"""Signals that ask the program to end."""
+
+_DEADLY = {signal.SIGTERM, signal.SIGXCPU}
+"""Signals of schedulers, which kill everything some time later."""
+
+
+class Ending(NamedTuple):
+    """How a program ended.
+
+    Attributes:
+        status: Its wait status; see waitpid(2).
+        stopped_by: The last signal that asked it to end; None without one.
+        stopped_at: When, in seconds since the epoch.
+        timed_out: Whether its time limit was reached.
+        memory_kills: Number of processes that the kernel killed meanwhile because of the memory limit.
+        error_tail: The end of its standard error.
+    """
+
+    status: int
+    stopped_by: int | None
+    stopped_at: float
+    timed_out: bool
+    memory_kills: int
+    error_tail: bytes
+
+    @property
+    def code(self) -> int:
+        """The exit code, or the negative number of the signal that ended it."""
+        return os.waitstatus_to_exitcode(self.status)
+
+
+class Execution:
+    """The execution of one program.
+
+    Args:
+        command: The program with its arguments.
+        environment: Its environment.
+        timeout: Seconds after which it is asked to end with SIGTERM; None without a limit.
+        grace_period: Seconds from the first request to end until it is killed.
+        tail: Bytes of its standard error to keep.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        timeout: float | None,
+        grace_period: float,
+        tail: int,
+    ) -> None:
+        self._grace_period = grace_period
+        self._kills_before = memory_kills()
+        self._error = StandardError(2, tail)
+        # A program in the foreground of a terminal must stay in its group, or it couldn't read from it.
+        self._in_foreground = _in_foreground()
+        self._stopped_by: int | None = None
+        self._stopped_at = 0.0
+        self._timed_out = False
+        # A process whose parent ignored SIGCHLD would never learn how its own child ended; see waitpid(2).
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Blocked before the program starts, so that no signal is lost in between.
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
+        try:
+            self._pid = self._start(command, environment)
+        except BaseException:
+            self._error.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            raise
+        self._limit = None if timeout is None else time.monotonic() + timeout
+        self._kill_at: float | None = None
+        self._error.start()
+
+    def _start(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        actions = [] if self._error.writer is None else [(os.POSIX_SPAWN_DUP2, self._error.writer, 2)]
+        group = {} if self._in_foreground else {"setpgroup": 0}
+        return os.posix_spawnp(
+            command[0],
+            list(command),
+            environment,
+            file_actions=actions,
+            # Python ignores SIGPIPE and SIGXFSZ, and children would inherit that.
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            setsigmask=self._mask,
+            **group,  # type: ignore[arg-type]
+        )
+
+    def wait(self, give_up: Callable[[], bool]) -> Ending:
+        """Wait for the end of the program, and forward signals to it meanwhile.
+
+        Args:
+            give_up: Asked whenever SIGCHLD arrives: whether the program must be stopped.
+        """
+        while not (ended := os.waitpid(self._pid, os.WNOHANG))[0]:
+            if give_up() and self._kill_at is None:
+                self._stop()
+            self._handle(self._next_signal())
+            self._apply_limits()
+        # A terminal signals the program too, which may have ended of that before this process has got the signal.
+        while (found := signal.sigtimedwait(_FORWARDED, 0)) is not None:
+            self._note(found.si_signo)
+        # Signals are ignored from now on: what remains to be done is to deliver how it ended.
+        for number in _FORWARDED - {signal.SIGINT}:
+            signal.signal(number, signal.SIG_IGN)
+        kills = memory_kills() - self._kills_before
+        tail = self._error.tail()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        return Ending(ended[1], self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
+
+    def _next_signal(self) -> int | None:
+        times = [moment for moment in (self._limit, self._kill_at) if moment is not None]
+        if not times:
+            return signal.sigwait(_FORWARDED | {signal.SIGCHLD})
+        found = signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, max(0.0, min(times) - time.monotonic()))
+        return None if found is None else found.si_signo
+
+    def _handle(self, number: int | None) -> None:
+        if number is None or number == signal.SIGCHLD:
+            return
+        self._note(number)
+        if not (self._in_foreground and number in _TERMINAL):
+            self._signal(number)
+        if number in _DEADLY and self._kill_at is None:
+            self._kill_at = time.monotonic() + self._grace_period
+
+    def _note(self, number: int) -> None:
+        if number in STOPS:
+            self._stopped_by, self._stopped_at = number, time.time()
+
+    def _apply_limits(self) -> None:
+        now = time.monotonic()
+        if self._limit is not None and now >= self._limit:
+            self._limit, self._timed_out = None, True
+            self._stop()
+        if self._kill_at is not None and now >= self._kill_at:
+            # Again and again, as a process may be started while its group is killed.
+            self._kill_at = now + 1.0
+            self._signal(signal.SIGKILL)
+
+    def _stop(self) -> None:
+        self._signal(signal.SIGTERM)
+        # A stopped process doesn't get the other signal before.
+        self._signal(signal.SIGCONT)
+        self._kill_at = time.monotonic() + self._grace_period
+
+    def _signal(self, number: int) -> None:
+        try:
+            if self._in_foreground:
+                os.kill(self._pid, number)
+            else:
+                os.killpg(self._pid, number)
+        except (ProcessLookupError, PermissionError):
+            # It has ended, or is a program with another user's rights.
+            pass
+
+
+def _in_foreground() -> bool:
+    """Return whether this process is in the foreground group of its terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -1,0 +1,69 @@
+"""The files of a program: its results, and its output files."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+RESULTS = "CALLBACK_SDK_RESULTS"
+"""The variable that names the file for the program's results."""
+
+
+class ResultsFile:
+    """The file to which a program writes its results.
+
+    Args:
+        path: The file; a file in a temporary directory if None.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._folder = tempfile.mkdtemp(prefix="callback-sdk-") if path is None else None
+        self.path = Path(self._folder, "results.json") if self._folder else Path(path or "").absolute()
+        self.is_expected = path is not None
+        # A file that an earlier job left must not be delivered as this one's.
+        self._before = self._version()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the program has written the file."""
+        now = self._version()
+        return now is not None and now != self._before
+
+    def remove(self) -> None:
+        """Remove the temporary directory."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _version(self) -> tuple[int, ...] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def find_outputs(patterns: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
+    """Return the output files by their names, and the patterns that match no file.
+
+    A name is the path relative to the working directory, or the last part of a path elsewhere.
+
+    Args:
+        patterns: Patterns of files and directories; `**` stands for any directories.
+    """
+    files: dict[str, Path] = {}
+    missing = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - it takes absolute patterns
+        missing += [] if found else [pattern]
+        for path in found:
+            files.setdefault(_name(path), Path(path))
+    return files, missing
+
+
+def _name(path: str) -> str:
+    relative = Path(os.path.relpath(path))
+    return relative.name if relative.parts[0] == os.pardir else relative.as_posix()

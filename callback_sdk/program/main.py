@@ -1,0 +1,224 @@
+"""`callback-sdk exec`: run a program, and deliver how it ended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from callback_sdk.config.target_files import read_targets, targets_of
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError
+from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
+from callback_sdk.program.delivery import check, deliver, folder_of, import_sender, with_job_id
+from callback_sdk.program.execution import Ending, Execution
+from callback_sdk.program.files import RESULTS, ResultsFile, find_outputs
+from callback_sdk.program.report import failure, is_canceled
+from callback_sdk.program.scheduler import SLURM, Scheduler, scheduler
+from callback_sdk.redaction import Secret
+from callback_sdk.text.escaping import escaped
+
+if TYPE_CHECKING:
+    from callback_sdk.models import JobResult
+
+EXIT_USAGE = 2
+EXIT_INVALID_RESULTS = 65
+"""EX_DATAERR of sysexits.h."""
+EXIT_UNDELIVERED = 75
+"""EX_TEMPFAIL of sysexits.h: the job's results are lost unless it runs again."""
+EXIT_TIMEOUT = 124
+"""As timeout(1)."""
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+"""As env(1) and shells."""
+
+_CREDENTIALS = (CALLBACKS, CALLBACKS_FILE, "CALLBACK_SDK_WEBHOOK_SECRETS")
+"""Variables that the program doesn't need."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a program, and deliver how it ended.
+
+    Args:
+        arguments: The arguments after `exec`.
+
+    Returns:
+        The exit code. A program that was ended by a signal ends this process by the same.
+    """
+    try:
+        given = parse(arguments)
+    except SystemExit as end:
+        # Of argparse: after --help, or wrong usage.
+        return EXIT_USAGE if end.code else 0
+    try:
+        job = ProgramJob(given, scheduler(os.environ))
+    except CallbackSDKError as error:
+        return _fail(error, EXIT_USAGE)
+    try:
+        return job.run()
+    finally:
+        job.results.remove()
+
+
+class ProgramJob:
+    """One execution with its targets.
+
+    Args:
+        given: The command line.
+        found: The scheduler.
+
+    Raises:
+        CallbackSDKError: There are no targets, or no job id.
+    """
+
+    def __init__(self, given: Arguments, found: Scheduler | None) -> None:
+        self._given, self._scheduler = given, found
+        self._job_id = _job_id(given, found)
+        self._targets = with_job_id(_targets(given), self._job_id)
+        self._invalid: CallbackSDKError | None = None
+        self.results = ResultsFile(given.results)
+
+    def run(self) -> int:
+        given = self._given
+        try:
+            execution = Execution(
+                given.command,
+                self._environment(),
+                timeout=given.timeout.total_seconds() if given.timeout else None,
+                grace_period=given.grace_period.total_seconds(),
+                tail=given.tail,
+            )
+        except OSError as error:
+            code = EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE
+            problem = f"The program {given.command[0]} can't be executed: {error.strerror}."
+            _print(problem)
+            return self._deliver(self._failed(problem), code)
+        # The program has started: checking the targets imports more than that took.
+        threading.Thread(target=self._check, name="check", daemon=True).start()
+        ending = execution.wait(lambda: self._invalid is not None)
+        if self._invalid is not None:
+            return _fail(self._invalid, EXIT_USAGE)
+        return self._report(ending)
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: text for name, text in os.environ.items() if name not in _CREDENTIALS}
+        return {**inherited, RESULTS: str(self.results.path)}
+
+    def _check(self) -> None:
+        try:
+            check(self._targets)
+            # Imported while the program runs: at its end there may be few seconds until the scheduler kills everything.
+            import_sender(self._given.outbox)
+        except CallbackSDKError as error:
+            self._invalid = error
+            # Wakes up the main thread, which waits for signals.
+            os.kill(os.getpid(), signal.SIGCHLD)
+
+    def _report(self, ending: Ending) -> int:
+        if self._scheduler and self._scheduler.name == SLURM and self._scheduler.end is None and ending.stopped_by:
+            # Imported and asked only now: no other program needs to know.
+            from callback_sdk.program.slurm import limit_of
+
+            self._scheduler = self._scheduler._replace(end=limit_of(os.environ["SLURM_JOB_ID"]))
+        error = failure(ending, timeout=self._given.timeout, found=self._scheduler)
+        if error is not None:
+            result = self._failed(error, canceled=is_canceled(ending, self._scheduler))
+            code = self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
+            return code if code >= 0 else _end_by(-code)
+        outputs, missing = find_outputs(self._given.outputs)
+        if self.results.is_expected and not self.results.is_written:
+            missing.append(str(self.results.path))
+        if missing:
+            return self._invalid_results(f"The program exited with 0, but did not write {', '.join(missing)}.")
+        return self._deliver(self._succeeded(outputs), 0)
+
+    def _succeeded(self, outputs: dict[str, Path]) -> JobResult:
+        from callback_sdk.models import JobResult
+
+        folder = folder_of(self._targets)
+        return JobResult(
+            job_id=self._job_id,
+            success=True,
+            results=self.results.path if self.results.is_written else None,
+            outputs={folder + name: path for name, path in outputs.items()} or None,
+        )
+
+    def _failed(self, error: str, *, canceled: bool = False) -> JobResult:
+        from callback_sdk.models import CANCELED, FINISHED, JobResult
+
+        return JobResult(job_id=self._job_id, success=False, error=error, status=CANCELED if canceled else FINISHED)
+
+    def _invalid_results(self, problem: str) -> int:
+        _print(problem)
+        return self._deliver(self._failed(problem), EXIT_INVALID_RESULTS)
+
+    def _deliver(self, result: JobResult, code: int) -> int:
+        """Deliver a result, and return the exit code."""
+        from callback_sdk.errors import EncodingError
+
+        try:
+            remaining = deliver(result, self._targets, self._given.outbox)
+        except EncodingError as error:
+            if not result.success:
+                return _fail(error, code or EXIT_UNDELIVERED)
+            return self._invalid_results(f"The program exited with 0, but its results are not valid: {error}")
+        except CallbackSDKError as error:
+            # A program that failed is run again in any case.
+            return _fail(error, code or EXIT_UNDELIVERED)
+        if remaining is not None:
+            _print(remaining)
+        return code
+
+
+def _job_id(given: Arguments, found: Scheduler | None) -> str:
+    job_id = given.job_id or (found.job_id if found else None)
+    if not job_id:
+        raise ConfigurationError("There is no job id.", hint="Give --job-id ID: no scheduler was found that sets one.")
+    return job_id
+
+
+def _targets(given: Arguments) -> list[Secret[Any]]:
+    if given.callbacks_file is not None:
+        if "://" in given.callbacks_file:
+            raise CallbackParamError(
+                "A URL was given as --callbacks-file.",
+                hint="Write it to a file: other users of this machine see command lines.",
+            )
+        try:
+            return read_targets(given.callbacks_file)
+        except OSError as error:
+            raise CallbackParamError(
+                f"The file {given.callbacks_file} can't be read: {error.strerror}.", hint="Check --callbacks-file."
+            ) from None
+    if text := os.environ.get(CALLBACKS, "").strip():
+        return targets_of(Secret(text))
+    raise CallbackParamError(
+        "There are no targets.", hint=f"Give --callbacks-file FILE, or set {CALLBACKS_FILE} or {CALLBACKS}."
+    )
+
+
+def _end_by(number: int) -> NoReturn:
+    """End like the program, so that a scheduler records the same end for both."""
+    # There is nothing to examine in a core dump of this process.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    time.sleep(1)
+    os._exit(128 + number)
+
+
+def _fail(error: CallbackSDKError, code: int) -> int:
+    _print(f"{error.message} {error.command_hint}".strip())
+    return code
+
+
+def _print(message: str) -> None:
+    sys.stderr.write(f"callback-sdk exec: {escaped(message, lines=True)}\n")
+    sys.stderr.flush()

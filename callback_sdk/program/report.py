@@ -1,0 +1,81 @@
+"""What the document says of a program that has ended; pure."""
+
+from __future__ import annotations
+
+import re
+import signal
+from datetime import timedelta
+
+from callback_sdk.program.execution import Ending
+from callback_sdk.program.scheduler import Scheduler
+from callback_sdk.text.escaping import escaped
+
+_SHELL_SIGNALS = 128
+"""A shell whose last command ended by signal n exits with 128 + n."""
+
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+
+_STYLES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""Control sequences of terminals, such as colours (ECMA-48, section 5.4)."""
+
+
+def failure(ending: Ending, *, timeout: timedelta | None, found: Scheduler | None) -> str | None:
+    """Return why a program failed, as the `error` of its document; None if it succeeded.
+
+    Args:
+        ending: How it ended.
+        timeout: Its time limit.
+        found: The scheduler.
+    """
+    if ending.code == 0 and not ending.timed_out:
+        return None
+    cause = _cause(ending, timeout, found)
+    tail = _last_lines(ending.error_tail)
+    return f"{cause}\n\nThe end of its standard error:\n{tail}" if tail else cause
+
+
+def is_canceled(ending: Ending, found: Scheduler | None) -> bool:
+    """Return whether a program failed because somebody asked it to end, before any time limit."""
+    if ending.code == 0 or ending.timed_out or ending.stopped_by is None or ending.memory_kills:
+        return False
+    return ending.stopped_by != signal.SIGXCPU and not _at_limit(ending, found)
+
+
+def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -> str:
+    ended = _ended(ending.code)
+    if ending.timed_out:
+        return f"The program was stopped at its time limit of {timeout}: it {ended}."
+    if ending.memory_kills and ending.code:
+        return f"The memory limit was reached, and the kernel killed a process of the program: it {ended}."
+    if ending.stopped_by is None:
+        return f"The program {ended}."
+    name = signal.Signals(ending.stopped_by).name
+    if _at_limit(ending, found):
+        by = found.name if found else "the system"
+        return f"The program was stopped at the time limit of {by} with {name}: it {ended}."
+    return f"The program was asked to end with {name}{f' by {found.name}' if found else ''}: it {ended}."
+
+
+def _at_limit(ending: Ending, found: Scheduler | None) -> bool:
+    return ending.stopped_by == signal.SIGXCPU or (found is not None and found.reached_limit(ending.stopped_at))
+
+
+def _ended(code: int) -> str:
+    number = -code if code < 0 else code - _SHELL_SIGNALS
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = ""
+    if code < 0:
+        return f"was ended by signal {number}{f' ({name})' if name else ''}"
+    if code in (_NOT_EXECUTABLE, _NOT_FOUND):
+        problem = "can't be executed" if code == _NOT_EXECUTABLE else "was not found"
+        return f"exited with code {code}, with which shells say that a command {problem}"
+    return f"exited with code {code}{f', as after signal {number} ({name})' if name else ''}"
+
+
+def _last_lines(tail: bytes) -> str:
+    text = _STYLES.sub("", tail.decode(errors="replace"))
+    # Only what a progress bar wrote last is left of its line on a terminal.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    return escaped("\n".join(lines).strip("\n"), lines=True)

@@ -1,0 +1,37 @@
+"""One signature for a prefix serves all jobs of an array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callback_sdk.program.delivery import folder_of, with_job_id
+from callback_sdk.redaction import Secret
+
+
+def _prefix(document: str) -> dict[str, Any]:
+    return {"s3_fields": {"key": "{job_id}/${filename}"}, "s3_prefix": {"document": document}}
+
+
+@pytest.mark.parametrize("shape", ["target", "pair"])
+def test_the_job_id_is_put_into_the_name_of_the_document_alone(shape: str) -> None:
+    target: Any = ["https://b.example/", _prefix("{job_id}/result.json")]
+    if shape == "target":
+        target = {"url": target[0], "param": target[1]}
+    (found,) = with_job_id([Secret(target)], "90_1")
+    param = found.reveal()["param"] if shape == "target" else found.reveal()[1]
+    assert param == {"s3_fields": {"key": "{job_id}/${filename}"}, "s3_prefix": {"document": "90_1/result.json"}}
+    assert folder_of([found]) == "90_1/"
+
+
+def test_an_id_with_a_slash_makes_no_directory() -> None:
+    (found,) = with_job_id([Secret({"url": "u", "param": _prefix("{job_id}.json")})], "a/b")
+    assert found.reveal()["param"]["s3_prefix"] == {"document": "a_b.json"}
+    assert folder_of([found]) == ""
+
+
+def test_other_targets_stay_as_they_are() -> None:
+    targets = [Secret("https://example.org/{job_id}"), Secret({"url": "u", "param": {"id": "{job_id}"}})]
+    assert [each.reveal() for each in with_job_id(targets, "1")] == [each.reveal() for each in targets]
+    assert folder_of(targets) == ""

@@ -1,0 +1,92 @@
+"""The error names the cause, and which of several causes it was."""
+
+from __future__ import annotations
+
+import signal
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from callback_sdk.program.execution import Ending
+from callback_sdk.program.report import failure, is_canceled
+from callback_sdk.program.scheduler import Scheduler
+
+ENDED = Ending(status=0, stopped_by=None, stopped_at=0.0, timed_out=False, memory_kills=0, error_tail=b"")
+SLURM = Scheduler("Slurm", "90_1", end=1000.0)
+
+
+def _failure(found: Scheduler | None = None, **fields: Any) -> str | None:
+    return failure(ENDED._replace(**fields), timeout=timedelta(minutes=5), found=found)
+
+
+def _exited(code: int) -> int:
+    return code << 8
+
+
+def test_a_program_that_exits_with_0_has_not_failed() -> None:
+    assert _failure() is None
+    assert _failure(stopped_by=signal.SIGTERM) is None
+    assert _failure(memory_kills=1) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"status": _exited(3)}, "The program exited with code 3."),
+        (
+            {"status": _exited(127)},
+            "The program exited with code 127, with which shells say that a command was not found.",
+        ),
+        ({"status": _exited(139)}, "The program exited with code 139, as after signal 11 (SIGSEGV)."),
+        ({"status": int(signal.SIGSEGV)}, "The program was ended by signal 11 (SIGSEGV)."),
+        (
+            {"status": int(signal.SIGTERM), "timed_out": True},
+            "The program was stopped at its time limit of 0:05:00: it was ended by signal 15 (SIGTERM).",
+        ),
+        ({"timed_out": True}, "The program was stopped at its time limit of 0:05:00: it exited with code 0."),
+        (
+            {"status": int(signal.SIGKILL), "memory_kills": 1},
+            (
+                "The memory limit was reached, and the kernel killed a process of the program: "
+                "it was ended by signal 9 (SIGKILL)."
+            ),
+        ),
+        (
+            {"status": int(signal.SIGTERM), "stopped_by": signal.SIGTERM},
+            "The program was asked to end with SIGTERM: it was ended by signal 15 (SIGTERM).",
+        ),
+    ],
+)
+def test_the_error_names_the_cause(fields: dict[str, Any], error: str) -> None:
+    assert _failure(**fields) == error
+
+
+def test_a_stop_at_the_schedulers_time_limit_is_no_cancellation() -> None:
+    stop = {"status": int(signal.SIGTERM), "stopped_by": signal.SIGTERM}
+    early, late = ENDED._replace(**stop, stopped_at=900.0), ENDED._replace(**stop, stopped_at=1001.0)
+    assert is_canceled(early, SLURM)
+    assert not is_canceled(late, SLURM)
+    assert "time limit of Slurm" in (failure(late, timeout=None, found=SLURM) or "")
+    assert "asked to end with SIGTERM by Slurm" in (failure(early, timeout=None, found=SLURM) or "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": 0, "stopped_by": signal.SIGTERM},
+        {"status": _exited(1)},
+        {"status": int(signal.SIGTERM), "timed_out": True, "stopped_by": signal.SIGTERM},
+        {"status": int(signal.SIGXCPU), "stopped_by": signal.SIGXCPU},
+        {"status": int(signal.SIGKILL), "stopped_by": signal.SIGTERM, "memory_kills": 1},
+    ],
+)
+def test_only_a_program_that_somebody_has_stopped_is_canceled(fields: dict[str, Any]) -> None:
+    assert not is_canceled(ENDED._replace(**fields), None)
+
+
+def test_the_error_has_the_last_lines_as_a_terminal_shows_them() -> None:
+    tail = b"1%\r50%\r100%\n\x1b[31mValueError\x1b[0m: \xff bad \x07\n\n"
+    error = _failure(status=_exited(1), error_tail=tail)
+    assert error is not None
+    assert error.endswith("The end of its standard error:\n100%\nValueError: \ufffd bad \\x07")
