@@ -50,7 +50,7 @@ class TunnelError(OSError):
 
 
 class ProxyUnreachableError(OSError):
-    """A proxy that connects to checked addresses can't be reached itself; the cause tells why."""
+    """A proxy can't be reached itself; the cause tells why."""
 
 
 @define(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ class Connection:
 
         Raises:
             TunnelError: The proxy rejected the tunnel.
+            ProxyUnreachableError: The proxy can't be reached.
             OSError: No address can be reached.
         """
         if self._proxy is None:
@@ -101,7 +102,7 @@ class Connection:
             self._tunnel_to_addresses(self._proxy)
         else:
             self._route.check(self._url)
-            self._dial(resolve(self._proxy, self._deadline), self._deadline)
+            self._dial_proxy(self._proxy, self._deadline)
             if not self.absolute:
                 # The authority form has a port always (RFC 9112, section 3.2.3).
                 self._open_tunnel(f"{bracket(self._url.host)}:{port_of(self._url)}", self._deadline)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from callback_sdk import Client, webhooks
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter, webhooks
 from callback_sdk.errors import WebhookVerificationError
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.testing.received import ReceivedRequest
+from tests.rawserver import RawServer, answer, read_request
 from tests.topology import Topology, wait_until
 
 
@@ -149,6 +152,34 @@ def test_too_many_secrets_are_a_conflict(anna: API) -> None:
     for _ in range(6):
         anna.call("POST", status=201)
     assert "Revoke one" in anna.call("POST", status=409)["error"]
+
+
+def test_outbox_keeps_secret_and_headers_until_the_webhook_is_delivered(tmp_path: Path) -> None:
+    """A later process signs with the same secret, and not with its own; then neither is in the file any more."""
+    secret, others = webhooks.generate_secret("v1a"), webhooks.generate_secret()
+    param = {"webhook": {"secret": secret, "headers": {"Authorization": "Bearer topsecret7f3a"}}}
+    path, received = tmp_path / "outbox.sqlite3", list[tuple[bytes, bytes]]()
+
+    def script(connection: socket.socket, number: int) -> None:
+        while (request := read_request(connection))[0]:
+            received.append(request)
+            connection.sendall(answer("503 Service Unavailable" if len(received) == 1 else "200 OK"))
+
+    with RawServer(script) as receiver:
+        with Outbox(path) as outbox:
+            written = outbox.write(JobResult(job_id="42", success=True), f"{receiver.url}/done", param)
+            assert (len(written.receipts), len(written.pending)) == (0, 1)
+        with ResultsWriter(webhook_secrets=[others]) as writer, Outbox(path, writer=writer) as outbox:
+            outbox.redeliver()
+            outbox.run(until_empty=True)
+    for head, body in received:
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+        assert headers["authorization"] == "Bearer topsecret7f3a"
+        assert webhooks.verify(webhooks.public_key(secret), headers, body)
+        with pytest.raises(WebhookVerificationError):
+            webhooks.verify(others, headers, body)
+    assert len(received) == 2
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"topsecret7f3a" in file.read_bytes()]
 
 
 def test_webhook_has_a_secret_and_headers_of_its_own(anna: API, receiver: WebhookReceiver, topology: Topology) -> None:

@@ -197,12 +197,13 @@ def test_rejected_tunnel_names_the_proxy_without_its_password(
     assert LOGIN not in shown
 
 
+@pytest.mark.parametrize("resolves", [False, True])
 @pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
-def test_unreachable_proxy_is_named(host: str, names: dict[str, list[str]]) -> None:
+def test_unreachable_proxy_is_named(host: str, resolves: bool, names: dict[str, list[str]]) -> None:
     """So that the operator checks the proxy, and nobody the target."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    proxy = DeliveryProxy(url=f"http://user:{MARKER}@{host}:{port}")
+    proxy = DeliveryProxy(url=f"http://user:{MARKER}@{host}:{port}", resolves=resolves)
     writer = ResultsWriter(timeout=0, guard=AddressGuard(), proxy=proxy)
     with writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, "https://hook.example.org/done")

@@ -201,7 +201,9 @@ def test_unreachable_proxy_is_named(sender: HTTPSender, monkeypatch: pytest.Monk
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{MARKER}@{place}")
-    with pytest.raises(DeliveryError, match=f"through the proxy http://{place}, refuses connections") as caught:
+    with pytest.raises(
+        DeliveryError, match=f"through the proxy http://{place}, is unreachable: the proxy refuses connections"
+    ) as caught:
         sender.send(upload("https://store.example.org/k"))
     assert not leaks(everything_printed(caught.value))
 
