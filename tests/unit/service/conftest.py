@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from argon2 import PasswordHasher
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import passwords
-from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store import Store, open_database, schema
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
+from callback_sdk.service.store.tables import key_checks
+from callback_sdk.testing import Postgres
 from tests.conftest import missing_server
 
 
@@ -28,16 +32,37 @@ def cipher() -> CredentialCipher:
     return CredentialCipher([new_key()])
 
 
+@pytest.fixture(scope="session")
+def template(callback_postgres: Postgres) -> str:
+    """Give the name of a PostgreSQL database with all tables, for copies: they take a sixth of the time."""
+    url = Secret(callback_postgres.create_database())
+    database = open_database(url)
+    schema.prepare(database, CredentialCipher([new_key()]))
+    # Each copy takes the keys of its test.
+    database.write(lambda connection: connection.execute(key_checks.delete()))
+    database.close()
+    return url.reveal().rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
-    """Give the URL of an empty database of each kind."""
+    """Give the URL of a database of each kind; it is empty unless the test opens a store in PostgreSQL."""
     if request.param == "sqlite":
         return Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")
     try:
         server = request.getfixturevalue("callback_postgres")
     except MissingExtraError as error:
         missing_server(str(error))
+    if "open_store" in request.fixturenames:
+        return _copy_database(server, request.getfixturevalue("template"))
     return Secret(server.create_database())
+
+
+def _copy_database(server: Postgres, template: str) -> Secret[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return Secret(f"{server.url.rpartition('/')[0]}/{name}")
 
 
 @pytest.fixture

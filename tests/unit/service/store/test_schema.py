@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -25,12 +26,13 @@ def test_the_revisions_are_alembics() -> None:
 
 
 def test_a_database_is_created_and_opened_without_alembic(
-    open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+    database_url: Secret[str], cipher: CredentialCipher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every process of a service and of its workers opens it when it starts; only an upgrade needs Alembic."""
     monkeypatch.setitem(sys.modules, "alembic", None)
     for _ in range(2):
-        assert schema.revision(open_store().database) == schema.newest()
+        with contextlib.closing(Store(open_database(database_url), cipher)) as store:
+            assert schema.revision(store.database) == schema.newest()
 
 
 def _stamp(store: Store, found: str, oldest: str | None) -> None:

@@ -101,7 +101,7 @@ def test_a_retry_keeps_documents_waiting(store: Store) -> None:
 
 
 @pytest.mark.parametrize("sender", [None, DeliveringWorker(worker="w", free_slots=9)])
-@pytest.mark.parametrize(("success", "said"), [(True, "no output file of this name"), (False, "ended without results")])
+@pytest.mark.parametrize(("success", "said"), [(True, "saved no output files"), (False, "ended without results")])
 def test_files_that_were_not_made_hold_nothing_back(
     store: Store, sender: DeliveringWorker | None, said: str, *, success: bool
 ) -> None:
