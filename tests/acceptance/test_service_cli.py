@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from callback_sdk import Client
-from callback_sdk.errors import AuthenticationError, CallbackSDKError
+from callback_sdk.errors import AuthenticationError, CallbackSDKError, NotFoundError
 from callback_sdk.testing import WebhookReceiver
 from tests.commands import run_here
 from tests.conftest import missing_server
@@ -100,14 +100,15 @@ def _gets_in(topology: Topology, **who: str) -> bool:
 
 
 def test_a_new_user_has_a_token(topology: Topology, command: Callable[..., str]) -> None:
-    """The service accepts it at once; users don't see tasks of others."""
-    token = command("users", "add", "ada")
+    """The service accepts it at once; users don't see tasks of others, and the first user is an operator, who does."""
+    token, other = command("users", "add", "ada"), command("users", "add", "eve")
     assert token.startswith("cbk_")
-    with _client(topology, token=token) as client, topology.client() as admin:
+    with _client(topology, token=token) as client, topology.client() as admin, _client(topology, token=other) as eve:
         task = client.run_algorithm("sum", {"a": [1]})
         assert task.wait(progress=False).success
-        with pytest.raises(CallbackSDKError):
-            admin.get_task(task.job_id)
+        assert admin.get_task(task.job_id).job_id == task.job_id
+        with pytest.raises(NotFoundError):
+            eve.get_task(task.job_id)
 
 
 def test_a_disabled_user_is_shut_out(topology: Topology, command: Callable[..., str]) -> None:
