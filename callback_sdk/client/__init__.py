@@ -17,10 +17,12 @@ from callback_sdk.client.states import (
     TaskSummary,
 )
 from callback_sdk.client.tasks import Task
+from callback_sdk.client.workers import AlgorithmPause, Worker
 from callback_sdk.models import Progress
 
 __all__ = [
     "Algorithm",
+    "AlgorithmPause",
     "AuditRecord",
     "BatchItem",
     "Client",
@@ -40,4 +42,5 @@ __all__ = [
     "TaskOutputs",
     "TaskSummary",
     "Version",
+    "Worker",
 ]

@@ -18,6 +18,7 @@ from callback_sdk.client.settings import configuration, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
 from callback_sdk.client.tasks import Task, wait_for_all
+from callback_sdk.client.workers import AlgorithmPause, Worker, WorkersAPI
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
@@ -100,6 +101,7 @@ class Client(TaskSubmitter):
         super().__init__(connection, callbacks)
         self._recovery = RecoveryAPI(connection)
         self._hosts = HostsAPI(connection)
+        self._workers = WorkersAPI(connection)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -296,6 +298,44 @@ class Client(TaskSubmitter):
             AuthenticationError: The filter names another user, and this one is not an operator.
         """
         return self._recovery.redeliver(wanted, rate=rate, dry_run=dry_run)
+
+    @hides_tracebacks
+    def get_workers(self) -> list[Worker]:
+        """Return the workers of the service, also those that were lost within the last day. For operators.
+
+        Raises:
+            AuthenticationError: The user is no operator.
+        """
+        return self._workers.workers()
+
+    @hides_tracebacks
+    def get_paused_algorithms(self) -> list[AlgorithmPause]:
+        """Return the paused algorithms."""
+        return self._workers.pauses()
+
+    @hides_tracebacks
+    def pause_algorithm(self, algorithm_id: str, *, accept: bool = True, reason: str = "") -> AlgorithmPause:
+        """Pause an algorithm, or change how it is paused: its queued tasks are not started. For operators.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            accept: Whether new tasks are accepted, and queued.
+            reason: The reason, for users; at most 300 characters.
+
+        Raises:
+            NotFoundError: The algorithm doesn't exist.
+            AuthenticationError: The user is no operator.
+        """
+        return self._workers.pause(algorithm_id, accept=accept, reason=reason)
+
+    @hides_tracebacks
+    def resume_algorithm(self, algorithm_id: str) -> None:
+        """Start the queued tasks of a paused algorithm again. For operators.
+
+        Raises:
+            AuthenticationError: The user is no operator.
+        """
+        self._workers.resume(algorithm_id)
 
     @hides_tracebacks
     def get_hosts(self) -> list[Host]:

@@ -32,6 +32,7 @@ from callback_sdk.commands import (
     submit,
     tasks,
     users,
+    workers,
 )
 from callback_sdk.commands.completion import words
 from callback_sdk.commands.printing import print_line
@@ -96,6 +97,9 @@ app.add_typer(users.app)
 app.add_typer(secrets.app)
 app.add_typer(database.app)
 app.add_typer(hosts.app)
+app.command()(workers.workers)
+app.command()(workers.pause_algorithm)
+app.command()(workers.resume_algorithm)
 
 
 def _show_version(wanted: bool) -> None:

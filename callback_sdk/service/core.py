@@ -99,11 +99,13 @@ class TaskService:
             The tasks, in order; those of the first request if the key is known.
 
         Raises:
+            AlgorithmPausedError: An algorithm is paused, and accepts no tasks.
             StorageQuotaError: The owner's tasks would exceed the quota.
             IdempotencyConflictError: The key was used for a different request.
             StoreUnavailableError: The database can't be written. Nothing is accepted.
             BlobStorageError: The features can't be stored. Nothing is accepted.
         """
+        self.store.pauses.check({item.submission.task.algorithm for item in received})
         stored_ids: list[str] = []
         try:
             first_copies: dict[Path, str] = {}

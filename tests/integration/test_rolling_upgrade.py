@@ -86,9 +86,15 @@ def _is_done(url: str, accepted: list[str]) -> bool:
 
 
 def test_old_and_new_processes_work_together(
-    request: pytest.FixtureRequest, tmp_path: Path, next_version: Path, webhook: WebhookReceiver
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    next_version: Path,
+    webhook: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In each step of the upgrade, and on the way back, every accepted task is run and delivered."""
+    # `python -m` looks for the package in the working directory first.
+    monkeypatch.chdir(tmp_path)
     try:
         broker = request.getfixturevalue("callback_valkey").url
         url = request.getfixturevalue("callback_postgres").create_database()

@@ -40,6 +40,8 @@ Action = Literal[
     "target-replaced",
     "signing-secret-created",
     "signing-secret-revoked",
+    "algorithm-paused",
+    "algorithm-resumed",
     "host-paused",
     "host-resumed",
     "host-limited",

@@ -23,6 +23,7 @@ from callback_sdk.service.api import (
     signing_secrets,
     tasks,
     tokens,
+    workers,
 )
 from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
 from callback_sdk.service.api.event_streams import EventStreams
@@ -78,7 +79,8 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     )
     app.state.readiness = Readiness(task_service.check)
     # The task routes come first, as an algorithm named "tasks" would shadow them.
-    for routes in (tokens, signing_secrets, tasks, logs, events, outputs, algorithms, deliveries, hosts, audit, health):
+    user_routes = (tokens, signing_secrets, tasks, logs, events, outputs, algorithms, deliveries)
+    for routes in (*user_routes, workers, hosts, audit, health):
         app.include_router(routes.router)
     errors.install(app)
     app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)

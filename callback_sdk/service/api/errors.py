@@ -28,6 +28,7 @@ from callback_sdk.service.blobs import BlobStorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
+from callback_sdk.service.store.pauses import AlgorithmPausedError
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
 
 STATUSES: dict[type[CallbackSDKError], int] = {
@@ -38,6 +39,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     SubmissionError: 422,
     InvalidRequestError: 422,
     IdempotencyConflictError: 409,
+    AlgorithmPausedError: 409,
     TooLargeForQuotaError: 413,
     StorageQuotaError: 429,
     TokenError: 401,

@@ -309,6 +309,38 @@ class HostChange(BaseModel):
     enabled_webhooks: int
 
 
+class WorkerResponse(BaseModel):
+    """A process that runs tasks, with its last heartbeat."""
+
+    name: str
+    status: Literal["starting", "idle", "busy", "lost"]
+    host: str
+    pid: int
+    package_version: str
+    algorithms: list[str]
+    slots: int
+    running: int
+    started_at: str
+    heartbeat_at: str
+
+
+class PauseRequest(BaseModel, extra="forbid"):
+    """How an algorithm is paused: whether new tasks are accepted, and the reason."""
+
+    accept: bool = True
+    reason: str = Field("", max_length=300, pattern=TEXT)
+
+
+class PauseResponse(BaseModel):
+    """A paused algorithm."""
+
+    algorithm: str
+    accept: bool
+    reason: str
+    paused_by: str
+    paused_at: str
+
+
 class OutputFileResponse(BaseModel):
     """An output file of a task: its name, in which / separates directories, and its content's size and SHA-256."""
 

@@ -27,6 +27,8 @@ from callback_sdk.service.store.models import (
     TaskFile,
     TrainedVersion,
 )
+from callback_sdk.service.store.pauses import Pause
+from callback_sdk.service.store.workers import ListedWorker
 from callback_sdk.service.work.child import SHOWN
 
 
@@ -145,6 +147,20 @@ def show_host(host: HostState) -> dict[str, Any]:
     limits = {"max_concurrency": host.limits.max_concurrency, "max_rate": host.limits.max_rate}
     times = {name: _time(getattr(host, name)) for name in ("since", "retry_at", "held_since")}
     return {name: getattr(host, name) for name in names} | limits | times
+
+
+def show_listed_worker(worker: ListedWorker) -> dict[str, Any]:
+    """Return the JSON of a worker with its heartbeat."""
+    names = ("name", "status", "host", "pid", "package_version", "algorithms", "slots", "running")
+    times = {"started_at": _time(worker.started_at), "heartbeat_at": _time(worker.heartbeat_at)}
+    return {name: getattr(worker, name) for name in names} | times
+
+
+def show_pause(pause: Pause) -> dict[str, Any]:
+    """Return the JSON of a paused algorithm."""
+    names = ("algorithm", "reason", "paused_by")
+    found = {name: getattr(pause, name) for name in names}
+    return found | {"accept": pause.is_accepted, "paused_at": _time(pause.paused_at)}
 
 
 def show_webhook(webhook: GoneWebhook) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 from attrs import define
@@ -12,6 +14,9 @@ from callback_sdk.models import PENDING
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.tables import paused_algorithms, tasks
+
+_KEPT = 1.0
+"""Seconds for which the pauses are kept: each submission asks for them."""
 
 IS_PAUSED = tasks.c.algorithm.in_(sa.select(paused_algorithms.c.algorithm))
 """The condition of tasks that are not started, because their algorithm is paused."""
@@ -49,6 +54,8 @@ class PauseStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._known: Sequence[Pause] = ()
+        self._known_at = -math.inf
 
     def pause(self, algorithm: str, *, is_accepted: bool, reason: str, paused_by: str) -> None:
         """Pause an algorithm, or change how it is paused."""
@@ -59,6 +66,7 @@ class PauseStore:
             connection.execute(paused_algorithms.insert().values(algorithm=algorithm, **values, paused_at=now()))
 
         self._database.write(store)
+        self._known_at = -math.inf
 
     def resume(self, algorithm: str) -> bool:
         """Start the tasks of an algorithm again, and return whether it was paused."""
@@ -72,6 +80,7 @@ class PauseStore:
             connection.execute(tasks.update().where(*dropped).values(dispatched_at=None))
             return True
 
+        self._known_at = -math.inf
         return self._database.write(remove)
 
     def all(self) -> list[Pause]:
@@ -80,13 +89,15 @@ class PauseStore:
         with self._database.read() as connection:
             return [Pause(**row) for row in connection.execute(query).mappings()]
 
-    def check(self, algorithms: Sequence[str]) -> None:
-        """Check that new tasks of these algorithms are accepted.
+    def check(self, algorithms: Collection[str]) -> None:
+        """Check that new tasks of these algorithms are accepted; a pause counts within a second.
 
         Raises:
             AlgorithmPausedError: One of them is paused, and accepts no tasks.
         """
-        for pause in self.all():
+        if time.monotonic() - self._known_at >= _KEPT:
+            self._known, self._known_at = self.all(), time.monotonic()
+        for pause in self._known:
             if pause.algorithm in algorithms and not pause.is_accepted:
                 reason = f": {pause.reason}" if pause.reason else "."
                 raise AlgorithmPausedError(

@@ -23,14 +23,13 @@ MAX_SILENCE = 3 * REPORT_INTERVAL
 _KEPT = 86_400.0
 """Seconds for which lost workers are listed."""
 
-_COLUMNS = [column for column in workers.c if column.name != "heartbeat_at"]
 _RUNNING = (
     sa.select(sa.func.count())
     .where(tasks.c.worker == workers.c.name, tasks.c.status == sa.literal(IN_PROGRESS, literal_execute=True))
     .scalar_subquery()
 )
 _SELECT = sa.select(
-    *_COLUMNS, (now() - workers.c.heartbeat_at).label("silent_for"), _RUNNING.label("running")
+    workers, (now() - workers.c.heartbeat_at).label("silent_for"), _RUNNING.label("running")
 ).order_by(workers.c.name)  # fmt: skip
 
 
@@ -61,11 +60,13 @@ class ListedWorker(WorkerFacts):
 
     Attributes:
         started_at: Time of its first heartbeat, in seconds since 1970 in UTC.
-        silent_for: Seconds since its last heartbeat.
+        heartbeat_at: Time of its last heartbeat, likewise.
+        silent_for: Seconds since then.
         running: Number of its running tasks.
     """
 
     started_at: float
+    heartbeat_at: float
     silent_for: float
     running: int
 
