@@ -79,6 +79,15 @@ class GCS:
         end = datetime.now(timezone.utc) + expires
         return {**own, **self._client().bucket(bucket).generate_upload_policy(conditions, end)}
 
+    def sign_prefix(self, bucket: str, prefix: str, expires: timedelta) -> dict[str, str]:
+        """Return the fields of a form for any key below a prefix, signed by Google's library."""
+        conditions = [["starts-with", "$key", prefix], ["starts-with", "$Content-Type", ""]]
+        end = datetime.now(timezone.utc) + expires
+        return {
+            **self._client().bucket(bucket).generate_upload_policy(conditions, end),
+            "key": f"{prefix}${{filename}}",
+        }
+
     def _client(self) -> storage.Client:
         pem = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -30,6 +30,7 @@ from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.planner import plan
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from tests.checkers.azurite import CONTAINER, Azurite
+from tests.checkers.gcs import GCS
 
 HOSTILE = [
     "a b+c&d=e.txt",
@@ -373,3 +374,17 @@ def test_presigned_prefixes_show_no_credential(signer: S3Signer) -> None:
     assert target.fields["x-amz-signature"] not in f"{target!r} {target}"
     assert target.callback_param["s3_prefix"] == {"document": "d.json"}
     assert target.fields["key"] == "runs/42/${filename}"
+
+
+def test_a_policy_of_google_s_library_takes_all_files(google: GCS) -> None:
+    """One of version 2: version 4 demands a single key."""
+    fields = google.sign_prefix("bucket", "runs/", timedelta(minutes=5))
+    target = (f"{google.endpoint}/bucket", {"s3_fields": fields, "s3_prefix": {}})
+    with ResultsWriter(timeout=0) as writer:
+        writer.write(JobResult(job_id="42", success=True, outputs={"a.txt": b"a", "plots/b.png": b"b"}), target)
+    assert google.objects["bucket/runs/a.txt"] == b"a"
+    assert google.objects["bucket/runs/plots/b.png"] == b"b"
+    assert json.loads(google.objects["bucket/runs/result.json"])["results"]["outputs"].keys() == {
+        "a.txt",
+        "plots/b.png",
+    }

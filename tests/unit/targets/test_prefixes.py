@@ -119,6 +119,14 @@ def test_conditions_of_others(
         assert sent.get("content-type") == content_type
 
 
+def test_an_exact_key_beside_a_prefix_permits_one_key(signer: S3Signer) -> None:
+    """As SDKs sign it for a key without a placeholder, whatever other conditions are given."""
+    mixed = post(signer, "runs/42/x", Conditions=[["starts-with", "$key", "runs/42/"]])
+    assert check_target(mixed).kind == "s3-post"
+    with pytest.raises(CallbackParamError, match="doesn't permit keys below a prefix"):
+        check_target(mixed["url"], {"s3_fields": mixed["fields"], "s3_prefix": {}})
+
+
 def test_media_types_that_the_policy_rejects(signer: S3Signer) -> None:
     """A file of a media type that the policy doesn't permit is an error before anything is sent."""
     form = post(signer, "runs/${filename}", Conditions=[["starts-with", "$Content-Type", "image/"]])
