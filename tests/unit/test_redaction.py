@@ -143,6 +143,10 @@ CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
     "webhook": lambda base: (f"{base}/hook?token={MARKER}", None),
     "webhook with its credential in the path": lambda base: (f"{base}/bot1234:{MARKER}/sendDocument", None),
     "webhook with a key in the path": lambda base: (f"{base}/key/{MARKER}/done", None),
+    "webhook with headers": lambda base: (
+        f"{base}/hook",
+        {"webhook": {"headers": {"Authorization": f"Bearer {MARKER}", "X-Key": MARKER}}},
+    ),
     "put with a header that is quoted": lambda base: (
         put_url(base, signed="host;x-amz-meta-a"),
         {"s3_headers": {"x-amz-meta-a": MARKER}},
