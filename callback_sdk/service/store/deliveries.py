@@ -89,7 +89,7 @@ _UPDATE_DUE = (
 )
 
 _FREE_SLOTS: sa.BindParameter[int] = sa.bindparam("_free_slots", type_=sa.Integer)
-_FITS = sa.and_(deliveries.c.position < _FREE_SLOTS, sa.not_(IS_GATED))
+_FITS = deliveries.c.position < _FREE_SLOTS
 _UPDATE_DUE_AND_CLAIMED = (
     _UPDATE_DUE.values(
         dispatched_at=now(),
@@ -98,6 +98,11 @@ _UPDATE_DUE_AND_CLAIMED = (
         attempt_count=deliveries.c.attempt_count + sa.case((_FITS, 1), else_=0),
     )
 ).returning(*CLAIMED_DELIVERY, deliveries.c.worker)
+_UPDATE_UNCLAIMED = (
+    deliveries.update()
+    .where(deliveries.c.delivery_id.in_(sa.bindparam("_deliveries", expanding=True)))
+    .values(worker=None, heartbeat_at=None, attempt_count=deliveries.c.attempt_count - 1)
+)
 
 _UPDATE_CLAIMED = (
     deliveries.update()
@@ -427,7 +432,10 @@ def make_due(
     if is_staged and not found:
         # The dispatcher starts them.
         stages.make_next_due(connection, task.job_id)
-    claimed = [row for row in found if row.worker is not None]
+    claimed = [row for row in found if row.worker is not None and not row.host_is_known]
+    if others := [row.delivery_id for row in found if row.worker is not None and row.host_is_known]:
+        # They have to pass the gates of their hosts. Most hosts have none, and cost no further statement.
+        connection.execute(_UPDATE_UNCLAIMED, {"_deliveries": others})
     if claimed:
         connection.execute(
             _INSERT_ATTEMPT,
@@ -435,5 +443,5 @@ def make_due(
         )
     return DueDeliveries(
         claims=[claim_of(row, task, results) for row in claimed],
-        due=[(row.delivery_id, row.host) for row in found if row.worker is None],
+        due=[(row.delivery_id, row.host) for row in found if row.worker is None or row.host_is_known],
     )

@@ -23,11 +23,11 @@ _MAX_ERROR = 1000
 # In a RETURNING clause on SQLite, SQLAlchemy omits the table names of columns: no two of a comparison have one name.
 _OWN = hosts.c.host == deliveries.c.origin
 
-IS_KNOWN = sa.exists(sa.select(sa.literal(1)).where(_OWN).correlate(deliveries))
+IS_KNOWN = sa.exists(sa.select(sa.literal_column("1")).where(_OWN).correlate(deliveries))
 """Whether the host of a delivery has a row."""
 
 IS_GATED = sa.exists(
-    sa.select(sa.literal(1))
+    sa.select(sa.literal_column("1"))
     .where(
         _OWN,
         sa.or_(
@@ -44,14 +44,14 @@ IS_GATED = sa.exists(
 """Whether a delivery needs to pass its host's gate."""
 
 IS_BLOCKED = sa.exists(
-    sa.select(sa.literal(1))
+    sa.select(sa.literal_column("1"))
     .where(_OWN, sa.or_(hosts.c.paused_at.is_not(None), hosts.c.retry_at > now(), hosts.c.next_slot_at - 1.0 > now()))
     .correlate(deliveries)
 )
 """Whether no delivery to the host may start now, whatever runs."""
 
 MAY_BE_DISABLED = sa.exists(
-    sa.select(sa.literal(1)).where(disabled_webhooks.c.shown_url == deliveries.c.url).correlate(deliveries)
+    sa.select(sa.literal_column("1")).where(disabled_webhooks.c.shown_url == deliveries.c.url).correlate(deliveries)
 )
 """Whether a webhook is disabled whose URL is that of the delivery, without its query."""
 
