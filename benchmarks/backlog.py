@@ -32,6 +32,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database, tables
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
+from callback_sdk.service.store.search import TaskFilter
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.testing import Postgres
 
@@ -132,9 +133,9 @@ class Backlog:
         self.timed("quota", lambda: tasks.open_count(owner, at_most=100_000))
         tasks.cancel(job_id)
 
-    def page(self, owner: str, **options: Any) -> list[dict[str, Any]]:
+    def page(self, owner: str, *, after: tuple[float, str] | None = None, **options: Any) -> list[dict[str, Any]]:
         """Read a page as for `GET /algorithms/tasks`."""
-        found = self.store.tasks.page(owner, limit=51, **options)
+        found = self.store.search.page(TaskFilter(owner=owner, **options), after=after, limit=50).tasks
         self.store.deliveries.status_counts([task["job_id"] for task in found])
         return found
 

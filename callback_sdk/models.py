@@ -412,3 +412,9 @@ def filter_time(name: str, text: Any) -> datetime | None:
             f"{name} is {shown(text)}.", hint="Give a time with its zone in ISO 8601, such as 2030-01-31T23:00:00Z."
         )
     return time
+
+
+def filter_seconds(name: str, text: Any) -> float | None:
+    """Parse the time of a filter as seconds since 1970 in UTC; see `filter_time`."""
+    time = filter_time(name, text)
+    return None if time is None else time.timestamp()

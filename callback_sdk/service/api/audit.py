@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from callback_sdk.models import filter_time
+from callback_sdk.models import filter_seconds
 from callback_sdk.service.api import cursors, schemas
 from callback_sdk.service.api.access import AppState, OperatorDep, StateDep
 from callback_sdk.service.api.views import show_entry
@@ -60,14 +60,9 @@ def find(
         actor=actor,
         owner=owner,
         job_id=job_id,
-        since=_seconds("since", since),
-        until=_seconds("until", until),
+        since=filter_seconds("since", since),
+        until=filter_seconds("until", until),
     )
     before = None if cursor is None else cursors.decode(cursor, int)[0]
     found = state.task_service.store.audit.page(wanted, before=before, limit=limit + 1)
     return found[:limit], cursors.encode(found[limit - 1].entry_id) if len(found) > limit else None
-
-
-def _seconds(name: str, text: str | None) -> float | None:
-    time = filter_time(name, text)
-    return None if time is None else time.timestamp()

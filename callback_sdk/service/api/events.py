@@ -11,10 +11,20 @@ from callback_sdk.service.access.caller import Right
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import CallerDep, StateDep, task_of
 
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["status", "output", "end"]},
+        "data": {"type": "string", "description": "JSON."},
+        "id": {"type": "string", "description": "The value of Last-Event-ID after this event."},
+    },
+}
+
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events status, output and end, each with JSON. Comments are sent as heartbeats.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     204: {"description": "The event of Last-Event-ID was the last one."},
 }

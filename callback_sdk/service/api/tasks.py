@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from callback_sdk import tracing
-from callback_sdk.models import CANCELED
+from callback_sdk.models import CANCELED, filter_seconds
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import cursors, schemas
@@ -35,6 +35,7 @@ from callback_sdk.service.api.views import TaskView, show_delivery, show_new, sh
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
 from callback_sdk.service.store.replacements import NewTarget
+from callback_sdk.service.store.search import TaskFilter
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
 _TASK = schemas.answers(401, 404, 422, 503)
@@ -45,6 +46,8 @@ _Key = Annotated[
         alias="Idempotency-Key", description="A repeated request with the same key and content returns the same task."
     ),
 ]
+
+_Text = Annotated[str | None, Query(max_length=300, pattern=schemas.TEXT)]
 
 _MAX_WARNINGS = 20
 """Different warnings in the response to a batch."""
@@ -108,25 +111,28 @@ def list_tasks(
     algorithm: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
     user: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
     id_prefix: Annotated[str | None, Query(max_length=36, pattern="^[0-9A-Fa-f-]*$")] = None,
+    error: _Text = None,
+    since: _Text = None,
+    until: _Text = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
-    after = None if cursor is None else _position(cursor)
-    owner = owner_wanted(state, caller, user)
-    found = state.task_service.store.tasks.page(
-        owner,
+    wanted = TaskFilter(
+        owner=owner_wanted(state, caller, user),
         status=status,
         algorithm=algorithm,
-        id_prefix=None if id_prefix is None else id_prefix.lower(),
-        after=after,
-        limit=limit + 1,
+        id_prefix=id_prefix or None,
+        error=error or None,
+        since=filter_seconds("since", since or None),
+        until=filter_seconds("until", until or None),
     )
-    shown, more = found[:limit], len(found) > limit
-    recorded_list(state, caller, "tasks-listed", shown)
-    counts = state.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
+    after = None if cursor is None else _position(cursor)
+    page = state.task_service.store.search.page(wanted, after=after, limit=limit)
+    recorded_list(state, caller, "tasks-listed", page.tasks)
+    counts = state.task_service.store.deliveries.status_counts([task["job_id"] for task in page.tasks])
     return {
-        "tasks": [show_summary(task, counts[task["job_id"]]) for task in shown],
-        "next_cursor": cursors.encode(shown[-1]["created_at"], shown[-1]["job_id"]) if more else None,
+        "tasks": [show_summary(task, counts[task["job_id"]]) for task in page.tasks],
+        "next_cursor": None if page.position is None else cursors.encode(*page.position),
     }
 
 

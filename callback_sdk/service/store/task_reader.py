@@ -1,4 +1,4 @@
-"""TaskReader: reads tasks, one by one, in pages and in counts."""
+"""TaskReader: reads tasks, one by one and in counts."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.models import EXPIRED_CODE, FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store import idempotency, outcomes, rows, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DELIVERY_PENDING, RESULTS, IdempotencyKey, PurgeableTask
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks, users
-
-_OUTCOMES = {
-    "succeeded": tasks.c.success.is_(True),
-    "failed": tasks.c.success.is_(False),
-    "expired": tasks.c.error_code == EXPIRED_CODE,
-}
-"""Conditions of finished tasks, by the names of their outcomes."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -63,45 +56,6 @@ class TaskReader:
         with self._database.read() as connection:
             row = connection.execute(query, {"_job": job_id, "_owner": owner}).mappings().first()
         return dict(row) if row else None
-
-    def page(
-        self,
-        owner: str | None,
-        *,
-        status: str | None = None,
-        algorithm: str | None = None,
-        id_prefix: str | None = None,
-        after: tuple[float, str] | None = None,
-        limit: int,
-    ) -> list[dict[str, Any]]:
-        """Return a page of tasks with the names of their owners, newest first.
-
-        Args:
-            owner: Id of the user to whom they belong; None for all users.
-            status: Only tasks with this status, or finished tasks with the outcome `succeeded`, `failed` or `expired`.
-            algorithm: Only tasks of this algorithm.
-            id_prefix: Only tasks whose id begins with this: hexadecimal digits in lower case, and hyphens.
-            after: `created_at` and `job_id` of the last task of the previous page.
-            limit: Maximum number.
-        """
-        shown = [column for column in tasks.c if column.name not in ("parameters", "options", "result_offsets")]
-        query = sa.select(*shown, _OWNER_NAME).select_from(_WITH_OWNER)
-        if owner is not None:
-            query = query.where(tasks.c.owner == owner)
-        if status in _OUTCOMES:
-            query = query.where(tasks.c.status == FINISHED, _OUTCOMES[status])
-        elif status is not None:
-            query = query.where(tasks.c.status == status)
-        if algorithm is not None:
-            query = query.where(tasks.c.algorithm == algorithm)
-        if id_prefix is not None:
-            # A range, as LIKE depends on the database's collation; "g" follows all characters of an id.
-            query = query.where(tasks.c.job_id >= id_prefix, tasks.c.job_id < f"{id_prefix}g")
-        if after is not None:
-            query = query.where(sa.tuple_(tasks.c.created_at, tasks.c.job_id) < sa.tuple_(*map(sa.literal, after)))
-        query = query.order_by(tasks.c.created_at.desc(), tasks.c.job_id.desc()).limit(limit)
-        with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
 
     def results(self, job_id: str) -> bytes | None:
         """Return the results of a task; None if there are none or they are in the blob storage."""

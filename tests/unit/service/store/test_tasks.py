@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from callback_sdk.service.store import (
 )
 from callback_sdk.service.store.deliveries import MAX_INTERRUPTED
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
+from callback_sdk.service.store.search import TaskFilter
 from callback_sdk.service.store.stats import AlgorithmLoad
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import parse_callbacks
@@ -485,13 +487,18 @@ def test_an_idempotency_key_creates_one_task(store: Store) -> None:
     assert ids(store.tasks.submit([submission("z")], key)) == ["z"]
 
 
+def found_ids(store: Store, **wanted: Any) -> list[str]:
+    """Return the ids of the tasks that a filter selects."""
+    return [task["job_id"] for task in store.search.page(TaskFilter(**wanted), limit=9).tasks]
+
+
 def test_users_see_only_their_own_tasks(store: Store) -> None:
     """In lists, by id, and in counts."""
     submit(store, "1")
     submit(store, "2", owner="bert")
     assert store.tasks.get("1", owner="anna")["owner"] == "anna"
     assert store.tasks.get("1", owner="bert") is None
-    assert [task["job_id"] for task in store.tasks.page("bert", limit=9)] == ["2"]
+    assert found_ids(store, owner="bert") == ["2"]
     assert store.tasks.open_count("anna", at_most=10) == 1
 
 
@@ -499,12 +506,11 @@ def test_pages_show_each_task_once(store: Store) -> None:
     """Newest first; each page starts at the end of the previous one."""
     store.tasks.submit([submission(str(number)) for number in range(5)])
     store.tasks.cancel("3")
-    first = store.tasks.page("anna", limit=3)
-    last = first[-1]
-    second = store.tasks.page("anna", limit=3, after=(last["created_at"], last["job_id"]))
-    assert [task["job_id"] for task in first + second] == ["4", "3", "2", "1", "0"]
-    assert [task["job_id"] for task in store.tasks.page("anna", status="Canceled", limit=3)] == ["3"]
-    assert store.tasks.page("anna", algorithm="b", limit=3) == []
+    first = store.search.page(TaskFilter(owner="anna"), limit=3)
+    second = store.search.page(TaskFilter(owner="anna"), limit=3, after=first.position)
+    assert [task["job_id"] for task in first.tasks + second.tasks] == ["4", "3", "2", "1", "0"]
+    assert found_ids(store, owner="anna", status="Canceled") == ["3"]
+    assert found_ids(store, owner="anna", algorithm="b") == []
     assert store.tasks.open_count("anna", at_most=3) == 3
     assert store.tasks.counts() == {"Pending": 4, "In Progress": 0}
 
@@ -515,7 +521,7 @@ def test_tasks_are_selected_by_the_beginning_of_their_id(store: Store) -> None:
     store.tasks.submit([submission(job_id) for job_id in ids])
     store.tasks.submit([submission("3f2a0000-5c1e-4d3a-9b1f-0a2b3c4d5e6f", owner="bert")])
     for prefix, found in {"3f2a": ids[:2], "3f2a9c10-": ids[:1], "f": ids[3:], "3f2a9c1": ids[:2], "4": []}.items():
-        assert sorted(task["job_id"] for task in store.tasks.page("anna", id_prefix=prefix, limit=9)) == found
+        assert sorted(found_ids(store, owner="anna", id_prefix=prefix)) == found
 
 
 def test_tasks_are_filtered_by_outcome(store: Store) -> None:
@@ -525,9 +531,9 @@ def test_tasks_are_filtered_by_outcome(store: Store) -> None:
     for job_id, success in (("1", True), ("2", False)):
         attempt = store.tasks.claim(job_id, "w").attempt
         store.tasks.finish(job_id, attempt, RunOutcome(success=success))
-    assert [task["job_id"] for task in store.tasks.page("anna", status="succeeded", limit=3)] == ["1"]
-    assert [task["job_id"] for task in store.tasks.page("anna", status="failed", limit=3)] == ["2"]
-    assert store.tasks.page("anna", status="expired", limit=3) == []
+    assert found_ids(store, owner="anna", status="succeeded") == ["1"]
+    assert found_ids(store, owner="anna", status="failed") == ["2"]
+    assert found_ids(store, owner="anna", status="expired") == []
 
 
 def test_small_results_are_in_the_database(store: Store) -> None:
