@@ -58,6 +58,7 @@ ROUTES = {
     "GET /readyz": EVERYBODY,
     "GET /metrics": EVERYBODY,
     "GET /openapi.json": EVERYBODY,
+    "GET /docs": EVERYBODY,
     "POST /api/v2/token": EVERYBODY,
     "POST /api/v2/token/refresh": EVERYBODY,
     "POST /api/v2/token/verify": EVERYBODY,
