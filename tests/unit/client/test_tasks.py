@@ -160,8 +160,8 @@ def test_the_pauses_grow_to_their_limit(client: Client, service: Any, monkeypatc
     assert pauses[-1] == 2.0
 
 
-def test_waiting_includes_the_deliveries(client: Client, service: Any) -> None:
-    """So the receipts are complete afterwards."""
+def test_waiting_includes_the_deliveries(client: Client, service: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """So the receipts are complete afterwards. A delivery that was given up is logged, as the task succeeds without."""
     task = the_task(
         client,
         service,
@@ -171,6 +171,8 @@ def test_waiting_includes_the_deliveries(client: Client, service: Any) -> None:
     task.wait(poll_interval=SOON)
     assert task.receipts == [RECEIPT]
     assert [one.status for one in task.deliveries] == ["delivered", "dead"]
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith(f"The result of task {task.job_id} was not delivered to ")
 
 
 def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: Any) -> None:

@@ -112,6 +112,15 @@ def test_files_that_were_not_made_hold_nothing_back(
     assert said in store.deliveries.of("1")[1]["last_error"]
 
 
+def test_the_error_of_a_missing_file_names_those_that_were_saved(store: Store) -> None:
+    """Its name may be misspelled. The first five are listed."""
+    store.tasks.submit([submission([PUT, PUT], ["modle.bin", "c"])])
+    finish(store, [*"abcdefg"])
+    missing, saved = store.deliveries.of("1")
+    assert "saved no output file of this name, but 'a', 'b', 'c', 'd', 'e' and more." in missing["last_error"]
+    assert (missing["status"], saved["status"]) == ("dead", "pending")
+
+
 @pytest.mark.parametrize("sender", [None, DeliveringWorker(worker="w", free_slots=9)])
 def test_without_files_no_document_waits(store: Store, sender: DeliveringWorker | None) -> None:
     """A bucket that fails for hours doesn't hold a webhook back."""
