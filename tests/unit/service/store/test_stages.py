@@ -114,7 +114,7 @@ def test_files_that_were_not_made_hold_nothing_back(
 
 def test_the_error_of_a_missing_file_names_those_that_were_saved(store: Store) -> None:
     """Its name may be misspelled. The first five are listed."""
-    store.tasks.submit([submission([PUT, PUT], ["modle.bin", "c"])])
+    store.tasks.submit([submission([PUT, PUT], ["model-.bin", "c"])])
     finish(store, [*"abcdefg"])
     missing, saved = store.deliveries.of("1")
     assert "saved no output file of this name, but 'a', 'b', 'c', 'd', 'e' and more." in missing["last_error"]
