@@ -97,7 +97,8 @@ def from_client(proxy: ReverseProxy, authority: Authority, path: str, headers: d
     connection = http.client.HTTPSConnection(host, int(port), context=context, source_address=(CLIENT, 0), timeout=60)
     fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
     connection.request("POST", path, urlencode(form), fields)
-    status = connection.getresponse().status
+    with connection.getresponse() as answer:
+        status = answer.status
     connection.close()
     return status
 
@@ -198,14 +199,15 @@ def test_headers_of_other_peers_are_ignored(topology: Topology) -> None:
         "X-Forwarded-Prefix": "/evil",
     }
     connection.request("POST", "/ui/login", urlencode({"token": token(topology)}), headers)
-    assert connection.getresponse().status == 403
+    with connection.getresponse() as answer:
+        assert answer.status == 403
     connection.close()
     connection.request(
         "POST", "/ui/login", urlencode({"token": token(topology)}), {**headers, "Origin": f"http://{host}:{port}"}
     )
-    answer = connection.getresponse()
-    assert (answer.status, answer.getheader("Location")) == (303, "/jobs/ui/tasks")
-    assert "Secure" not in answer.getheader("Set-Cookie", "")
+    with connection.getresponse() as answer:
+        assert (answer.status, answer.getheader("Location")) == (303, "/jobs/ui/tasks")
+        assert "Secure" not in answer.getheader("Set-Cookie", "")
     connection.close()
     assert logged(topology, "login")[-1]["address"] == CLIENT
 
