@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import ssl
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from callback_sdk.errors import DeliveryError, OutputError, TargetExpiredError
-from callback_sdk.transport.retry import backoff, is_retryable, next_delay, parse_retry_after, service_delay
+from callback_sdk.errors import (
+    DeliveryError,
+    MultipleDeliveryErrors,
+    OutputError,
+    RefreshError,
+    TargetExpiredError,
+)
+from callback_sdk.transport.retry import (
+    backoff,
+    is_host_available,
+    is_retryable,
+    next_delay,
+    parse_retry_after,
+    service_delay,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -125,3 +140,40 @@ def test_retry_after_is_seconds_or_a_date(value: str, delay: float) -> None:
 def test_retry_after_that_cannot_be_read_counts_as_none(value: str | None) -> None:
     """A broken header breaks nothing."""
     assert parse_retry_after(value, now=NOW) is None
+
+
+def caused(error: DeliveryError, cause: BaseException) -> DeliveryError:
+    error.__cause__ = cause
+    return error
+
+
+AWAY = caused(DeliveryError("refused", retryable=True), ConnectionRefusedError(errno.ECONNREFUSED, "refused"))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_available"),
+    [
+        (AWAY, False),
+        (caused(DeliveryError("TLS", retryable=True, transient=False), ssl.SSLError()), False),
+        (DeliveryError("busy", status=503, retryable=True), False),
+        (DeliveryError("limit", status=429, retryable=True), False),
+        (DeliveryError("slow down", status=400, code="SlowDown", retryable=True), False),
+        (DeliveryError("expired", status=403, code="AccessDenied"), True),
+        (DeliveryError("invalid", status=400), True),
+        (DeliveryError("damaged", status=400, code="BadDigest", retryable=True), True),
+        (DeliveryError("gone", status=410), True),
+        (DeliveryError("missing", status=501, code="NotImplemented"), True),
+        (caused(DeliveryError("files", retryable=True), OSError(errno.EMFILE, "too many")), None),
+        (DeliveryError("a defect", retryable=True, transient=False), None),
+        (RefreshError("the issuer is away", status=503, retryable=True), None),
+        (TargetExpiredError("expired"), None),
+        (OutputError("a file", retryable=True), None),
+        (MultipleDeliveryErrors([TargetExpiredError("expired"), AWAY]), False),
+        (MultipleDeliveryErrors([TargetExpiredError("expired"), DeliveryError("x", status=403)]), True),
+        (RuntimeError(), None),
+    ],
+    ids=repr,
+)
+def test_a_failure_counts_for_its_host_only_if_others_would_have_it_too(error: Exception, is_available: bool) -> None:
+    """A response about one delivery shows that the host works; what never reached the host shows nothing."""
+    assert is_host_available(error) is is_available
