@@ -206,7 +206,8 @@ def test_headers_of_other_peers_are_ignored(topology: Topology) -> None:
         "POST", "/ui/login", urlencode({"token": token(topology)}), {**headers, "Origin": f"http://{host}:{port}"}
     )
     with connection.getresponse() as answer:
-        assert (answer.status, answer.getheader("Location")) == (303, "/jobs/ui/tasks")
+        assert answer.status == 303
+        assert answer.getheader("Location", "").startswith("/jobs/ui/")
         assert "Secure" not in answer.getheader("Set-Cookie", "")
     connection.close()
     assert logged(topology, "login")[-1]["address"] == CLIENT
