@@ -92,6 +92,10 @@ ROUTES = {
     "POST /api/v2/hosts/pause": OPERATE,
     "POST /api/v2/hosts/resume": OPERATE,
     "POST /api/v2/hosts/limit": OPERATE,
+    "GET /api/v2/workers": OPERATE,
+    "GET /api/v2/pauses": OWN,
+    "PUT /api/v2/algorithms/{algorithm_id}/pause": OPERATE,
+    "DELETE /api/v2/algorithms/{algorithm_id}/pause": OPERATE,
     "GET /ui": EVERYBODY,
     "GET /ui/static": EVERYBODY,
     "GET /ui/login": EVERYBODY,
@@ -187,6 +191,9 @@ class House:
     def send(self, route: str, caller: str | None, **values: str) -> requests.Response:
         """Send the request of a route, with what it needs to succeed."""
         method, _, path = route.partition(" ")
+        if path.endswith("/pause"):
+            # Not that of the tasks, which would wait then.
+            values = {"algorithm_id": "idle"}
         url = self.origin + re.sub(r"\{(\w+)(:path)?\}", lambda match: values[match[1]], path)
         if path.startswith("/ui"):
             session, csrf = self.browsers[caller] if caller else (requests.Session(), "")
@@ -208,6 +215,8 @@ def body_of(path: str) -> dict[str, Any]:
     """Return what a route needs as its body."""
     if "/hosts/" in path:
         return {"json": {"host": "paused.example.org"}}
+    if path.endswith("/pause"):
+        return {"json": {}}
     if path.endswith("/predict/batch"):
         return {"files": [("tasks", ("tasks", '[{"features": null}]'))]}
     if path.endswith(("/predict", "/fit")):
@@ -229,6 +238,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     registry.algorithm("known", version="1", templates={"input": {"a": [1]}})(
         lambda features, parameters, context: None
     )
+    registry.algorithm("idle", version="1")(lambda features, parameters, context: None)
     registry.fit("known")(lambda features, parameters, context: None)
     runtime = Runtime(
         registry=registry,
