@@ -92,7 +92,8 @@ class Caller:
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     """Run the service with two users, one of which has a password."""
     folder = tmp_path_factory.mktemp("api")
-    settings = {"RETRY_DELAYS": "0.1s,0.1s", "MAX_CALLBACKS": "3"}
+    # Many tests deliver to a port that nobody listens on, whose circuit must not open.
+    settings = {"RETRY_DELAYS": "0.1s,0.1s", "MAX_CALLBACKS": "3", "CIRCUIT_FAILURES": "1000"}
     with Topology(folder, REGISTRY, settings=settings) as topology:
         topology.run("users", "add", "mary", "--password", stdin=f"{PASSWORD}\n")
         yield topology
