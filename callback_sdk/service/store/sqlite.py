@@ -274,8 +274,9 @@ def _configure(connection: Any, _: Any) -> None:
 
 def _release_pages(connection: sa.Connection) -> None:
     driver: Any = connection.connection.driver_connection
-    # Each step of the statement releases one page, so all its rows must be fetched.
-    driver.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+    # Each step of the statement releases one page, and sqlite3 makes a single step, as the statement has no columns.
+    for _ in range(_PAGES):
+        driver.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _begin(connection: sa.Connection) -> None:
