@@ -134,6 +134,8 @@ def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
         "callback_sdk.examples:registry",
         "--data-dir",
         str(tmp_path / "taken"),
+        "--port",
+        "0",
         cwd=tmp_path,
         environment=environment,
     )

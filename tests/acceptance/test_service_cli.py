@@ -143,13 +143,13 @@ def test_tokens_are_revoked(topology: Topology, command: Callable[..., str]) -> 
 
 def test_the_list_shows_users_and_no_secrets(command: Callable[..., str]) -> None:
     """In words and as JSON."""
-    token = command("users", "add", "eve", "--password", stdin="correct horse battery\n")
-    command("users", "disable", "eve")
+    token = command("users", "add", "mallory", "--password", stdin="correct horse battery\n")
+    command("users", "disable", "mallory")
     lines = command("users", "list").splitlines()
     assert "admin\tenabled\t\toperator" in lines
-    assert "eve\tdisabled\tpassword\tuser" in lines
+    assert "mallory\tdisabled\tpassword\tuser" in lines
     shown = command("users", "list", "--json")
-    assert {"name": "eve", "disabled": True, "password": True}.items() <= json.loads(shown)[-1].items()
+    assert {"name": "mallory", "disabled": True, "password": True}.items() <= json.loads(shown)[-1].items()
     assert token not in shown
 
 

@@ -40,6 +40,7 @@ from callback_sdk.errors import (
     RedirectError,
     RedirectHostError,
     RedirectLoopError,
+    SigningError,
     TooManyRedirectsError,
     UnsupportedFeatureError,
 )
@@ -562,7 +563,7 @@ def put_by_writer(place: Place) -> dict[str, int]:
     accepted = {}
     with place.writer() as writer:
         for number, key in enumerate(HOSTILE):
-            with rejected(DeliveryError, InvalidTargetError):
+            with rejected(DeliveryError, InvalidTargetError, SigningError):
                 writer.write(JobResult(job_id=str(number), success=True), place.presign(key))
                 accepted[key] = number
     return accepted
@@ -576,7 +577,7 @@ def rejected(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else None
         status = error.status if isinstance(error, DeliveryError) else status
-        if not (isinstance(error, InvalidTargetError) or status in (400, 404)):
+        if not (isinstance(error, (InvalidTargetError, SigningError)) or status in (400, 404)):
             raise
 
 

@@ -115,7 +115,7 @@ def test_templates_and_graphs_are_generated(client: Client) -> None:
     """From the declared schemas; templates can be submitted unchanged."""
     assert json.load(client.get_template("scale")) == {"a": [1.0, 2.0, 3.0]}
     parameters = json.load(client.get_template("scale", "parameters"))
-    assert run(client, json.load(client.get_template("scale")), parameters=parameters).predictions == [0]
+    assert run(client, json.load(client.get_template("scale")), parameters=parameters).predictions == [2, 4, 6]
     assert Image.open(io.BytesIO(client.get_graph("scale").read())).format == "PNG"
     algorithm = client.get_algorithm("scale")
     assert algorithm.evaluations == ("total", "broken")

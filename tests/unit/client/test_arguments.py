@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from callback_sdk.client import Client
-from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError
+from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ParametersError
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED
 
 
@@ -51,7 +51,7 @@ def test_unsupported_features_are_named(client: Client, service: Any, features: 
 
 def test_parameters_at_a_url_are_named(client: Client, service: Any) -> None:
     """So are a URL in the place of a file of parameters, and a type that isn't one."""
-    with pytest.raises(FeaturesError, match=r"s3://bucket/p\.json is a URL, but parameters are read from files"):
+    with pytest.raises(ParametersError, match=r"s3://bucket/p\.json is a URL, but parameters are read from files"):
         client.run_algorithm("an-algorithm", DATA, parameters="s3://bucket/p.json")
     with pytest.raises(CallbackSDKError, match=r"numpy\.int64"):
         client.run_algorithm("an-algorithm", DATA, parameters=np.int64(1))  # type: ignore[arg-type]
