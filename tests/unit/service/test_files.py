@@ -78,7 +78,7 @@ def test_created_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         pass
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
-    assert len(found) == 13
+    assert len(found) == 18
 
 
 @pytest.mark.parametrize(
