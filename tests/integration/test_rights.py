@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
+from callback_sdk import webhooks
 from callback_sdk.redaction import Secret
 from callback_sdk.service import Registry
 from callback_sdk.service.access.signing_secrets import create_secret
@@ -364,6 +365,9 @@ def test_an_operator_may_renew_a_signature_but_not_send_a_result_elsewhere(house
     assert replace("operator", same) == 202
     assert replace("operator", other) == 403
     assert replace("operator", same, refresh={"url": "http://127.0.0.1:9/issuer"}) == 403
+    assert replace("operator", same, webhook={"headers": {"X-Destination": other}}) == 403
+    assert replace("operator", same, webhook={"secret": webhooks.generate_secret()}) == 403
+    assert replace("operator", same, http={"method": "PUT", "headers": {}}) == 403
     assert replace("reader", other) == 202
     assert house.store.deliveries.of(job_id)[0]["url"] == other
     actions = [entry.action for entry in house.store.audit.page(AuditFilter(job_id=job_id), limit=9)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from callback_sdk.errors import CallbackParamError, TargetError
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.service.api.fields import SubmissionError, parse_json
 from callback_sdk.service.api.submission import Rules, checked_target
 from callback_sdk.service.store.replacements import NewTarget
@@ -94,14 +94,21 @@ def is_same_place(new: Target, stored: tuple[str | None, Callback] | None, rules
     old = None if stored is None else stored[1]
     if old is None or new.callback.issuer not in (None, old.issuer):
         return False
-    if new.callback.http is not None:
-        # The query of a plain PUT may say where the object goes.
-        return new.callback.url == old.url
+    if new.callback.webhook != old.webhook:
+        # Its headers may say where the document goes, and its secret proves to the receiver who has sent it.
+        return False
+    if new.callback.http is not None or old.http is not None:
+        # The query of a plain PUT may say where the object goes, and so may a further header.
+        return new.callback.url == old.url and _names(new.callback.http) == _names(old.http)
     try:
         return objects.is_same_place(new, _planned(old, rules, job_id))
     except TargetError:
         # An earlier version accepted the old target.
         return False
+
+
+def _names(headers: SecretFields | None) -> set[str] | None:
+    return None if headers is None else set(headers.reveal())
 
 
 def _planned(callback: Callback, rules: Rules, job_id: str) -> Target:
