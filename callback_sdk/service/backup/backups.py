@@ -112,6 +112,7 @@ def restore(storage: StorageLocations, source: Path) -> Restored:
             f"{source} isn't a backup of {'a SQLite' if path else 'a PostgreSQL'} database.",
             hint="Restore it to a database of the same kind, with --database.",
         )
+    _refuse_missing_blobs(source, made)
     if path is None:
         return _load(storage, storage.database_url(), copy, made)
     _refuse_existing(path)
@@ -141,10 +142,24 @@ def _load(storage: StorageLocations, url: Secret[str], copy: Path, made: Backup)
 def _restore_blobs(storage: StorageLocations, source: Path, made: Backup) -> None:
     if made.blobs is not None:
         blobs = storage.open_blobs()
-        for kind in KINDS:
-            for path in sorted((source / _BLOBS / kind).iterdir()):
-                with temporary_copy(path, storage.data) as copy:
-                    blobs.put(copy, f"{kind}/{path.name}")
+        for kind, path in _blobs_in(source):
+            with temporary_copy(path, storage.data) as copy:
+                blobs.put(copy, f"{kind}/{path.name}")
+
+
+def _refuse_missing_blobs(source: Path, made: Backup) -> None:
+    sizes = [path.stat().st_size for _, path in _blobs_in(source)] if made.blobs is not None else []
+    if made.blobs is not None and (len(sizes), sum(sizes)) != (made.blobs, made.blob_bytes):
+        raise ConfigurationError(
+            f"{source} has {len(sizes)} blobs of {sum(sizes)} bytes, and was made with {made.blobs} of "
+            f"{made.blob_bytes} bytes.",
+            hint="Copy the complete backup again from where it was made or stored.",
+        )
+
+
+def _blobs_in(source: Path) -> list[tuple[str, Path]]:
+    # Object stores have no empty directories, so a backup that comes back from one has none either.
+    return [(kind, path) for kind in KINDS for path in sorted((source / _BLOBS / kind).glob("[!.]*"))]
 
 
 def _sqlite_path(storage: StorageLocations) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -193,6 +193,38 @@ def test_what_is_not_a_complete_backup_is_not_restored(
     for source in (tmp_path / "backup", tmp_path / "old", tmp_path / "none"):
         with pytest.raises(ConfigurationError, match="isn't a complete backup"):
             restore(elsewhere, source)
+
+
+def test_a_backup_without_its_empty_directories_is_restored(
+    storage: StorageLocations, elsewhere: StorageLocations, store: Store, tmp_path: Path
+) -> None:
+    """Object stores have no empty directories."""
+    submit(store, "1")
+    put(storage.open_blobs(), features_name("1"), tmp_path)
+    back_up(storage, tmp_path / "backup")
+    for folder in [path for path in (tmp_path / "backup" / "blobs").iterdir() if not any(path.iterdir())]:
+        folder.rmdir()
+    assert restore(elsewhere, tmp_path / "backup").queued == 1
+    assert (tmp_path / "new" / "blobs" / features_name("1")).read_bytes() == features_name("1").encode() * 1000
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 10)], ids=["missing", "truncated"])
+def test_a_backup_with_fewer_blobs_than_it_was_made_with_is_not_restored(
+    storage: StorageLocations,
+    elsewhere: StorageLocations,
+    store: Store,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+) -> None:
+    """Otherwise the loss would be noticed when a result is read, or a task fails."""
+    submit(store, "1")
+    put(storage.open_blobs(), features_name("1"), tmp_path)
+    back_up(storage, tmp_path / "backup")
+    damage(tmp_path / "backup" / "blobs" / features_name("1"))
+    with pytest.raises(ConfigurationError, match="was made with 1 of") as caught:
+        restore(elsewhere, tmp_path / "backup")
+    assert "complete backup again" in str(caught.value.hint)
+    assert not (tmp_path / "new" / "store.sqlite3").exists()
 
 
 def test_programs_of_postgres_are_named_if_they_are_missing_or_fail(
