@@ -61,14 +61,26 @@ def test_a_host_is_paused_limited_and_resumed(topology: Topology, client: Client
 
 
 def test_a_name_stands_for_the_hosts_that_are_known(client: Client) -> None:
-    """One with https if none is; a path needs a URL."""
-    assert [one.host for one in client.pause_host("unknown.example.org")] == ["https://unknown.example.org"]
+    """Those with https and http if none is; a path needs a URL."""
+    assert [one.host for one in client.pause_host("unknown.example.org")] == [
+        "https://unknown.example.org",
+        "http://unknown.example.org",
+    ]
+    assert [one.host for one in client.pause_host("unknown.example.org:8081")] == [
+        "https://unknown.example.org:8081",
+        "http://unknown.example.org:8081",
+    ]
     assert [one.host for one in client.pause_host("http://UNKNOWN.example.org:8080")] == [
         "http://unknown.example.org:8080"
     ]
-    both = ["http://unknown.example.org:8080", "https://unknown.example.org"]
-    assert [one.host for one in client.resume_host("unknown.example.org")] == both
-    assert [one.host for one in client.resume_host("unknown.example.org:8080")] == both[:1]
+    assert [one.host for one in client.resume_host("unknown.example.org:8080")] == ["http://unknown.example.org:8080"]
+    assert [one.host for one in client.resume_host("unknown.example.org")] == [
+        "http://unknown.example.org",
+        "http://unknown.example.org:8080",
+        "http://unknown.example.org:8081",
+        "https://unknown.example.org",
+        "https://unknown.example.org:8081",
+    ]
     for text in ("", "a b", "example.org/path", "ftp://example.org", "https://user:topsecret@example.org"):
         with pytest.raises(InvalidRequestError) as caught:
             client.pause_host(text)

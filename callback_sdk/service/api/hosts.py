@@ -98,7 +98,7 @@ def find_hosts(store: HostStore, text: str) -> list[str]:
     """Return the hosts that a text names, as scheme, host and port.
 
     A URL names one. A name without a scheme names the known hosts with this name, and with this port if it has one; if
-    none is known, the one with https.
+    none is known, those with https and http.
 
     Raises:
         InvalidTargetError: The text is neither a URL nor a name.
@@ -113,7 +113,8 @@ def find_hosts(store: HostStore, text: str) -> list[str]:
         raise InvalidTargetError("The host has a path, and no scheme.", hint="Give a complete URL, or the host alone.")
     known = store.known_as(url.host)
     same_port = known if url.port is None else [one for one in known if SecretURL(one).port == url.port]
-    return same_port or [origin(url)]
+    # Hosts that work, and have no pending delivery, are not known: a pause of another scheme would hold nothing.
+    return same_port or [origin(url), origin(SecretURL(f"http://{text}"))]
 
 
 def _show(state: AppState, hosts: Sequence[str], enabled: int = 0) -> dict[str, Any]:
