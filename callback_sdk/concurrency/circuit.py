@@ -29,6 +29,12 @@ RAMP = 16
 _POLL = 5.0
 """Seconds until a host without a free slot is looked at again, if the end of no attempt is noticed before."""
 
+_RATE_POLL = 60.0
+"""Seconds after which a host at its rate is looked at again, as a restart may have changed the rate."""
+
+_ROUNDING = 0.001
+"""Seconds by which sums of times may differ."""
+
 _BURST = 1.0
 """Seconds in which a host may get the deliveries of its rate at once."""
 
@@ -123,6 +129,16 @@ class HostLimits:
             max_rate=defaults.max_rate if self.max_rate is None else self.max_rate,
         )
 
+    def start_of(self, next_slot_at: float, now: float) -> float:
+        """Return `next_slot_at`, or now if it is later than this rate allows: a lower rate applied when it was set.
+
+        Args:
+            next_slot_at: See `Gate`.
+            now: The time.
+        """
+        ahead = 0.0 if self.max_rate is None else max(_BURST, 1 / self.max_rate)
+        return now if next_slot_at > now + ahead + _ROUNDING else next_slot_at
+
 
 NO_LIMITS = HostLimits()
 
@@ -181,7 +197,7 @@ class Gate:
             return self.circuit.retry_at
         rate = self.limits.max_rate
         wait = 0.0 if rate is None else self.next_slot_at - self._slack(rate)
-        return wait if wait > now else now + _POLL
+        return min(wait, now + _RATE_POLL) if wait > now else now + _POLL
 
     def after_start(self, now: float) -> float:
         """Return `next_slot_at` after the start of a delivery."""

@@ -151,6 +151,9 @@ def hold_blocked(
         if gate.free(row.moment, 0) < 1:
             host_gates.wake(connection, row, gate)
             _hold(connection, list(waiting), cipher)
+        else:
+            # Otherwise its row says that it is blocked until then.
+            host_gates.update(connection, origin, next_slot_at=gate.next_slot_at)
 
 
 def release_due(connection: sa.Connection, policy: HostPolicy) -> None:

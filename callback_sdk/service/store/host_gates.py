@@ -120,11 +120,12 @@ def limits_of(row: Any) -> HostLimits:
 
 def gate_of(row: Any, policy: HostPolicy) -> Gate:
     """Return the gate of a host."""
+    limits = limits_of(row).over(policy.limits)
     return Gate(
         circuit=circuit_of(row),
         is_paused=row.paused_at is not None,
-        limits=limits_of(row).over(policy.limits),
-        next_slot_at=row.next_slot_at,
+        limits=limits,
+        next_slot_at=limits.start_of(row.next_slot_at, row.moment),
     )
 
 

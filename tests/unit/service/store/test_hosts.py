@@ -281,8 +281,7 @@ def test_the_rate_of_a_host_is_limited(store: Store) -> None:
 def test_limits_of_the_settings_apply_to_every_host(store: Store) -> None:
     """Limits of a host replace them."""
     policy = HostPolicy(limits=HostLimits(max_concurrency=1))
-    store.deliveries = DeliveryStore(store.database, store.deliveries._cipher, policy)
-    store.hosts = HostStore(store.database, policy)
+    _use(store, policy)
     ids = end_tasks(store, 3)
     first = claim(store, ids[0])
     assert store.deliveries.claim(ids[1], "w") is None
@@ -291,6 +290,26 @@ def test_limits_of_the_settings_apply_to_every_host(store: Store) -> None:
     store.hosts.limit(HOST, HostLimits(max_concurrency=5))
     claim(store, ids[1])
     claim(store, ids[2])
+
+
+@pytest.mark.parametrize("rate", [None, 10.0])
+def test_a_rate_of_the_settings_ends_with_them(store: Store, rate: float | None) -> None:
+    """After a restart without it, or with a higher one, neither held nor new deliveries wait for its next slot."""
+    _use(store, HostPolicy(limits=HostLimits(max_rate=1 / 3600)))
+    ids = end_tasks(store, 3)
+    deliver(store, claim(store, ids[0]))
+    assert store.deliveries.claim(ids[1], "w") is None
+    _use(store, HostPolicy(limits=HostLimits(max_rate=rate)))
+    pass_time(store, 61)
+    fetched = {*fetch(store), *fetch(store)}
+    assert fetched == set(ids[1:])
+    for delivery_id in fetched:
+        deliver(store, claim(store, delivery_id))
+
+
+def _use(store: Store, policy: HostPolicy) -> None:
+    store.deliveries = DeliveryStore(store.database, store.deliveries._cipher, policy)
+    store.hosts = HostStore(store.database, policy)
 
 
 def test_a_held_delivery_dies_with_its_target(store: Store) -> None:
