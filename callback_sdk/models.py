@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, OutputError
-from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, InvalidTargetError, OutputError
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_credentials_in_urls
 from callback_sdk.text.descriptions import shown
 
 PENDING = "Pending"
@@ -340,6 +340,26 @@ def _is_character(one: str) -> bool:
     return one != "\0" and not "\ud800" <= one <= "\udfff"
 
 
+def _check_filter_host(instance: object, attribute: Any, text: str | None) -> None:
+    _check_filter_text(instance, attribute, text)
+    if text is not None and ("://" in text or host_name(text) is None):
+        raise InvalidRequestError(
+            f"host is {without_credentials_in_urls(shown(text))}.",
+            hint="Give the name alone, without scheme, port and path, such as hooks.example.org.",
+        )
+
+
+def host_name(text: str) -> str | None:
+    """Return a host as URLs of targets have it: in lower case and ASCII, IPv6 without brackets; None if it is none."""
+    is_bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+    try:
+        url = SecretURL(f"https://[{text}]" if is_bare_ipv6 else f"https://{text}")
+    except InvalidTargetError:
+        return None
+    is_alone = url.port is None and not url.path and not url.has_userinfo and not {"?", "#"} & set(text)
+    return url.host if is_alone else None
+
+
 def _check_filter_status(_: object, __: object, status: str | None) -> None:
     if status is not None and (not isinstance(status, str) or status not in DELIVERY_STATES):
         raise InvalidRequestError(f"status is {shown(status)}.", hint=f"Give one of {', '.join(DELIVERY_STATES)}.")
@@ -370,7 +390,7 @@ class DeliveryFilter:
     """
 
     status: str | None = field(default=None, validator=_check_filter_status)
-    host: str | None = field(default=None, validator=_check_filter_text)
+    host: str | None = field(default=None, validator=_check_filter_host)
     algorithm: str | None = field(default=None, validator=_check_filter_text)
     user: str | None = field(default=None, validator=_check_filter_text)
     since: datetime | None = field(default=None, validator=_check_filter_time)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from callback_sdk.errors import EncodingError, InvalidRequestError
-from callback_sdk.models import DeliveryFilter, JobResult, outcome
+from callback_sdk.models import DeliveryFilter, JobResult, host_name, outcome
+from callback_sdk.redaction import SecretURL
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,9 @@ def test_a_filter_of_deliveries_has_the_form_of_a_query() -> None:
     [
         {"status": "broken"},
         {"host": 1},
+        {"host": "a.example:8443"},
+        {"host": "https://a.example"},
+        {"host": "a.example/path"},
         {"user": "a\0"},
         {"error": "x" * 301},
         {"since": "yesterday"},
@@ -82,6 +86,27 @@ def test_an_invalid_filter_is_an_error_that_names_the_member(bad: dict[str, Any]
     (name,) = bad
     with pytest.raises(InvalidRequestError, match=f"^{name} is "):
         DeliveryFilter.from_dict(bad)
+
+
+@pytest.mark.parametrize("text", ["user:topsecret@a.example", "https://a.example/?token=topsecret"])
+def test_an_invalid_host_is_quoted_without_its_credentials(text: str) -> None:
+    """A URL may have been pasted in place of its host."""
+    with pytest.raises(InvalidRequestError, match=r"^host is ") as caught:
+        DeliveryFilter(host=text)
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("[::1]", "::1"), ("::1", "::1"), ("Bücher.Example", "xn--bcher-kva.example"), ("A.example", "a.example")],
+)
+def test_the_host_of_a_filter_may_be_written_in_any_way(text: str, expected: str) -> None:
+    """Targets have its ASCII form, without brackets."""
+    assert host_name(DeliveryFilter(host=text).host or "") == expected == SecretURL(f"https://{bracketed(text)}").host
+
+
+def bracketed(host: str) -> str:
+    return f"[{host.strip('[]')}]" if ":" in host else host
 
 
 def test_a_filter_rejects_times_without_a_zone() -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from attrs import define
 
 from callback_sdk.errors import CallbackSDKError, TargetError
-from callback_sdk.models import LATE, DeliveryFilter
+from callback_sdk.models import LATE, DeliveryFilter, host_name
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
@@ -185,7 +185,7 @@ def conditions(wanted: DeliveryFilter, owner: str | None) -> list[sa.ColumnEleme
     if owner is not None:
         found.append(tasks.c.owner == owner)
     if wanted.host is not None:
-        found.append(deliveries.c.host == wanted.host.lower())
+        found.append(deliveries.c.host == host_name(wanted.host))
     if wanted.algorithm is not None:
         found.append(tasks.c.algorithm == wanted.algorithm)
     if wanted.since is not None:
