@@ -24,7 +24,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service import Registry
 from callback_sdk.service.access.signing_secrets import create_secret
 from callback_sdk.service.access.tokens import digest, new_api_token
-from callback_sdk.service.api import create_app
+from callback_sdk.service.api import create_app, cursors
 from callback_sdk.service.api.access import ServiceLimits
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.core import TaskService
@@ -393,6 +393,14 @@ def redeliver(house: House, caller: str, **body: Any) -> requests.Response:
     headers = {"Authorization": f"Bearer {house.tokens[caller]}"}
     url = f"{house.origin}/api/v2/deliveries/redeliver"
     return requests.post(url, json={"status": "dead", **body}, headers=headers, timeout=60)
+
+
+@pytest.mark.parametrize("end", [1e13, -1e13])
+def test_a_forged_end_of_a_bulk_redelivery_is_not_a_fault(house: House, end: float) -> None:
+    """No calendar has such a time. It is a time at which nothing, or all, has ended."""
+    house.add_task("owner", ended=True)
+    answer = redeliver(house, "owner", dry_run=True, cursor=cursors.encode(0.0, "x", end))
+    assert (answer.status_code, answer.json()["due"] > 0) == (202, end > 0)
 
 
 def test_a_bulk_redelivery_is_in_the_audit_log_for_each_owner(house: House) -> None:

@@ -12,6 +12,9 @@ from fastapi import HTTPException
 MAX_LENGTH = 300
 """Maximum characters of a cursor."""
 
+_MAX_NUMBER = 2.0**53
+"""Numbers below are exact in JSON, and databases take them; ids and seconds since 1970 are smaller."""
+
 
 def encode(*position: float | str) -> str:
     """Return the cursor of a position."""
@@ -34,7 +37,9 @@ def decode(cursor: str, *kinds: type) -> tuple[Any, ...]:
         is_valid = isinstance(given, list) and len(given) == len(kinds)
         # PostgreSQL rejects text with a NUL, even as a parameter of a query.
         if is_valid and all(isinstance(one, (int, float, str)) and "\0" not in str(one) for one in given):
-            return tuple(kind(one) for kind, one in zip(kinds, given, strict=True))
+            position = tuple(kind(one) for kind, one in zip(kinds, given, strict=True))
+            if all(isinstance(one, str) or abs(one) < _MAX_NUMBER for one in position):
+                return position
     except (ValueError, OverflowError, binascii.Error):
         pass
     raise HTTPException(

@@ -151,18 +151,20 @@ def redeliver(
     """
     store = state.task_service.store
     owner = owner_wanted(state, caller, wanted.user)
-    after, end = _start(cursor) or (None, store.clock())
+    moment = store.clock()
+    after, end = _start(cursor) or (None, moment)
+    end = min(max(end, 0.0), moment)
     until = datetime.fromtimestamp(end, timezone.utc)
     selected = evolve(wanted, until=until if wanted.until is None else min(wanted.until, until))
     total = store.recovery.count(selected, owner=owner) if cursor is None else None
     object_urls: dict[str, str | None] = {}
-    moment = datetime.now(timezone.utc)
+    checked_at = datetime.now(timezone.utc)
 
     def check(delivery_id: str, callback: Callback) -> None:
         target = plan_stored(callback, state.rules)
-        if target is not None and callback.issuer is None and target.has_expired(moment):
+        if target is not None and callback.issuer is None and target.has_expired(checked_at):
             object_urls[delivery_id] = target.object_url(delivery_id)
-            target.check_expiry(moment)
+            target.check_expiry(checked_at)
 
     page = store.recovery.redeliver(
         selected,

@@ -29,3 +29,13 @@ def test_anything_else_is_an_error(content: bytes) -> None:
         with pytest.raises(HTTPException) as caught:
             cursors.decode(cursor, float, str)
         assert caught.value.status_code == 422
+
+
+@pytest.mark.parametrize("number", ["1e18", "-1e300", "9223372036854775808", '"nan"', '"inf"'])
+@pytest.mark.parametrize("kind", [int, float])
+def test_a_number_that_no_position_has_is_an_error(number: str, kind: type) -> None:
+    """No database takes such an id, and no calendar has such a time."""
+    cursor = base64.urlsafe_b64encode(f"[{number}]".encode()).decode()
+    with pytest.raises(HTTPException) as caught:
+        cursors.decode(cursor, kind)
+    assert caught.value.status_code == 422
