@@ -228,12 +228,12 @@ class HostStore:
         """Send to webhooks again that were gone, and return their number.
 
         Args:
-            url: Their URL as it is shown, without credentials.
+            url: Their URL as it is shown, without credentials; without a query it stands for those with any.
         """
+        shown_url = disabled_webhooks.c.shown_url
+        is_meant = sa.or_(shown_url == url, shown_url.startswith(f"{url}?", autoescape=True))
         return self._database.write(
-            lambda connection: (
-                connection.execute(disabled_webhooks.delete().where(disabled_webhooks.c.shown_url == url)).rowcount
-            )
+            lambda connection: connection.execute(disabled_webhooks.delete().where(is_meant)).rowcount
         )
 
     def disabled(self, *, limit: int = 1000) -> list[GoneWebhook]:

@@ -367,6 +367,16 @@ def test_a_webhook_that_is_gone_is_disabled_alone(store: Store) -> None:
     assert not store.hosts.is_disabled(gone)
 
 
+def test_a_webhook_that_is_gone_is_enabled_without_its_query(store: Store) -> None:
+    """The query is hidden where the webhook is listed; a wildcard of LIKE is a character as any other."""
+    for path in ("ho_k?key=one", "ho_k?key=two", "hook?key=one", "ho_k/below?key=one"):
+        store.hosts.disable_webhook(SecretURL(f"https://example.org/{path}"))
+    assert store.hosts.enable_webhooks("https://example.org/ho_k") == 2
+    assert {one.url for one in store.hosts.disabled()} == {
+        str(SecretURL(f"https://example.org/{path}?key=one")) for path in ("hook", "ho_k/below")
+    }
+
+
 def test_times_of_a_wrong_clock_are_repaired(store: Store) -> None:
     """Otherwise a circuit that opened while the clock was ahead would stay open until that time."""
     ids = end_tasks(store, 7)
