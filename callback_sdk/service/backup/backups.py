@@ -13,7 +13,7 @@ from attrs import asdict, define
 
 from callback_sdk._version import __version__
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.filesystem.files import write_new
+from callback_sdk.filesystem.files import create_file, write_new
 from callback_sdk.models import PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.service.backup.new_files import new_directory, new_file, temporary_copy
@@ -84,7 +84,10 @@ def back_up(storage: StorageLocations, target: Path) -> Backup:
         revision = schema.revision(database)
         if revision is None:
             raise ConfigurationError("The database is empty: there is nothing to back up.")
-        database.copy(folder / (_SQLITE if _sqlite_path(storage) else _POSTGRES))
+        copy = folder / (_SQLITE if _sqlite_path(storage) else _POSTGRES)
+        # SQLite and pg_dump create files that others may read, and a directory may be copied without its mode.
+        create_file(copy).close()
+        database.copy(copy)
         count, size = blobs.copy_all(folder / _BLOBS) if isinstance(blobs, DirectoryStorage) else (None, 0)
         made = Backup(package_version=__version__, revision=revision, blobs=count, blob_bytes=size)
         write_new(folder / _FACTS, [json.dumps(asdict(made), indent=2).encode()])

@@ -123,6 +123,16 @@ def test_blobs_that_are_removed_during_a_backup_are_in_it(
     assert [path for path in (tmp_path / "old" / "blobs").rglob("*") if path.is_file()] == []
 
 
+def test_nobody_else_may_read_a_backup(storage: StorageLocations, store: Store, tmp_path: Path) -> None:
+    """Neither its directory nor a file in it, which may be copied elsewhere."""
+    submit(store, "1")
+    put(storage.open_blobs(), features_name("1"), tmp_path)
+    back_up(storage, tmp_path / "backup")
+    found = [tmp_path / "backup", *(tmp_path / "backup").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_file()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in found if path.is_dir()} == {0o700}
+
+
 def test_a_backup_has_no_key(storage: StorageLocations, store: Store, tmp_path: Path) -> None:
     """And nobody else can read it."""
     submit(store, "1")
