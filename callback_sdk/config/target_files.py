@@ -44,13 +44,14 @@ def targets_of(text: Secret[str], *, webhook: bool = False) -> list[Secret[Any]]
     """
     # PowerShell and Notepad write a byte order mark.
     text = Secret(text.reveal().removeprefix("\ufeff").strip())
-    if text.reveal() and not text.reveal().startswith(("[", "{")) and not _is_one_url(text):
+    is_json = text.reveal().startswith(("[", "{", '"'))
+    if text.reveal() and not is_json and not _is_one_url(text):
         raise CallbackParamError(
             "The targets are neither one URL nor JSON in UTF-8.",
             hint='Write the URL alone, or JSON: {"url": "https://...", "param": {}}.',
         )
     found: Secret[Any] = text
-    if text.reveal()[:1] in ("{", "["):
+    if is_json:
         found = _parse(text)
     items = [Secret(one) for one in _to_list(found).reveal()]
     if not items:

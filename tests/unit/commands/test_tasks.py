@@ -326,6 +326,7 @@ def test_an_extra_argument_is_not_printed(capsys: pytest.CaptureFixture[str]) ->
         ("[]", "no target"),
         (f'[{{"url": "{SIGNED}", "s3_fields": {{}}}}]', "callback URL is a string"),
         (f'["{BUCKET}"]', "s3_fields"),
+        (f'"{SIGNED}', "not valid JSON"),
         (f'[{{"url": "{SIGNED}", "output": ["x"]}}]', "output of a target is of type list"),
         (f'[{{"url": "{SIGNED}", "output": "x"}}, {{"url": "{SIGNED}", "output": "x"}}]', "more than one target"),
         (f'[{{"url": "{HOOK}", "output": "x"}}]', "a webhook, which takes documents only"),
@@ -340,6 +341,15 @@ def test_invalid_callbacks_are_not_sent(
     code, _, err = run("submit", "a", features, "--callbacks-file", path)
     assert (code, service.requests) == (1, [])
     assert said in err
+
+
+def test_a_url_may_be_a_json_string(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
+    """A file that is named .json has quotes around it."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    path = tmp_path / "callbacks.json"
+    path.write_text(f'"{HOOK}"\n')
+    assert run("submit", "an-algorithm", features, "--callbacks-file", path)[0] == 0
+    assert service.requests[0].form["callback_url"].decode() == HOOK
 
 
 def test_targets_of_output_files_are_submitted(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
