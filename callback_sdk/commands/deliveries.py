@@ -223,7 +223,7 @@ def _redeliver_all(
 
 def _print_outcome(due: int, hosts: Counter[str], skipped: list[dict[str, Any]], *, dry_run: bool) -> None:
     listed = ", ".join(f"{count} at {host}" for host, count in hosts.most_common(5))
-    verb = "would be due" if dry_run else "is due now" if due == 1 else "are due now"
+    verb = "would be redelivered" if dry_run else "is due now" if due == 1 else "are due now"
     print_line(f"{due} {'delivery' if due == 1 else 'deliveries'} {verb}{f': {listed}' if listed else ''}.")
     reasons = Counter((one["reason"], one["host"], one["problem"].partition(". ")[2]) for one in skipped)
     for (reason, host, hint), count in reasons.most_common(5):

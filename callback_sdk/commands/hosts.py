@@ -107,7 +107,9 @@ def _print_hosts(hosts: Sequence[Host]) -> None:
     if hosts:
         print_table(heads, [_cells(one) for one in hosts])
     else:
-        print_line("All hosts work.", err=True)
+        print_line(
+            "No host is failing, paused or limited. Rejected deliveries: callback-sdk deliveries --dead", err=True
+        )
 
 
 def _cells(host: Host) -> tuple[str, ...]:

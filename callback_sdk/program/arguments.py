@@ -64,9 +64,11 @@ def parse(arguments: Sequence[str]) -> Arguments:
     """Parse the arguments after `exec`. Wrong usage exits with code 2."""
     own, command = _split(arguments)
     options = parser()
-    found = options.parse_args(own)
+    found, unknown = options.parse_known_args(own)
     if not command:
         options.error("give the program after --: callback-sdk exec --callbacks-file FILE -- PROGRAM ARG...")
+    if unknown:
+        options.error(f"unrecognized arguments: {' '.join(unknown)}")
     return Arguments(
         command=command,
         callbacks_file=found.callbacks_file or os.environ.get(CALLBACKS_FILE) or None,

@@ -222,6 +222,8 @@ def test_invalid_targets_are_an_error_at_once(target: str, error: str, tmp_path:
             "URL",
         ),
         (["--job-id", "1"], "give the program after --"),
+        (["--job-id", "1", "./simulate"], "give the program after --"),
+        (["--job", "1", "--", "true"], "unrecognized arguments: --job 1"),
         (["--timeout", "5", "--", "true"], "a number with a unit"),
     ],
 )

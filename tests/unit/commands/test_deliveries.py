@@ -170,7 +170,11 @@ def test_a_bulk_redelivery_goes_through_all_pages(service: FakeService, run: Run
 def test_a_dry_run_says_what_would_happen(service: FakeService, run: Run) -> None:
     """The service changes nothing."""
     service.on("POST", REDELIVER, service.Say(202, step(1, total=1)))
-    assert run("redeliver", "--undelivered", "--dry-run") == (0, "1 delivery would be due: 1 at a.example.\n", "")
+    assert run("redeliver", "--undelivered", "--dry-run") == (
+        0,
+        "1 delivery would be redelivered: 1 at a.example.\n",
+        "",
+    )
     assert bodies(service)[0]["dry_run"] is True
     service.on("POST", REDELIVER, service.Say(202, step(0, total=0)))
     code, out, _ = run("redeliver", "--dead", "--dry-run", "--json")
