@@ -150,7 +150,7 @@ class Converter:
             problems = [f"{describe(one['loc'])}: {sentence(one['msg'][:_MAX_LENGTH])}" for one in found]
         raise kind(
             f"The values don't match the algorithm's signature. {' '.join(problems)}",
-            hint="The algorithm's template shows valid features and parameters.",
+            hint="`callback-sdk algorithms NAME --template input` prints features, `--template parameters` parameters.",
         )
 
 

@@ -166,7 +166,8 @@ class ColumnArgument(Argument):
         if self.default.make is not None:
             return self.default.make()
         raise FeaturesError(
-            f"Column {self.column!r} is missing.", hint="The algorithm's template shows valid features."
+            f"Column {self.column!r} is missing.",
+            hint="`callback-sdk algorithms NAME --template input` prints valid features.",
         )
 
 
@@ -197,7 +198,8 @@ class ParameterArgument(Argument):
         if self.default.make is not None:
             return self.default.make()
         raise ParametersError(
-            f"Parameter {self.parameter!r} is missing.", hint="The algorithm's template shows valid parameters."
+            f"Parameter {self.parameter!r} is missing.",
+            hint="`callback-sdk algorithms NAME --template parameters` prints valid parameters.",
         )
 
 

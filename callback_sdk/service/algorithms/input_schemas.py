@@ -63,7 +63,7 @@ class FeaturesSchema(ABC):
         if problems:
             raise FeaturesError(
                 f"The features don't match the algorithm's schema. {_list_problems(problems)}",
-                hint="The algorithm's template shows valid features.",
+                hint="`callback-sdk algorithms NAME --template input` prints valid features.",
             )
 
     @abstractmethod
@@ -167,7 +167,7 @@ class ParametersSchema:
         if problems:
             raise ParametersError(
                 f"The parameters don't match the algorithm's schema. {_list_problems(problems)}",
-                hint="The algorithm's template shows valid parameters.",
+                hint="`callback-sdk algorithms NAME --template parameters` prints valid parameters.",
             )
 
     def columns(self) -> list[ColumnSchema]:
