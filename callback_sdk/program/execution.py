@@ -134,6 +134,10 @@ class Execution:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         return Ending(ended[1], self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
 
+    def flush(self) -> None:
+        """Wait until what the program has written to its standard error is passed on."""
+        self._error.flush()
+
     def _next_signal(self) -> int | None:
         times = [moment for moment in (self._limit, self._kill_at) if moment is not None]
         if not times:

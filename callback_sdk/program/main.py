@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     except CallbackSDKError as error:
         return _fail(error, EXIT_USAGE)
     try:
-        return job.run()
+        code = job.run()
+        return code if code >= 0 else _end_by(-code)
     finally:
         job.results.remove()
 
@@ -101,9 +103,10 @@ class ProgramJob:
         # The program has started: checking the targets imports more than that took.
         threading.Thread(target=self._check, name="check", daemon=True).start()
         ending = execution.wait(lambda: self._invalid is not None)
-        if self._invalid is not None:
-            return _fail(self._invalid, EXIT_USAGE)
-        return self._report(ending)
+        try:
+            return _fail(self._invalid, EXIT_USAGE) if self._invalid is not None else self._report(ending)
+        finally:
+            execution.flush()
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: text for name, text in os.environ.items() if name not in _CREDENTIALS}
@@ -128,8 +131,7 @@ class ProgramJob:
         error = failure(ending, timeout=self._given.timeout, found=self._scheduler)
         if error is not None:
             result = self._failed(error, canceled=is_canceled(ending, self._scheduler))
-            code = self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
-            return code if code >= 0 else _end_by(-code)
+            return self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
         outputs, missing = find_outputs(self._given.outputs)
         if self.results.is_expected and not self.results.is_written:
             missing.append(str(self.results.path))
@@ -220,5 +222,8 @@ def _fail(error: CallbackSDKError, code: int) -> int:
 
 
 def _print(message: str) -> None:
-    sys.stderr.write(f"callback-sdk exec: {escaped(message, lines=True)}\n")
-    sys.stderr.flush()
+    # Standard error may be closed, on a full disk, or without a reader. None of these may prevent the delivery.
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"callback-sdk exec: {escaped(message, lines=True)}\n")
+            sys.stderr.flush()

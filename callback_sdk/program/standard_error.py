@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
+import struct
+import termios
 import threading
+import time
 from collections import deque
 
 _CHUNK = 64 * 1024
 _DRAIN_TIMEOUT = 1.0
 """Seconds to wait for the rest: background processes of the program may have its standard error open for ever."""
+_FLUSH_TIMEOUT = 10.0
+"""Seconds to wait for a reader that is slower than the program."""
 
 
 class StandardError:
@@ -25,6 +32,7 @@ class StandardError:
         self._descriptor, self._size = descriptor, tail
         self._chunks: deque[bytes] = deque()
         self._kept = 0
+        self._read = self._passed = 0
         self._reader, self._writer = os.pipe() if tail and not os.isatty(descriptor) else (-1, -1)
         self._thread = threading.Thread(target=self._pass_on, name="standard error", daemon=True)
 
@@ -51,12 +59,31 @@ class StandardError:
             self._thread.join(_DRAIN_TIMEOUT)
         return b"".join(tuple(self._chunks))[-self._size :] if self._size else b""
 
+    def flush(self) -> None:
+        """Wait until what was written is passed on. The program has ended; background processes may not have."""
+        if self._writer < 0:
+            return
+        limit = time.monotonic() + _FLUSH_TIMEOUT
+        while self._thread.is_alive() and time.monotonic() < limit:
+            # The thread may be between reading and counting.
+            self._thread.join(0.02)
+            if not self._unread() and self._passed == self._read:
+                return
+
+    def _unread(self) -> int:
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(self._reader, termios.FIONREAD, bytes(4)))[0])
+        except OSError:
+            return 0
+
     def _pass_on(self) -> None:
         try:
             while chunk := os.read(self._reader, _CHUNK):
+                self._read += len(chunk)
                 self._keep(chunk)
                 self._write(chunk)
-        except OSError:
+                self._passed += len(chunk)
+        except BrokenPipeError:
             # Nobody reads it any more. Closing the pipe gives the program the signal that it would get without us.
             pass
         finally:
@@ -71,4 +98,13 @@ class StandardError:
     def _write(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                # Another process that has the same pipe or terminal has set O_NONBLOCK.
+                select.select([], [self._descriptor], [])
+            except BrokenPipeError:
+                raise
+            except OSError:
+                # A full disk, for example. The program itself would get an error that it may ignore, and no signal.
+                return

@@ -336,3 +336,54 @@ def test_nothing_heavy_is_imported_for_a_program(callbacks: Path) -> None:
     # The program is started before the packages for targets and for sending are imported.
     before = names[: names.index("callback_sdk.program.main") + 1]
     assert {"attr", "attrs", "ssl", "http"}.isdisjoint(name.split(".")[0] for name in before)
+
+
+@pytest.mark.parametrize("descriptor", ["closed", "full", "without a reader"])
+def test_standard_error_that_takes_nothing_prevents_no_delivery(
+    descriptor: str, callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
+) -> None:
+    """The program's own messages are lost, as they are without the command; its end is not."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    redirection = {"closed": "2>&-", "full": "2>/dev/full", "without a reader": f"2>&{writer}"}[descriptor]
+    words = [sys.executable, "-m", "callback_sdk.cli", "exec", "--callbacks-file", str(callbacks), "--job-id", "42"]
+    run = subprocess.run(
+        ["bash", "-c", f'exec "$@" {redirection}', "bash", *words, "--results", "missing.json", "--", "true"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        pass_fds=[writer],
+        timeout=120,
+        check=False,
+    )
+    os.close(writer)
+    assert run.returncode == 65
+    assert "missing.json" in _document(webhook)["error"]
+
+
+def test_a_full_disk_for_standard_error_does_not_end_the_program(callbacks: Path, webhook: WebhookReceiver) -> None:
+    """A write to the full disk would fail, but send no signal. A closed pipe would send SIGPIPE."""
+    script = "for each in 1 2 3; do echo $each >&2; sleep 0.2; done; exit 0"
+    arguments = ("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
+    with Path("/dev/full").open("wb") as full, _start(*arguments, stderr=full) as process:
+        assert process.wait(60) == 0
+    assert _document(webhook)["success"] is True
+
+
+@pytest.mark.parametrize("background", ["", "sleep 20 & "])
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_slow_reader_gets_the_whole_standard_error(
+    background: str, blocking: bool, callbacks: Path, webhook: WebhookReceiver
+) -> None:
+    """Nothing is read before the document has been delivered, when only a part of the output is in the pipe."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    script = f"{background}head -c 100000 /dev/zero >&2"
+    with _start("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script, stderr=writer) as process:
+        os.close(writer)
+        end = time.monotonic() + 60
+        while not webhook.requests:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        with open(reader, "rb") as pipe:
+            assert len(pipe.read()) == 100_000
+        assert process.wait(60) == 0
