@@ -62,9 +62,9 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(error, EXIT_USAGE)
     try:
         code = job.run()
-        return code if code >= 0 else _end_by(-code)
     finally:
         job.results.remove()
+    return code if code >= 0 else _end_by(-code)
 
 
 class ProgramJob:

@@ -110,14 +110,18 @@ def test_targets_come_from_the_environment(webhook: WebhookReceiver) -> None:
     ],
 )
 def test_a_program_that_fails_is_delivered_with_the_cause(
-    program: str, code: int, error: str, callbacks: Path, webhook: WebhookReceiver
+    program: str, code: int, error: str, callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
 ) -> None:
     """The exit code or the signal is passed on, so that a scheduler records the same end."""
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", program)
+    options = ("--callbacks-file", callbacks, "--job-id", "42")
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    run = _run(*options, "--", "sh", "-c", program, environment={"TMPDIR": str(directory)})
     assert run.returncode == code
     document = _document(webhook)
     assert (document["status"], document["success"], document["results"]) == ("Finished", False, None)
     assert document["error"] == error
+    assert list(directory.iterdir()) == []
 
 
 @pytest.mark.parametrize(("mode", "code"), [(None, 127), (0o600, 126)])
