@@ -98,13 +98,18 @@ class StandardError:
     def _write(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
         while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                # Another process that has the same pipe or terminal has set O_NONBLOCK.
-                select.select([], [self._descriptor], [])
-            except BrokenPipeError:
-                raise
-            except OSError:
-                # A full disk, for example. The program itself would get an error that it may ignore, and no signal.
-                return
+            rest = rest[self._write_some(rest) :]
+
+    def _write_some(self, rest: memoryview) -> int:
+        """Write some bytes, or drop them, and return their number."""
+        try:
+            return os.write(self._descriptor, rest)
+        except BlockingIOError:
+            # Another process that has the same pipe or terminal has set O_NONBLOCK.
+            select.select([], [self._descriptor], [])
+            return 0
+        except BrokenPipeError:
+            raise
+        except OSError:
+            # A full disk, for example. The program itself would get an error that it may ignore, and no signal.
+            return len(rest)

@@ -388,6 +388,6 @@ def test_a_slow_reader_gets_the_whole_standard_error(
         while not webhook.requests:
             assert time.monotonic() < end
             time.sleep(0.02)
-        with open(reader, "rb") as pipe:
+        with os.fdopen(reader, "rb") as pipe:
             assert len(pipe.read()) == 100_000
         assert process.wait(60) == 0
