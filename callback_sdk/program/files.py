@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from callback_sdk.errors import OutputError
+from callback_sdk.text.descriptions import shown
+
 RESULTS = "CALLBACK_SDK_RESULTS"
 """The variable that names the file for the program's results."""
 
@@ -53,6 +56,9 @@ def find_outputs(patterns: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
 
     Args:
         patterns: Patterns of files and directories; `**` stands for any directories.
+
+    Raises:
+        OutputError: Two files would have the same name.
     """
     files: dict[str, Path] = {}
     missing = []
@@ -60,10 +66,16 @@ def find_outputs(patterns: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
         found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - it takes absolute patterns
         missing += [] if found else [pattern]
         for path in found:
-            files.setdefault(_name(path), Path(path))
+            first = files.setdefault(_name(path), Path(path))
+            if os.path.realpath(first) != os.path.realpath(path):
+                raise OutputError(
+                    f"The output files {first} and {path} would both be named {shown(_name(path))}.",
+                    hint="Write the files below the working directory, below which names are relative paths.",
+                )
     return files, missing
 
 
 def _name(path: str) -> str:
     relative = Path(os.path.relpath(path))
-    return relative.name if relative.parts[0] == os.pardir else relative.as_posix()
+    # The working directory itself has no parts.
+    return relative.name if relative.parts[:1] == (os.pardir,) else relative.as_posix()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from callback_sdk.config.target_files import read_targets, targets_of
-from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError
+from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, import_sender, with_job_id
 from callback_sdk.program.execution import Ending, Execution
@@ -132,7 +132,10 @@ class ProgramJob:
         if error is not None:
             result = self._failed(error, canceled=is_canceled(ending, self._scheduler))
             return self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
-        outputs, missing = find_outputs(self._given.outputs)
+        try:
+            outputs, missing = find_outputs(self._given.outputs)
+        except OutputError as problem:
+            return self._invalid_results(f"The program exited with 0, but its output files are not valid: {problem}")
         if self.results.is_expected and not self.results.is_written:
             missing.append(str(self.results.path))
         if missing:

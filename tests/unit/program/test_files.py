@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from callback_sdk.errors import OutputError
 from callback_sdk.program.files import ResultsFile, find_outputs
 
 
@@ -38,3 +39,24 @@ def test_outputs_are_named_by_their_paths(tmp_path: Path, monkeypatch: pytest.Mo
     files, missing = find_outputs(["model/**/*.bin", f"{elsewhere}/*.csv", "./model/a.bin", "*.png"])
     assert sorted(files) == ["c.csv", "model/a.bin", "model/deep/b.bin"]
     assert missing == ["*.png"]
+
+
+def test_two_files_of_the_same_name_are_an_error(tmp_path: Path) -> None:
+    """One of them would be lost."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.bin").write_text(folder)
+    with pytest.raises(OutputError, match="would both be named 'model.bin'"):
+        find_outputs([f"{tmp_path}/*/model.bin"])
+
+
+def test_a_file_that_two_patterns_match_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("x")
+    files, _ = find_outputs([f"{tmp_path}/*.bin", f"{tmp_path}/../{tmp_path.name}/model.bin"])
+    assert list(files) == ["model.bin"]
+
+
+def test_the_working_directory_itself_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer rejects the name with an error of its own."""
+    monkeypatch.chdir(tmp_path)
+    assert find_outputs(["./"]) == ({".": Path()}, [])
