@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from callback_sdk.writer import ResultsWriter
 
 PLACEHOLDER = "{job_id}"
+
+_NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')
+"""Characters that names of files can't have. Ids of AWS Batch have a colon before the index of an array."""
 
 
 def with_job_id(targets: list[Secret[Any]], job_id: str) -> list[Secret[Any]]:
@@ -39,8 +43,7 @@ def _renamed(prefix: Any, job_id: str) -> Any:
     document = prefix.get("document") if isinstance(prefix, dict) else None
     if not isinstance(document, str):
         return prefix
-    # A slash in an id would make a directory of it.
-    return {**prefix, "document": document.replace(PLACEHOLDER, job_id.replace("/", "_"))}
+    return {**prefix, "document": document.replace(PLACEHOLDER, _NOT_IN_NAMES.sub("_", job_id))}
 
 
 def folder_of(targets: list[Secret[Any]]) -> str:

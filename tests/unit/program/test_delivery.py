@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk.outputs.names import checked_name
 from callback_sdk.program.delivery import folder_of, with_job_id
 from callback_sdk.redaction import Secret
 
@@ -25,9 +26,19 @@ def test_the_job_id_is_put_into_the_name_of_the_document_alone(shape: str) -> No
     assert folder_of([found]) == "90_1/"
 
 
-def test_an_id_with_a_slash_makes_no_directory() -> None:
-    (found,) = with_job_id([Secret({"url": "u", "param": _prefix("{job_id}.json")})], "a/b")
-    assert found.reveal()["param"]["s3_prefix"] == {"document": "a_b.json"}
+@pytest.mark.parametrize(
+    ("job_id", "name"),
+    [
+        ("a/b", "a_b"),
+        ("4f1c0d5e-7a1b-4f8e-9a51-2f5f5f5f5f5f:7", "4f1c0d5e-7a1b-4f8e-9a51-2f5f5f5f5f5f_7"),
+        ("1234[7].server", "1234[7].server"),
+        ("90_7.0.1", "90_7.0.1"),
+    ],
+)
+def test_ids_of_all_schedulers_are_names_of_documents(job_id: str, name: str) -> None:
+    (found,) = with_job_id([Secret({"url": "u", "param": _prefix("{job_id}.json")})], job_id)
+    assert found.reveal()["param"]["s3_prefix"] == {"document": f"{name}.json"}
+    assert checked_name(f"{name}.json") == f"{name}.json"
     assert folder_of([found]) == ""
 
 
