@@ -24,6 +24,12 @@ _FORWARDED = {number for number in signal.valid_signals() if number not in _NOT_
 _TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGHUP, signal.SIGCONT}
 """Signals that a terminal sends to all processes of its foreground group, so the program has got them already."""
 
+_SI_KERNEL = 0x80
+"""`si_code` of signals that the kernel sends, such as those of a terminal, and no process; see sigaction(2)."""
+
+_LONGEST_WAIT = 86_400.0
+"""Seconds, as those of a time limit may be more than sigtimedwait(2) takes."""
+
 STOPS = {signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that ask the program to end."""
 
@@ -84,6 +90,7 @@ class Execution:
         self._stopped_by: int | None = None
         self._stopped_at = 0.0
         self._timed_out = False
+        self._ignored = {number for number in STOPS if signal.getsignal(number) is signal.SIG_IGN}
         # A process whose parent ignored SIGCHLD would never learn how its own child ended; see waitpid(2).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Blocked before the program starts, so that no signal is lost in between.
@@ -138,24 +145,32 @@ class Execution:
         """Wait until what the program has written to its standard error is passed on."""
         self._error.flush()
 
-    def _next_signal(self) -> int | None:
+    def _next_signal(self) -> signal.struct_siginfo | None:
         times = [moment for moment in (self._limit, self._kill_at) if moment is not None]
         if not times:
-            return signal.sigwait(_FORWARDED | {signal.SIGCHLD})
-        found = signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, max(0.0, min(times) - time.monotonic()))
-        return None if found is None else found.si_signo
+            return signal.sigwaitinfo(_FORWARDED | {signal.SIGCHLD})
+        left = max(0.0, min(times) - time.monotonic())
+        return signal.sigtimedwait(_FORWARDED | {signal.SIGCHLD}, min(left, _LONGEST_WAIT))
 
-    def _handle(self, number: int | None) -> None:
-        if number is None or number == signal.SIGCHLD:
+    def _handle(self, found: signal.struct_siginfo | None) -> None:
+        if found is None or found.si_signo == signal.SIGCHLD:
             return
+        number = found.si_signo
         self._note(number)
-        if not (self._in_foreground and number in _TERMINAL):
+        if not self._has_reached_program(found):
             self._signal(number)
         if number in _DEADLY and self._kill_at is None:
             self._kill_at = time.monotonic() + self._grace_period
 
+    def _has_reached_program(self, found: signal.struct_siginfo) -> bool:
+        if not self._in_foreground or found.si_signo not in _TERMINAL or found.si_code != _SI_KERNEL:
+            return False
+        # A terminal that hangs up signals only the leader of its session.
+        return found.si_signo != signal.SIGHUP or os.getsid(0) != os.getpid()
+
     def _note(self, number: int) -> None:
-        if number in STOPS:
+        # The program ignores what this process was started to ignore, as by nohup(1), unless it says otherwise.
+        if number in STOPS - self._ignored:
             self._stopped_by, self._stopped_at = number, time.time()
 
     def _apply_limits(self) -> None:

@@ -183,11 +183,7 @@ def test_ctrl_c_at_a_terminal_ends_the_program_and_is_delivered(
 ) -> None:
     """The program stays in the foreground, and reads from the terminal."""
     script = f"read line; echo got $line; touch {tmp_path}/started; exec sleep 300"
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["PYTHONPATH"] = str(ROOT)
-        words = ["exec", "--callbacks-file", str(callbacks), "--job-id", "42", "--", "sh", "-c", script]
-        os.execv(sys.executable, [sys.executable, "-m", "callback_sdk.cli", *words])
+    pid, terminal = _at_terminal("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
     os.write(terminal, b"hello\n")
     _wait_for(tmp_path / "started")
     os.write(terminal, b"\x03")
@@ -391,3 +387,54 @@ def test_a_slow_reader_gets_the_whole_standard_error(
         with os.fdopen(reader, "rb") as pipe:
             assert len(pipe.read()) == 100_000
         assert process.wait(60) == 0
+
+
+def _at_terminal(*arguments: object) -> tuple[int, int]:
+    """Start the command as the leader of the session of a terminal, as in a container with one or in tmux."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "callback_sdk.cli", "exec", *map(str, arguments)])
+    return pid, terminal
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, None])
+def test_signals_at_a_terminal_that_reach_only_the_command_are_forwarded(
+    number: int | None, callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
+) -> None:
+    """Those of `docker kill -s` or `timeout --foreground`, and that of a terminal which hangs up."""
+    script = f"ulimit -c 0; touch {tmp_path}/started; exec sleep 300"
+    pid, terminal = _at_terminal("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
+    _wait_for(tmp_path / "started")
+    if number is None:
+        os.close(terminal)
+    else:
+        os.kill(pid, number)
+    _, status = os.waitpid(pid, 0)
+    if number is not None:
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == -(number or signal.SIGHUP)
+    assert _document(webhook)["status"] == "Canceled"
+
+
+def test_a_signal_that_is_ignored_has_not_canceled_the_job(
+    callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
+) -> None:
+    """nohup(1) ignores SIGHUP for the command and the program."""
+    script = f"touch {tmp_path}/started; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 3"
+    words = ["exec", "--callbacks-file", str(callbacks), "--job-id", "42", "--", "sh", "-c", script]
+    with subprocess.Popen(
+        ["nohup", sys.executable, "-m", "callback_sdk.cli", *words], env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as process:
+        _wait_for(tmp_path / "started")
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "go").touch()
+        assert process.wait(60) == 3
+    document = _document(webhook)
+    assert (document["status"], document["error"]) == ("Finished", "The program exited with code 3.")
+
+
+def test_a_time_limit_may_be_longer_than_the_system_can_wait(callbacks: Path, webhook: WebhookReceiver) -> None:
+    options = ("--timeout", "900000000d", "--grace-period", "900000000d")
+    assert _run("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "true").returncode == 0
+    assert _document(webhook)["success"] is True
