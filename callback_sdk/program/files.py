@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -26,7 +27,6 @@ class ResultsFile:
     def __init__(self, path: Path | None) -> None:
         self._folder = tempfile.mkdtemp(prefix="callback-sdk-") if path is None else None
         self.path = Path(self._folder, "results.json") if self._folder else Path(path or "").absolute()
-        self.is_expected = path is not None
         # A file that an earlier job left must not be delivered as this one's.
         self._before = self._version()
 
@@ -36,17 +36,26 @@ class ResultsFile:
         now = self._version()
         return now is not None and now != self._before
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no file although there must be, or it was removed with its temporary directory."""
+        return not self.is_written and (self._folder is None or not Path(self._folder).is_dir())
+
     def remove(self) -> None:
         """Remove the temporary directory."""
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _version(self) -> tuple[int, ...] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        # A link that leads nowhere is a file whose content is missing.
+        for look in (self.path.stat, self.path.lstat):
+            with contextlib.suppress(OSError):
+                return _version(look())
+        return None
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def find_outputs(patterns: Iterable[str]) -> tuple[dict[str, Path], list[str]]:

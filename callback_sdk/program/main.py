@@ -136,7 +136,7 @@ class ProgramJob:
             outputs, missing = find_outputs(self._given.outputs)
         except OutputError as problem:
             return self._invalid_results(f"The program exited with 0, but its output files are not valid: {problem}")
-        if self.results.is_expected and not self.results.is_written:
+        if self.results.is_missing:
             missing.append(str(self.results.path))
         if missing:
             return self._invalid_results(f"The program exited with 0, but did not write {', '.join(missing)}.")

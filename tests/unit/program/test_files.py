@@ -30,6 +30,22 @@ def test_a_temporary_file_is_removed_with_its_directory() -> None:
     assert not results.path.parent.exists()
 
 
+def test_a_file_whose_temporary_directory_was_removed_is_missing() -> None:
+    """Nobody can know whether it had results."""
+    results = ResultsFile(None)
+    assert not results.is_missing
+    results.remove()
+    assert results.is_missing
+
+
+def test_a_link_that_leads_nowhere_is_written(tmp_path: Path) -> None:
+    """The writer rejects it, where a missing file would be a success without results."""
+    results = ResultsFile(None)
+    results.path.symlink_to(tmp_path / "nowhere")
+    assert results.is_written
+    results.remove()
+
+
 def test_outputs_are_named_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
