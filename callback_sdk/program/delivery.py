@@ -112,11 +112,17 @@ def deliver(result: JobResult, targets: list[Secret[Any]], outbox: Path | None) 
     return f"{len(pending)} of the deliveries not made yet: callback-sdk outbox run {outbox} --until-empty"
 
 
-def import_sender(outbox: Path | None) -> None:
-    """Import what `deliver` needs."""
-    with _writer():
+def open_sender(outbox: Path | None) -> None:
+    """Import and open what `deliver` needs.
+
+    Raises:
+        CallbackSDKError: The configuration is not valid, or the outbox can't be opened.
+    """
+    with _writer() as writer:
         if outbox is not None:
-            pass
+            from callback_sdk.outbox import Outbox
+
+            Outbox(outbox, writer=writer).close()
 
 
 def _writer() -> ResultsWriter:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
-from callback_sdk.program.delivery import check, deliver, folder_of, import_sender, with_job_id
+from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, with_job_id
 from callback_sdk.program.execution import Ending, Execution
 from callback_sdk.program.files import RESULTS, ResultsFile, find_outputs
 from callback_sdk.program.report import failure, is_canceled
@@ -116,7 +116,7 @@ class ProgramJob:
         try:
             check(self._targets)
             # Imported while the program runs: at its end there may be few seconds until the scheduler kills everything.
-            import_sender(self._given.outbox)
+            open_sender(self._given.outbox)
         except CallbackSDKError as error:
             self._invalid = error
             # Wakes up the main thread, which waits for signals.

@@ -251,6 +251,14 @@ def test_missing_or_invalid_results_are_delivered_as_a_failure(
     assert error in document["error"]
 
 
+def test_an_outbox_that_cannot_be_opened_is_an_error_at_once(callbacks: Path, tmp_path: Path) -> None:
+    """At the end of the program, its results would be lost."""
+    path = tmp_path / "missing" / "directory" / "outbox.sqlite3"
+    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path, "--", "sleep", "300")
+    assert run.returncode == 2
+    assert f"The outbox {path} can't be created" in run.stderr.decode()
+
+
 def test_what_cannot_be_sent_stays_in_the_outbox(callbacks: Path, webhook: WebhookReceiver, tmp_path: Path) -> None:
     webhook.respond(503)
     path = tmp_path / "outbox.sqlite3"
