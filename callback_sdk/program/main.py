@@ -175,9 +175,18 @@ class ProgramJob:
         except CallbackSDKError as error:
             # A program that failed is run again in any case.
             return _fail(error, code or EXIT_UNDELIVERED)
+        except KeyboardInterrupt:
+            _print(f"The delivery was interrupted. {_next_step(self._given.outbox)}")
+            raise
         if remaining is not None:
             _print(remaining)
         return code
+
+
+def _next_step(outbox: Path | None) -> str:
+    if outbox is None:
+        return "Run the job again: a target may not have its document."
+    return f"Send what the outbox has: callback-sdk outbox run {outbox} --until-empty"
 
 
 def _job_id(given: Arguments, found: Scheduler | None) -> str:

@@ -306,6 +306,24 @@ def test_a_job_that_is_killed_while_it_sends_has_its_document_in_the_outbox(
     assert _document(webhook)["status"] == "Canceled"
 
 
+@pytest.mark.parametrize("has_outbox", [True, False])
+def test_ctrl_c_while_the_document_is_sent_says_what_to_do(has_outbox: bool, tmp_path: Path) -> None:
+    path, callbacks = tmp_path / "outbox.sqlite3", tmp_path / "callbacks"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        callbacks.write_text(f"http://127.0.0.1:{silent.getsockname()[1]}/done")
+        outbox = ("--outbox", path) if has_outbox else ()
+        with _start("--callbacks-file", callbacks, "--job-id", "42", *outbox, "--", "true") as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        connection.close()
+    assert process.returncode in (130, -signal.SIGINT)
+    expected = f"callback-sdk outbox run {path}" if has_outbox else "Run the job again"
+    assert expected in err.decode()
+    assert b"Traceback" not in err
+
+
 def test_jobs_of_an_array_share_one_signature(seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> None:
     signed = S3Signer(bucket, client=seaweedfs.client()).presign_prefix("runs/", document="{job_id}/result.json")
     path = tmp_path / "callbacks.json"
