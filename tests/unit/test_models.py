@@ -16,7 +16,11 @@ from callback_sdk.redaction import SecretURL
 @pytest.mark.parametrize(
     ("members", "path", "said"),
     [
-        ({"job_id": 42, "success": True}, "job_id", "job_id is 42, of type int. Give a string, such as job_id=str(number)."),
+        (
+            {"job_id": 42, "success": True},
+            "job_id",
+            "job_id is 42, of type int. Give a string, such as job_id=str(number).",
+        ),
         ({"job_id": "", "success": True}, "job_id", "job_id is empty. Give the id of the job that the result is of."),
         ({"job_id": "42", "success": 1}, "success", "success is of type int. Give True or False."),
         ({"job_id": "42", "success": np.int64(1)}, "success", "success is of type int64. Give True or False."),
