@@ -304,7 +304,7 @@ class Client(TaskSubmitter):
         """Return the workers of the service, also those that were lost within the last day. For operators.
 
         Raises:
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         return self._workers.workers()
 
@@ -324,7 +324,7 @@ class Client(TaskSubmitter):
 
         Raises:
             NotFoundError: The algorithm doesn't exist.
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         return self._workers.pause(algorithm_id, accept=accept, reason=reason)
 
@@ -333,7 +333,7 @@ class Client(TaskSubmitter):
         """Start the queued tasks of a paused algorithm again. For operators.
 
         Raises:
-            AuthenticationError: The user is no operator.
+            AuthenticationError: The user is not an operator.
         """
         self._workers.resume(algorithm_id)
 

@@ -18,7 +18,7 @@ def workers(*, as_json: AsJSON = False, url: Url = None, token_file: TokenFile =
 
     For operators. A worker that has sent no heartbeat for 30 s is lost, and listed for a day.
 
-    Exit codes: 0 success; 1 an error, such as a user who is no operator; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as a user who is not an operator; 2 wrong usage.
     """
     with open_client(url, token_file) as client:
         found = client.get_workers()

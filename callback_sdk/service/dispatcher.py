@@ -49,7 +49,7 @@ _MAX_GAP = 10.0
 class Watch:
     """Measures for how long workers could write heartbeats and the dispatcher could read them.
 
-    A missing heartbeat is no evidence while the database was unavailable, or while this machine, which may run the
+    A missing heartbeat proves nothing while the database was unavailable, or while this machine, which may run the
     workers too, was suspended. After the database's clock was set forward, every heartbeat looks old.
 
     Attributes:

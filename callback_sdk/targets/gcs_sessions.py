@@ -39,7 +39,7 @@ _GONE = frozenset({404, 410, 499})
 """Statuses of a session that has expired, has failed or was canceled."""
 
 _INCOMPLETE = 308
-"""Status of a request after which bytes are missing. It is no redirect."""
+"""Status of a request after which bytes are missing. It is not a redirect."""
 
 
 @define(frozen=True, kw_only=True)

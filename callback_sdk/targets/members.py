@@ -1,7 +1,7 @@
 """The members of `callback_param` that say how to deliver.
 
-These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They hold credentials, and are no part
-of the document.
+These are `s3_fields`, `s3_headers`, `s3_parts`, `http`, `webhook` and `refresh`. They hold credentials, and are not
+part of the document.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _random() -> float:
     with no_fork:
         import random
 
-    return random.random()  # noqa: S311 (jitter is no secret)
+    return random.random()  # noqa: S311 (jitter is not a secret)
 
 
 def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:

@@ -182,7 +182,7 @@ def record(connection: sa.Connection, outcome: HostOutcome, policy: HostPolicy) 
         row.moment,
         threshold=policy.failures,
         retry_after=outcome.retry_after,
-        jitter=random.random(),  # noqa: S311 (jitter is no secret)
+        jitter=random.random(),  # noqa: S311 (jitter is not a secret)
     )
     values = columns_of(after) | {"last_error": (outcome.error or "")[:_MAX_ERROR], "failed_at": row.moment}
     if row.wake_at is not None:

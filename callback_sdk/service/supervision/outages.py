@@ -28,7 +28,7 @@ def retry_pause(failures: int, *, first: float = 1.0, max_pause: float = 60.0) -
         max_pause: Maximum delay, in seconds.
     """
     whole = min(max_pause, first * 2.0 ** min(failures - 1, 16))
-    return whole / 2 + random.random() * whole / 2  # noqa: S311 (jitter is no secret)
+    return whole / 2 + random.random() * whole / 2  # noqa: S311 (jitter is not a secret)
 
 
 class OutageLog:
