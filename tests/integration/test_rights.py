@@ -60,6 +60,7 @@ ROUTES = {
     "GET /metrics": EVERYBODY,
     "GET /openapi.json": EVERYBODY,
     "GET /docs": EVERYBODY,
+    "GET /docs/files": EVERYBODY,
     "POST /api/v2/token": EVERYBODY,
     "POST /api/v2/token/refresh": EVERYBODY,
     "POST /api/v2/token/verify": EVERYBODY,
