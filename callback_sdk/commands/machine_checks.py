@@ -24,7 +24,9 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 
 _DISTRIBUTION = "callback-sdk"
 _LIBRARIES = ("attrs", "boto3", "requests", "urllib3", "typer", "fastapi", "sqlalchemy", "celery", "pyarrow")
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*;.*extra == ['\"]([a-z]+)['\"]")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_EXTRA = re.compile(r"extra == ['\"]([a-z0-9]+)['\"]")
+"""Name and extra of a requirement in the metadata: `celery>=5.6; extra == "celery"` (PEP 508)."""
 _FOR_DEVELOPERS = frozenset({"all", "bench", "dev", "test"})
 
 LITTLE_SPACE = 1024**3
@@ -60,8 +62,11 @@ def check_extras() -> list[Finding]:
             "The package is imported from a directory, and isn't installed.", "In a checkout: pip install --editable ."
         )
     extras: dict[str, list[str]] = {}
-    for match in filter(None, map(_REQUIREMENT.match, lines)):
-        extras.setdefault(match[2], []).append(match[1])
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        name, extra = _NAME.match(requirement), _EXTRA.search(marker)
+        if name and extra:
+            extras.setdefault(extra[1], []).append(name[0])
     shown = sorted(set(extras) - _FOR_DEVELOPERS)
     there = [name for name in shown if all(map(_is_installed, extras[name]))]
     missing = [name for name in shown if name not in there]
