@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -59,6 +60,14 @@ class Say:
     unread: bool = False
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Says nothing about connections that ended early: the client's standard error is examined."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 class FakeService:
     """Sends scripted responses per method and path; the last response of a list is repeated."""
 
@@ -66,7 +75,7 @@ class FakeService:
         self.requests: list[Seen] = []
         self.script: dict[tuple[str, str], list[Say]] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         # A handler that still holds a connection must not hold up the end of a test.
         self._server.daemon_threads = True
         self._server.block_on_close = False
