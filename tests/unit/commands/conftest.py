@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from callback_sdk import cli
+from tests.unit.client.fake import FakeService
+from tests.unit.client.jobs import TOKEN
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,3 +32,16 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    """Run a scripted service, and let the environment name it."""
+    fake = FakeService()
+    for name in ("USERNAME", "PASSWORD", "CALLBACK_URL", "FAIL_ON_ERROR"):
+        monkeypatch.delenv(f"CALLBACK_SDK_{name}", raising=False)
+    monkeypatch.setenv("CALLBACK_SDK_URL", fake.url)
+    monkeypatch.setenv("CALLBACK_SDK_TOKEN", TOKEN)
+    monkeypatch.setenv("CALLBACK_SDK_RETRIES", "0")
+    yield fake
+    fake.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -46,19 +46,6 @@ EXPIRED = {
 }
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
-    """Run a scripted service, and let the environment name it."""
-    fake = FakeService()
-    for name in ("USERNAME", "PASSWORD", "CALLBACK_URL", "FAIL_ON_ERROR"):
-        monkeypatch.delenv(f"CALLBACK_SDK_{name}", raising=False)
-    monkeypatch.setenv("CALLBACK_SDK_URL", fake.url)
-    monkeypatch.setenv("CALLBACK_SDK_TOKEN", TOKEN)
-    monkeypatch.setenv("CALLBACK_SDK_RETRIES", "0")
-    yield fake
-    fake.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,6 @@ DELIVERY = {
 DEAD = {**DELIVERY, "delivery_id": "d-2", "status": "dead", "error": "410\nGone.", "receipt": None}
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
-    """Run a scripted service, and let the environment name it."""
-    fake = FakeService()
-    for name in ("USERNAME", "PASSWORD", "CALLBACK_URL", "FAIL_ON_ERROR"):
-        monkeypatch.delenv(f"CALLBACK_SDK_{name}", raising=False)
-    monkeypatch.setenv("CALLBACK_SDK_URL", fake.url)
-    monkeypatch.setenv("CALLBACK_SDK_TOKEN", TOKEN)
-    monkeypatch.setenv("CALLBACK_SDK_RETRIES", "0")
-    yield fake
-    fake.close()
 
 
 @pytest.fixture
