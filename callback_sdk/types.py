@@ -62,8 +62,8 @@ CallbackParam = Mapping[str, Any]
 """The parameter of one target: what the result's document repeats, and members that say how to deliver to it.
 
 These are `s3_fields`, `s3_headers` and `s3_parts` for an object store, `http` for a server that accepts PUT,
-`webhook` for a webhook with a secret or headers of its own, or whose URL looks like a signed one, and `refresh` for
-whoever issues a new target when this one has expired.
+`webhook` for a webhook with a secret or headers of its own, or whose URL looks like a signed one, `refresh` for whoever
+issues a new target when this one has expired, and `events` for what is sent before the end.
 """
 
 CallbackParams = CallbackParam | Sequence[CallbackParam | None]

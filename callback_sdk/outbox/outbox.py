@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
 
@@ -45,6 +45,9 @@ from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs, Out
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
 from callback_sdk.writer.writer import attempts_of
+
+if TYPE_CHECKING:
+    from callback_sdk.writer.events import JobEvents
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +182,7 @@ class Outbox:
         state.reclaim_claims()
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
+            given = [callback for callback in given if callback.takes_result(success=result.success)]
             targets = [state.planner.planned(callback) for callback in given]
             places = Places.of_documents([target for _, target in targets])
             plan = state.planner.plan_outputs(result, results, own, targets, stack, places)
@@ -188,6 +192,7 @@ class Outbox:
         except BaseException:
             state.files.remove(stored.files)
             raise
+        attempts_of(state.writer).end_events(result.job_id)
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
         new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, object_url(given))
@@ -199,6 +204,20 @@ class Outbox:
             error.receipts = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Receipt))
             raise
         return _written(entries, new_deliveries, outcomes, refusals)
+
+    @clearing_locals
+    def events(
+        self,
+        job_id: str,
+        callback_url: CallbackURLs,
+        callback_param: CallbackParams | Secret[Any] | None = None,
+        *,
+        run: int = 1,
+        interval: Duration = timedelta(seconds=5),
+    ) -> JobEvents:
+        """Return the events of a job before its end; see `ResultsWriter.events`. They are not stored."""
+        callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
+        return self._process_state().writer.events(job_id, callback_url, callback_param, run=run, interval=interval)
 
     @clearing_locals
     def run(self, *, until_empty: bool = False, stop: threading.Event | None = None) -> None:

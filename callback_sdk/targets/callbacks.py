@@ -14,6 +14,12 @@ from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPref
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
 from callback_sdk.targets.members import (
     AZURE_PREFIX,
+    COMPLETED,
+    DEFAULT_EVENTS,
+    EARLY_EVENTS,
+    EVENT_NAMES,
+    EVENTS,
+    FAILED,
     FIELDS,
     HEADERS,
     HTTP,
@@ -21,6 +27,7 @@ from callback_sdk.targets.members import (
     PARTS,
     REFRESH,
     S3_PREFIX,
+    SUCCEEDED,
     WEBHOOK,
     read_fields,
     read_headers,
@@ -54,6 +61,7 @@ class Callback:
         issuer: `refresh`: who is asked for a new target when this one has expired; None without such a member.
         parts: `s3_parts`; None when `callback_param` has no such member.
         prefix: `s3_prefix` or `azure_prefix`; None when `callback_param` has no such member.
+        events: The events that it subscribes to, of `members.EVENT_NAMES`.
         given: The callback as it was given, if a target has changed it for one object below a prefix.
         shown: URL to show instead of `url`: that of the object for `results:`, which the service signs itself.
     """
@@ -67,6 +75,7 @@ class Callback:
     issuer: Issuer | None = None
     parts: SignedParts | None = None
     prefix: Prefix | None = None
+    events: frozenset[str] = DEFAULT_EVENTS
     given: Callback | None = None
     shown: SecretURL | None = None
 
@@ -74,6 +83,19 @@ class Callback:
     def is_results(self) -> bool:
         """Whether it is `results:` or `results:NAME`, an object in the bucket of the service."""
         return self.url.scheme == RESULTS
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether it subscribes to events before the end."""
+        return not self.events.isdisjoint(EARLY_EVENTS)
+
+    def takes_result(self, *, success: bool) -> bool:
+        """Return whether it is sent the result document.
+
+        Args:
+            success: Whether the job has results.
+        """
+        return COMPLETED in self.events or (SUCCEEDED if success else FAILED) in self.events
 
     @property
     def shown_url(self) -> SecretURL:
@@ -114,7 +136,7 @@ class Callback:
             )
         given = None if new.given is None else self.replaced_by(new.given)
         issuer = new.issuer or (None if new.is_results else self.issuer)
-        return evolve(new, param=self.param, issuer=issuer, given=given)
+        return evolve(new, param=self.param, issuer=issuer, events=self.events, given=given)
 
     def _members(self) -> Secret[dict[str, Any]]:
         given = {FIELDS: self.fields, HEADERS: self.headers}
@@ -129,6 +151,8 @@ class Callback:
             members[PARTS] = self.parts.plain()
         if self.prefix is not None:
             members[self.prefix.member] = self.prefix.plain()
+        if self.events != DEFAULT_EVENTS:
+            members[EVENTS] = [name for name in EVENT_NAMES if name in self.events]
         return Secret(members)
 
 
@@ -279,7 +303,16 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
         _parts(address, param) if param.reveal().get(PARTS) is not None else None,
         _prefix(address, param),
+        _events(address, param) if param.reveal().get(EVENTS) is not None else DEFAULT_EVENTS,
     )
+
+
+def _events(url: SecretURL, param: Secret[Any]) -> frozenset[str]:
+    # Imported here, because few targets subscribe to others than the default.
+    with no_fork:
+        from callback_sdk.targets.events import read_events
+
+    return read_events(url, param)
 
 
 def _issuer(url: SecretURL, param: Secret[Any]) -> Issuer:

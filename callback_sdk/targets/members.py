@@ -41,8 +41,35 @@ S3_PREFIX = "s3_prefix"
 AZURE_PREFIX = "azure_prefix"
 """The same for a shared access signature of a container or a directory."""
 
-MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH, S3_PREFIX, AZURE_PREFIX})
+EVENTS = "events"
+"""Member with the events that a target subscribes to; `events` reads it."""
+
+MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH, S3_PREFIX, AZURE_PREFIX, EVENTS})
 """All of them."""
+
+STARTED = "started"
+"""Event: a run of the job has started."""
+
+PROGRESS = "progress"
+"""Event: the job has reported progress."""
+
+COMPLETED = "completed"
+"""Event: the job has ended. Its document is the result document."""
+
+SUCCEEDED = "succeeded"
+"""The same, if the job has results."""
+
+FAILED = "failed"
+"""The same, if the job has failed or was canceled."""
+
+EVENT_NAMES = (STARTED, PROGRESS, COMPLETED, SUCCEEDED, FAILED)
+"""All events."""
+
+EARLY_EVENTS = frozenset({STARTED, PROGRESS})
+"""Events before the end."""
+
+DEFAULT_EVENTS = frozenset({COMPLETED})
+"""Events of a target without the member."""
 
 WEBHOOK_HINT = f'If it is the URL of a webhook, add "{WEBHOOK}": true to its callback_param.'
 """Advice on a URL that looks like a signed one."""

@@ -11,6 +11,8 @@ from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import (
     AZURE_PREFIX,
+    EVENT_NAMES,
+    EVENTS,
     FIELDS,
     HEADERS,
     HTTP,
@@ -140,12 +142,19 @@ def _check_name(url: SecretURL, name: Any, value: Secret[Any]) -> None:
     meant = _SINGULAR.get(letters)
     if isinstance(value.reveal(), Mapping) and value.reveal() and value.reveal().keys() <= _REQUEST:
         meant = HTTP
+    if letters == EVENTS.removesuffix("s") and _has_events(value):
+        meant = EVENTS
     if meant is not None:
         raise CallbackParamError(
             f"callback_param of {url} has a member {shown(name)}, which would be a part of the document.",
             hint=f"If {meant} is meant, correct the name. Otherwise choose another one.",
             url=str(url),
         )
+
+
+def _has_events(value: Secret[Any]) -> bool:
+    """Return whether a value has names of events, and is not a list of something else under the same name."""
+    return isinstance(value.reveal(), list) and any(name in EVENT_NAMES for name in value.reveal())
 
 
 def _named_parts(param: Secret[Any]) -> Iterator[tuple[Path, Secret[Mapping[Any, Any]]]]:

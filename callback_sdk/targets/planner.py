@@ -83,6 +83,8 @@ def check_callback(callback: Callback, settings: TargetSettings | None = None, *
         TargetError: No result can be delivered to it; the subclass tells why.
     """
     target = plan(callback, settings)
+    # Not part of the plan: a target that has replaced another one gets its result, whatever it subscribes to.
+    target.check_events()
     target.check(now=datetime.now(timezone.utc), size=size)
     return target
 

@@ -41,6 +41,19 @@ class Prefix:
     path: str = ""
     document: str = DOCUMENT
 
+    @property
+    def events(self) -> str:
+        """What the names of events begin with."""
+        return f"{self.document}.events/"
+
+    def event(self, sequence: int) -> str:
+        """Return the name of an event.
+
+        Args:
+            sequence: Its number, from 1.
+        """
+        return f"{self.events}{sequence:08}.json"
+
     def plain(self) -> dict[str, Any]:
         """Return the member's value."""
         path = {"prefix": self.path} if self.member == AZURE_PREFIX else {}

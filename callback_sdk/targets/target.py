@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import define, field
 
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
+from callback_sdk.errors import CallbackParamError, ResultTooLargeError, SignedHeaderError, TargetExpiredError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.headers import given_headers
@@ -208,6 +208,42 @@ class Target:
             OutputError: The key would be too long.
         """
         raise NotImplementedError
+
+    def takes_events(self) -> bool:
+        """Return whether events can be sent to it.
+
+        Each event must be an object of its own. A request that timed out may still arrive: as another version of the
+        document it would replace the result.
+        """
+        return self.callback.prefix is not None and self.takes_outputs()
+
+    def check_events(self) -> None:
+        """Reject a subscription to events before the end if the target takes none.
+
+        Raises:
+            CallbackParamError: The target is for a single object.
+        """
+        if self.callback.takes_events and not self.takes_events():
+            raise CallbackParamError(
+                f"{self.callback.shown_url} takes a single object, and its events have started or progress: an event "
+                "that arrives late would replace the result.",
+                hint="Send the events to a webhook, or presign a prefix with S3Signer(bucket).presign_prefix(...), "
+                "below which each event is an object of its own.",
+                url=str(self.callback.shown_url),
+            )
+
+    def of_event(self, sequence: int) -> Target:
+        """Return the target of one event.
+
+        Args:
+            sequence: The number of the event.
+
+        Raises:
+            OutputError: The key would be too long.
+        """
+        if self.callback.prefix is None:
+            raise TypeError(f"{self.kind} takes no events")
+        return self.below(self.callback.prefix.event(sequence), JSON)
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """Return the request that uploads a document.

@@ -60,6 +60,14 @@ class Webhook(Target):
             url=str(callback.url),
         )
 
+    def takes_events(self) -> bool:
+        """See `Target.takes_events`; a webhook gets each document in a request of its own."""
+        return True
+
+    def of_event(self, sequence: int) -> Webhook:
+        """See `Target.of_event`."""
+        return self
+
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
         url, options, found = self.callback.url, self.callback.webhook, Target.warnings(self, now)

@@ -15,6 +15,7 @@ It is built on sockets and the parser of `httptools`, and not on urllib3, reques
 
 from __future__ import annotations
 
+import copy
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -162,6 +163,12 @@ class HTTPSender:
             url=str(upload.url),
             status=response.status,
         )
+
+    def with_timeouts(self, timeouts: Timeouts) -> HTTPSender:
+        """Return a sender with other timeouts and the same connections."""
+        other = copy.copy(self)
+        other._timeouts = timeouts
+        return other
 
     def close(self) -> None:
         """Close idle connections."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from attrs import evolve
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from callback_sdk.types import TokenSource
     from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.clusters import Clusters
+    from callback_sdk.writer.events import JobEvents
     from callback_sdk.writer.issued import IssuedTargets
     from callback_sdk.writer.outputs import DeliveryOutputs, OutputUpload, StoredFile
     from callback_sdk.writer.retrying import MayRetry
@@ -95,6 +97,7 @@ class DeliveryAttempts:
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
         self.parallel = Parallel(MAX_PARALLEL)
+        self._events: WeakValueDictionary[str, JobEvents] = WeakValueDictionary()
         self._route = _route(guard, proxy)
         self._sender = HTTPSender(
             timeouts=timeouts,
@@ -136,6 +139,30 @@ class DeliveryAttempts:
         other = copy.copy(self)
         other._settings = evolve(self._settings, webhook_keys=keys)
         return other
+
+    def open_events(self, job_id: str, callbacks: Iterable[Callback], **options: Any) -> JobEvents:
+        """Return the events of a job, for those of its targets that subscribe to them; see `JobEvents`.
+
+        Raises:
+            TargetError: A target that subscribes to events is invalid.
+        """
+        # Imported here, because few jobs have targets for events.
+        with no_fork:
+            from callback_sdk.writer.events import TIMEOUTS, JobEvents
+
+        sender = copy.copy(self)
+        sender._sender = self._sender.with_timeouts(TIMEOUTS)
+        targets = [self.plan(callback) for callback in callbacks if callback.takes_events]
+        for target in targets:
+            target.check_events()
+        opened = JobEvents(job_id, targets, send=partial(sender.send, nulls_written=0), **options)
+        self._events[job_id] = opened
+        return opened
+
+    def end_events(self, job_id: str) -> None:
+        """Send the last progress of a job, and no event after that. Its result document follows."""
+        if (opened := self._events.pop(job_id, None)) is not None:
+            opened.close()
 
     def plan(self, callback: Callback) -> Target:
         """Return the target of a callback.

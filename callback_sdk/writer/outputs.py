@@ -77,6 +77,13 @@ class OutputUpload:
                     "presign_prefix(..., document='document.json').",
                     name=output.name,
                 )
+            prefix = target.callback.prefix
+            if target.callback.takes_events and prefix and fold(output.name).startswith(fold(prefix.events)):
+                raise OutputError(
+                    f"The output file {output.name} has the place of an event of the job at {url}.",
+                    hint=f"Rename the file: the names below {prefix.events} are those of events.",
+                    name=output.name,
+                )
         else:
             own = evolve(target, media_type=output.media_type)
         return cls(output=output, target=evolve(own, subject=f"The output file {shown(output.name)}"))

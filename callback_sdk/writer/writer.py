@@ -23,7 +23,7 @@ from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
-from callback_sdk.targets.callbacks import Callback, required_callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLList
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from callback_sdk.transport.tls import ClientCert
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
     from callback_sdk.webhooks import SigningKeys
+    from callback_sdk.writer.events import JobEvents
     from callback_sdk.writer.output_plan import OutputPlan
     from callback_sdk.writer.outputs import OutputUpload, SharedUploads, StoredFile
 
@@ -170,7 +171,8 @@ class ResultsWriter:
                 number of objects, such as a `PresignedPrefix`. A document is sent when its files are stored.
 
         Returns:
-            One receipt for each target, in the targets' order. Its `outputs` has the receipts of the files.
+            One receipt for each target that subscribes to the result, in the targets' order. Its `outputs` has the
+            receipts of the files.
 
         Raises:
             CallbackParamError: The parameters don't fit the URLs; nothing was sent.
@@ -187,6 +189,8 @@ class ResultsWriter:
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
+            self._attempts.end_events(result.job_id)
+            given = tuple(callback for callback in given if callback.takes_result(success=result.success))
             targets = [self._plan(callback) for callback in given]
             job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), deadline)
             if len(targets) > 1 or result.outputs or own.reveal():
@@ -199,6 +203,43 @@ class ResultsWriter:
             error.receipts = tuple(receipts)
             raise error
         return receipts
+
+    @clearing_locals
+    def events(
+        self,
+        job_id: str,
+        callback_url: CallbackURLs,
+        callback_param: CallbackParams | Secret[Any] | None = None,
+        *,
+        run: int = 1,
+        interval: Duration = timedelta(seconds=5),
+    ) -> JobEvents:
+        """Return the events of a job before its end, for those of its targets that subscribe to them.
+
+        A target subscribes with `callback_param={"events": ["started", "progress", "completed"]}`. `write` sends the
+        last progress first, and no event after it.
+
+        Args:
+            job_id: The job's id.
+            callback_url: The targets, as `write` takes them.
+            callback_param: As `write` takes it.
+            run: Number of the job's run, from 1, if it may run again: orders the events of all runs.
+            interval: Shortest time between two progress events at one target, a `timedelta` or seconds.
+
+        Returns:
+            The events, to be used in a `with` statement.
+
+        Raises:
+            CallbackParamError: The parameters don't fit the URLs, or a target can't get events.
+            TargetError: A target that subscribes to events can't be used.
+
+        Example:
+            >>> with writer.events("42", url, {"events": ["progress", "completed"]}) as events:
+            ...     events.progress(0.5, "counting cycles")
+        """
+        callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
+        callbacks = parse_callbacks(callback_url, callback_param)
+        return self._attempts.open_events(job_id, callbacks, run=run, interval=interval)
 
     def _plan(self, callback: Callback) -> Target | CallbackSDKError:
         try:
