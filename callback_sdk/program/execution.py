@@ -30,6 +30,12 @@ _SI_KERNEL = 0x80
 _LONGEST_WAIT = 86_400.0
 """Seconds, as those of a time limit may be more than sigtimedwait(2) takes."""
 
+_SIGNAL_LAG = 5.0
+"""Seconds. A scheduler signals the processes of a job one after the other, the program perhaps before this process."""
+
+_SHELL_SIGNALS = 128
+"""A shell whose last command ended by signal n exits with 128 + n."""
+
 STOPS = {signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that ask the program to end."""
 
@@ -60,6 +66,11 @@ class Ending(NamedTuple):
     def code(self) -> int:
         """The exit code, or the negative number of the signal that ended it."""
         return os.waitstatus_to_exitcode(self.status)
+
+    @property
+    def ended_by(self) -> int | None:
+        """The number of the signal that ended it, or the last command of a shell; None without one."""
+        return _ended_by(self.code)
 
 
 class Execution:
@@ -130,9 +141,7 @@ class Execution:
                 self._stop()
             self._handle(self._next_signal())
             self._apply_limits()
-        # A terminal signals the program too, which may have ended of that before this process has got the signal.
-        while (found := signal.sigtimedwait(_FORWARDED, 0)) is not None:
-            self._note(found.si_signo)
+        self._note_late_signals(_ended_by(os.waitstatus_to_exitcode(ended[1])))
         # Signals are ignored from now on: what remains to be done is to deliver how it ended.
         for number in _FORWARDED - {signal.SIGINT}:
             signal.signal(number, signal.SIG_IGN)
@@ -144,6 +153,21 @@ class Execution:
     def flush(self) -> None:
         """Wait until what the program has written to its standard error is passed on."""
         self._error.flush()
+
+    def _note_late_signals(self, ended_by: int | None) -> None:
+        """Note the signals that have also been sent to the program, which has ended of that before they were handled.
+
+        Args:
+            ended_by: The signal that ended the program.
+        """
+        # Whatever this process has sent itself explains how the program ended.
+        lag = _SIGNAL_LAG if ended_by in STOPS and self._kill_at is None else 0.0
+        until = time.monotonic() + lag
+        while True:
+            left = 0.0 if self._stopped_by == ended_by else max(0.0, until - time.monotonic())
+            if (found := signal.sigtimedwait(_FORWARDED, left)) is None:
+                return
+            self._note(found.si_signo)
 
     def _next_signal(self) -> signal.struct_siginfo | None:
         times = [moment for moment in (self._limit, self._kill_at) if moment is not None]
@@ -198,6 +222,11 @@ class Execution:
         except (ProcessLookupError, PermissionError):
             # It has ended, or is a program with another user's rights.
             pass
+
+
+def _ended_by(code: int) -> int | None:
+    number = -code if code < 0 else code - _SHELL_SIGNALS
+    return number if number in signal.valid_signals() else None
 
 
 def _in_foreground() -> bool:

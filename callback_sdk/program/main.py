@@ -17,7 +17,7 @@ from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, with_job_id
-from callback_sdk.program.execution import Ending, Execution
+from callback_sdk.program.execution import STOPS, Ending, Execution
 from callback_sdk.program.files import RESULTS, ResultsFile, find_outputs
 from callback_sdk.program.report import failure, is_canceled
 from callback_sdk.program.scheduler import SLURM, Scheduler, scheduler
@@ -37,6 +37,9 @@ EXIT_TIMEOUT = 124
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 """As env(1) and shells."""
+
+_EARLY_SECONDS, _LATE_SECONDS = 60.0, 5.0
+"""How long Slurm is asked while the program runs, and at its end: soon after SIGTERM, Slurm kills everything."""
 
 _CREDENTIALS = (CALLBACKS, CALLBACKS_FILE, "CALLBACK_SDK_WEBHOOK_SECRETS")
 """Variables that the program doesn't need."""
@@ -121,16 +124,25 @@ class ProgramJob:
             self._invalid = error
             # Wakes up the main thread, which waits for signals.
             os.kill(os.getpid(), signal.SIGCHLD)
+        if self._scheduler is not None and self._scheduler.end is None:
+            # For the case that there is no answer at the end. Older versions of Slurm don't set SLURM_JOB_END_TIME.
+            self._scheduler = self._ask(_EARLY_SECONDS) or self._scheduler
+
+    def _ask(self, seconds: float) -> Scheduler | None:
+        """Return the scheduler with what it says of the job; None without an answer, or if it can't be asked."""
+        if self._scheduler is None or self._scheduler.name != SLURM:
+            return None
+        # Imported only now: no other program needs to know.
+        from callback_sdk.program.slurm import ask
+
+        return ask(self._scheduler, os.environ, seconds=seconds)
 
     def _report(self, ending: Ending) -> int:
-        if self._scheduler and self._scheduler.name == SLURM and self._scheduler.end is None and ending.stopped_by:
-            # Imported and asked only now: no other program needs to know.
-            from callback_sdk.program.slurm import limit_of
-
-            self._scheduler = self._scheduler._replace(end=limit_of(os.environ["SLURM_JOB_ID"]))
-        error = failure(ending, timeout=self._given.timeout, found=self._scheduler)
+        is_stopped = ending.code != 0 and (ending.stopped_by is not None or ending.ended_by in STOPS)
+        found = (self._ask(_LATE_SECONDS) if is_stopped else None) or self._scheduler
+        error = failure(ending, timeout=self._given.timeout, found=found)
         if error is not None:
-            result = self._failed(error, canceled=is_canceled(ending, self._scheduler))
+            result = self._failed(error, canceled=is_canceled(ending, found))
             return self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
         try:
             outputs, missing = find_outputs(self._given.outputs)

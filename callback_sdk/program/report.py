@@ -10,9 +10,6 @@ from callback_sdk.program.execution import Ending
 from callback_sdk.program.scheduler import Scheduler
 from callback_sdk.text.escaping import escaped
 
-_SHELL_SIGNALS = 128
-"""A shell whose last command ended by signal n exits with 128 + n."""
-
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
 _STYLES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -36,35 +33,41 @@ def failure(ending: Ending, *, timeout: timedelta | None, found: Scheduler | Non
 
 def is_canceled(ending: Ending, found: Scheduler | None) -> bool:
     """Return whether a program failed because somebody asked it to end, before any time limit."""
-    if ending.code == 0 or ending.timed_out or ending.stopped_by is None or ending.memory_kills:
+    if ending.code == 0 or ending.timed_out or ending.memory_kills or not _is_stopped(ending, found):
         return False
     return ending.stopped_by != signal.SIGXCPU and not _at_limit(ending, found)
 
 
 def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -> str:
-    ended = _ended(ending.code)
+    ended = _ended(ending)
     if ending.timed_out:
         return f"The program was stopped at its time limit of {timeout}: it {ended}."
     if ending.memory_kills and ending.code:
         return f"The memory limit was reached, and the kernel killed a process of the program: it {ended}."
-    if ending.stopped_by is None:
+    if not _is_stopped(ending, found):
         return f"The program {ended}."
-    name = signal.Signals(ending.stopped_by).name
+    sent = f" with {signal.Signals(ending.stopped_by).name}" if ending.stopped_by else ""
     if _at_limit(ending, found):
         by = found.name if found else "the system"
-        return f"The program was stopped at the time limit of {by} with {name}: it {ended}."
-    return f"The program was asked to end with {name}{f' by {found.name}' if found else ''}: it {ended}."
+        return f"The program was stopped at the time limit of {by}{sent}: it {ended}."
+    return f"The program was asked to end{sent}{f' by {found.name}' if found else ''}: it {ended}."
+
+
+def _is_stopped(ending: Ending, found: Scheduler | None) -> bool:
+    # A scheduler that ends the job may have signaled the program alone.
+    return ending.stopped_by is not None or (found is not None and found.at_limit is not None)
 
 
 def _at_limit(ending: Ending, found: Scheduler | None) -> bool:
     return ending.stopped_by == signal.SIGXCPU or (found is not None and found.reached_limit(ending.stopped_at))
 
 
-def _ended(code: int) -> str:
-    number = -code if code < 0 else code - _SHELL_SIGNALS
+def _ended(ending: Ending) -> str:
+    code, number = ending.code, ending.ended_by
     try:
-        name = signal.Signals(number).name
+        name = signal.Signals(number or 0).name
     except ValueError:
+        # Real-time signals have no names.
         name = ""
     if code < 0:
         return f"was ended by signal {number}{f' ({name})' if name else ''}"

@@ -23,11 +23,14 @@ class Scheduler(NamedTuple):
         name: Its name, for people.
         job_id: The id, different for each job of an array and for each process of a parallel step.
         end: When its time limit ends the job, in seconds since the epoch; None if it isn't known.
+        at_limit: Whether it ends the job because of the time limit, as it says itself; None if it hasn't said that it
+            ends the job.
     """
 
     name: str
     job_id: str
     end: float | None = None
+    at_limit: bool | None = None
 
     def reached_limit(self, now: float) -> bool:
         """Return whether the job's time limit has been reached.
@@ -35,6 +38,8 @@ class Scheduler(NamedTuple):
         Args:
             now: Seconds since the epoch.
         """
+        if self.at_limit is not None:
+            return self.at_limit
         return self.end is not None and now >= self.end - _LIMIT_TOLERANCE
 
 

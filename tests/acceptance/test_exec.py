@@ -53,7 +53,7 @@ def _document(webhook: WebhookReceiver) -> dict[str, Any]:
 
 
 def _wait_for(path: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < end, f"{path.name} was not written"
         time.sleep(0.02)
@@ -164,6 +164,70 @@ def test_a_signal_is_forwarded_and_the_end_delivered(
     document = _document(webhook)
     assert (document["success"], document["results"]) == ((True, 1) if handles else (False, None))
     assert document["status"] == ("Finished" if handles else "Canceled")
+
+
+def test_a_signal_that_reaches_the_program_first_was_meant_for_both(callbacks: Path, webhook: WebhookReceiver) -> None:
+    """Schedulers signal the processes of a job one after the other: on a busy node the program ends in between."""
+    command = "from callback_sdk.program import execution, main; execution._SIGNAL_LAG = 120.0; main.main(sys.argv[1:])"
+    # There is no such process any more as soon as its exit status has been read.
+    later = "while kill -0 $1; do sleep 0.02; done; kill -TERM $2"
+    script = f"sh -c '{later}' sh $$ $PPID 2>/dev/null & kill -TERM $$"
+    words = ["--callbacks-file", str(callbacks), "--job-id", "42", "--", "sh", "-c", script]
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; {command}", *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == -signal.SIGTERM
+    document = _document(webhook)
+    assert document["status"] == "Canceled"
+    assert "asked to end with SIGTERM" in document["error"]
+
+
+LONG_AGO, IN_FUTURE = "2020-01-01T00:00:00", "2099-01-01T00:00:00"
+
+
+def _slurm(folder: Path, script: str) -> dict[str, str]:
+    """Write a scontrol that runs in this directory, and return the variables of a job that finds it."""
+    (folder / "scontrol").write_text(f"#!/bin/sh\ncd {folder}\n{script}\n")
+    (folder / "scontrol").chmod(0o755)
+    return {"SLURM_JOB_ID": "9", "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def _shown(state: str, reason: str, start: str) -> str:
+    return f"echo JobId=9 JobName=a JobState={state} Reason={reason} TimeLimit=00:01:00 StartTime={start}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        (_shown("RUNNING", "None", LONG_AGO), "Finished", "time limit of Slurm"),
+        (_shown("COMPLETING", "TimeLimit", IN_FUTURE), "Finished", "time limit of Slurm"),
+        (_shown("COMPLETING", "None", LONG_AGO), "Canceled", "asked to end with SIGTERM by Slurm"),
+        (
+            f"if mkdir asked; then {_shown('RUNNING', 'None', LONG_AGO)}; else exit 1; fi",
+            "Finished",
+            "time limit of Slurm",
+        ),
+    ],
+    ids=["after the limit", "ended because of the limit", "canceled after the limit", "no answer at the end"],
+)
+def test_slurm_says_whether_a_job_has_reached_its_time_limit(
+    answer: str, status: str, error: str, callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
+) -> None:
+    """It is asked when the program starts and when it has ended, as a busy controller may not answer."""
+    script = f"touch {tmp_path}/started; exec sleep 300"
+    environment = _slurm(tmp_path, f"touch shown; {answer}")
+    with _start("--callbacks-file", callbacks, "--", "sh", "-c", script, environment=environment) as process:
+        _wait_for(tmp_path / "started")
+        _wait_for(tmp_path / "shown")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    document = _document(webhook)
+    assert document["status"] == status
+    assert error in document["error"]
 
 
 def test_other_signals_are_the_programs(callbacks: Path, webhook: WebhookReceiver, tmp_path: Path) -> None:

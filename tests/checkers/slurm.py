@@ -16,6 +16,8 @@ from pathlib import Path
 
 from attrs import define
 
+from callback_sdk.testing.supervisor import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel")
 HOW_TO_GET_IT = "Slurm is missing: apt-get install slurmctld slurmd slurm-client munge, as root."
 
@@ -70,7 +72,7 @@ class Slurm:
 
     def wait_for(self, job_id: str, *states: str) -> dict[str, str]:
         """Wait until a job is in one of these states, and return what scontrol shows of it."""
-        end = time.monotonic() + 180
+        end = time.monotonic() + 300
         while (job := self.job(job_id)).get("JobState") not in states:
             assert time.monotonic() < end, f"job {job_id} is {job.get('JobState')}"
             time.sleep(0.2)
@@ -126,7 +128,7 @@ def _configure(folder: Path, configuration: Path, cpus: int) -> None:
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
-    controller, daemon = _free_port(), _free_port()
+    controller, daemon = free_ports(2)
     values = {"host": socket.gethostname().split(".")[0], "folder": folder, "cpus": cpus}
     configuration.write_text(_CONFIGURATION.format(**values, controller=controller, daemon=daemon))
 
@@ -136,15 +138,8 @@ def _munge_options(folder: Path) -> list[str]:
     return [f"--{option}={folder / name}" for option, name in {**names, "seed-file": "munge.seed"}.items()]
 
 
-def _free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port: int = server.getsockname()[1]
-        return port
-
-
 def _wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while True:
         with suppress(subprocess.CalledProcessError):
             if condition():

@@ -82,10 +82,13 @@ def test_each_job_of_an_array_delivers_how_it_ended(
     (tmp_path / "program.py").write_text(PROGRAM)
     limit = LIMIT_MEMORY.format(group=group) if group else ""
     (tmp_path / "job.sh").write_text(JOB.format(python=sys.executable, limit_memory=limit))
-    options = ("--array=1-20", "--time=1", "--no-requeue", f"--chdir={tmp_path}", f"--output={tmp_path}/%a.out")
+    options = ("--array=1-20", "--time=60", "--no-requeue", f"--chdir={tmp_path}", f"--output={tmp_path}/%a.out")
     variables = f"ALL,PYTHONPATH={ROOT},CALLBACK_SDK_STORAGE_ENDPOINTS={seaweedfs.endpoint_url}"
     array = cluster.run("sbatch", "--parsable", f"--export={variables}", *options, tmp_path / "job.sh").strip()
 
+    cluster.wait_for(f"{array}_{TIMEOUT}", "RUNNING")
+    # A limit of one minute for all might end others too, on a busy machine.
+    cluster.run("scontrol", "update", f"JobId={array}_{TIMEOUT}", "TimeLimit=1")
     cluster.wait_for(f"{array}_{CANCELED}", "RUNNING")
     _wait_for(tmp_path / f"started.{CANCELED}")
     cluster.run("scancel", f"{array}_{CANCELED}")
@@ -127,7 +130,7 @@ def _wait_for(path: Path) -> None:
 
 def _document(seaweedfs: SeaweedFS, bucket: str, job_id: str) -> dict[str, Any]:
     client, key = seaweedfs.client(), f"runs/{job_id}.json"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not client.list_objects_v2(Bucket=bucket, Prefix=key).get("KeyCount"):
         assert time.monotonic() < end, f"no document of {job_id}"
         time.sleep(0.2)

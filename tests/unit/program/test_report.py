@@ -71,6 +71,17 @@ def test_a_stop_at_the_schedulers_time_limit_is_no_cancellation() -> None:
     assert "asked to end with SIGTERM by Slurm" in (failure(early, timeout=None, found=SLURM) or "")
 
 
+@pytest.mark.parametrize("stopped_by", [signal.SIGTERM, None])
+def test_what_the_scheduler_says_counts_more_than_the_clock(stopped_by: int | None) -> None:
+    """Clocks differ, limits are changed, and a busy node may have signaled the program alone."""
+    stop = ENDED._replace(status=int(signal.SIGTERM), stopped_by=stopped_by)
+    before, after = SLURM._replace(at_limit=True), SLURM._replace(at_limit=False)
+    assert not is_canceled(stop._replace(stopped_at=900.0), before)
+    assert "time limit of Slurm" in (failure(stop._replace(stopped_at=900.0), timeout=None, found=before) or "")
+    assert is_canceled(stop._replace(stopped_at=1001.0), after)
+    assert "asked to end" in (failure(stop._replace(stopped_at=1001.0), timeout=None, found=after) or "")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
