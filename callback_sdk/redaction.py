@@ -18,11 +18,11 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
-from callback_sdk.text import url_secrets
+from callback_sdk.text import path_secrets
 from callback_sdk.text.escaping import escaped
 from callback_sdk.text.limits import MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
-from callback_sdk.text.spellings import without_secrets
-from callback_sdk.text.url_secrets import HIDDEN as HIDDEN
+from callback_sdk.text.path_secrets import HIDDEN as HIDDEN
+from callback_sdk.text.quoted_secrets import without_secrets
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -91,7 +91,7 @@ class Secret(Generic[T]):
 class SecretURL(Secret[str]):
     """A URL of which only scheme, host, port and path are shown, without user, query and fragment.
 
-    Path segments that are credentials are redacted too; see `text.url_secrets`. Of a URL without a host nothing is
+    Path segments that are credentials are redacted too; see `text.path_secrets`. Of a URL without a host nothing is
     shown: it is mistyped, and a password may be anywhere.
 
     Args:
@@ -126,7 +126,7 @@ class SecretURL(Secret[str]):
         self.__values: dict[str, str] | None = None
         self.__names: frozenset[str] | None = None
         self.__lower: Secret[dict[str, str]] | None = None
-        self.__secrets: tuple[url_secrets.Span, ...] | None = None
+        self.__secrets: tuple[path_secrets.Span, ...] | None = None
         self.__public_from: int | None = None
         self.__added = ""
         problem = _too_long(self) or self.__parse() or self.__long_part()
@@ -167,7 +167,7 @@ class SecretURL(Secret[str]):
     def __str__(self) -> str:
         if not self.host:
             return HIDDEN
-        path = url_secrets.without(self.__parts.path, self.__path_secrets())
+        path = path_secrets.without(self.__parts.path, self.__path_secrets())
         return escaped(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
 
     def with_public_path(self, start: int = 0) -> SecretURL:
@@ -222,9 +222,9 @@ class SecretURL(Secret[str]):
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
-    def __path_secrets(self) -> tuple[url_secrets.Span, ...]:
+    def __path_secrets(self) -> tuple[path_secrets.Span, ...]:
         if self.__secrets is None:
-            self.__secrets = url_secrets.secrets_of(self.host, self.__parts.path, public_from=self.__public_from)
+            self.__secrets = path_secrets.secrets_of(self.host, self.__parts.path, public_from=self.__public_from)
         return self.__secrets
 
     @property
@@ -257,7 +257,7 @@ class SecretURL(Secret[str]):
             (
                 *(self.__parts.path[start:end] for start, end in self.__path_secrets()),
                 *(value for name, _, value in query if name not in _PUBLIC),
-                *(name for name, _, value in query if not value or url_secrets.is_random(name)),
+                *(name for name, _, value in query if not value or path_secrets.is_random(name)),
             )
         )
 

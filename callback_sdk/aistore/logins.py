@@ -16,7 +16,7 @@ from callback_sdk.aistore.lifetimes import clock, lifetime, renew_after
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AIStoreLoginError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 
 _log = logging.getLogger(__name__)
 

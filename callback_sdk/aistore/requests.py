@@ -19,7 +19,7 @@ from callback_sdk.aistore.token_files import is_jwt
 from callback_sdk.errors import RedirectError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.aistore import REFUSED
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 
 _log = logging.getLogger(__name__)
 

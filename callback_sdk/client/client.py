@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk.client.algorithms import Algorithm, Version
+from callback_sdk.client.bulk_redelivery import AuditRecord, BulkRedeliveryAPI, ListedDelivery, RedeliveryStep
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.hosts import DisabledWebhook, Host, HostsAPI
 from callback_sdk.client.log_stream import stream_logs
-from callback_sdk.client.recovery import AuditRecord, ListedDelivery, RecoveryAPI, RedeliveryStep
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import configuration, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSummary
@@ -99,7 +99,7 @@ class Client(TaskSubmitter):
             retries=retries,
         )
         super().__init__(connection, callbacks)
-        self._recovery = RecoveryAPI(connection)
+        self._bulk_redelivery = BulkRedeliveryAPI(connection)
         self._hosts = HostsAPI(connection)
         self._workers = WorkersAPI(connection)
         self.closed = False
@@ -277,7 +277,7 @@ class Client(TaskSubmitter):
             InvalidRequestError: The limit is not a positive number, or the service doesn't know the user.
             AuthenticationError: The filter names another user, and this one is not an operator.
         """
-        return self._recovery.find(wanted, limit)
+        return self._bulk_redelivery.find(wanted, limit)
 
     @hides_tracebacks
     def redeliver_all(
@@ -297,7 +297,7 @@ class Client(TaskSubmitter):
             InvalidRequestError: The rate is not a positive number, or the service rejects the filter.
             AuthenticationError: The filter names another user, and this one is not an operator.
         """
-        return self._recovery.redeliver(wanted, rate=rate, dry_run=dry_run)
+        return self._bulk_redelivery.redeliver(wanted, rate=rate, dry_run=dry_run)
 
     @hides_tracebacks
     def get_workers(self) -> list[Worker]:
@@ -420,7 +420,7 @@ class Client(TaskSubmitter):
         """
         times = DeliveryFilter(since=since, until=until).to_dict()
         texts = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}
-        return self._recovery.audit({**texts, **times}, limit)
+        return self._bulk_redelivery.audit({**texts, **times}, limit)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:

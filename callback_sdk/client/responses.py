@@ -25,7 +25,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
 from callback_sdk.text.descriptions import sentence
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 from callback_sdk.transport.connection_errors import NO_TLS
 from callback_sdk.transport.response import TLS_RECORDS
 from callback_sdk.transport.retry import parse_retry_after

@@ -34,7 +34,7 @@ from callback_sdk.targets.members import (
     read_http,
     type_with_article,
 )
-from callback_sdk.targets.misplaced import refuse_misplaced
+from callback_sdk.targets.misplaced_credentials import refuse_misplaced
 
 if TYPE_CHECKING:
     from callback_sdk.targets.issuer import Issuer

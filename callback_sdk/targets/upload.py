@@ -8,7 +8,7 @@ from attrs import define, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 
 _PUBLIC = frozenset(
     {

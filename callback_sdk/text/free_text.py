@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl
 
-from callback_sdk.text import url_secrets
-from callback_sdk.text.url_secrets import HIDDEN
+from callback_sdk.text import path_secrets
+from callback_sdk.text.path_secrets import HIDDEN
 
 # From the separator on, as a pattern for the scheme would take quadratic time in a long word.
 _AFTER_SCHEME = re.compile(r"://[^\s\"'<>`]+")
@@ -31,7 +31,7 @@ def _redact(match: re.Match[str]) -> str:
     if slash:
         full = f"/{path}"
         host = host.partition(":")[0].lower()
-        path = url_secrets.without(full, url_secrets.secrets_of(host, full)).removeprefix("/")
+        path = path_secrets.without(full, path_secrets.secrets_of(host, full)).removeprefix("/")
     shown_query = HIDDEN if any(map(_CREDENTIALS.search, names)) else query
     shown_fragment = HIDDEN if _CREDENTIALS.search(fragment) else fragment
     return f"://{authority}{slash}{path}{question}{shown_query}" + (f"#{shown_fragment}" if fragment else "")

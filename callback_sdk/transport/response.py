@@ -11,7 +11,7 @@ from attrs import define, field
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.upload import Upload
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 
 MAX_BODY = 64 * 1024
 """Bytes of a response body that are read."""

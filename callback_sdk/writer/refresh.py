@@ -20,7 +20,7 @@ from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.header_rules import LOGIN
 from callback_sdk.targets.issuer import Issuer
 from callback_sdk.targets.upload import Upload
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.sockets import Route

@@ -17,8 +17,8 @@ from callback_sdk.service.api import cursors, schemas
 from callback_sdk.service.api.access import AppState, CallerDep, StateDep, owner_wanted, recorded_list
 from callback_sdk.service.api.replacement import plan_stored
 from callback_sdk.service.api.views import show_found
+from callback_sdk.service.store.bulk_redelivery import Position
 from callback_sdk.service.store.cipher import CredentialCipherError
-from callback_sdk.service.store.recovery import Position
 from callback_sdk.targets.callbacks import Callback
 
 _EXPIRED_HINT = (
@@ -79,7 +79,7 @@ def find(
     """
     after = None if cursor is None else Position(*cursors.decode(cursor, float, str))
     owner = owner_wanted(state, caller, wanted.user)
-    found = state.task_service.store.recovery.page(wanted, owner=owner, after=after, limit=limit + 1)
+    found = state.task_service.store.bulk_redelivery.page(wanted, owner=owner, after=after, limit=limit + 1)
     shown, last = found[:limit], found[limit - 1] if len(found) > limit else None
     recorded_list(state, caller, "deliveries-listed", shown)
     return shown, None if last is None else cursors.encode(last["task_finished_at"], last["delivery_id"])
@@ -156,7 +156,7 @@ def redeliver(
     end = min(max(end, 0.0), moment)
     until = datetime.fromtimestamp(end, timezone.utc)
     selected = evolve(wanted, until=until if wanted.until is None else min(wanted.until, until))
-    total = store.recovery.count(selected, owner=owner) if cursor is None else None
+    total = store.bulk_redelivery.count(selected, owner=owner) if cursor is None else None
     object_urls: dict[str, str | None] = {}
     checked_at = datetime.now(timezone.utc)
 
@@ -166,7 +166,7 @@ def redeliver(
             object_urls[delivery_id] = target.object_url(delivery_id)
             target.check_expiry(checked_at)
 
-    page = store.recovery.redeliver(
+    page = store.bulk_redelivery.redeliver(
         selected,
         owner=owner,
         after=after,

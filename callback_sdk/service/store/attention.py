@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from attrs import define
 
 from callback_sdk.models import DeliveryFilter
+from callback_sdk.service.store.bulk_redelivery import JOINED, conditions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.recovery import JOINED, conditions
 from callback_sdk.service.store.tables import deliveries, tasks
 
 STATES = ("dead", "late", "failing")

@@ -11,9 +11,9 @@ from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.store import holds, host_gates, rows, stages
 from callback_sdk.service.store.cipher import CredentialCipher
+from callback_sdk.service.store.claim_rows import CLAIMED_DELIVERY, ENDED_TASK, claim_of
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.delivery_claims import CLAIMED_DELIVERY, ENDED_TASK, claim_of
 from callback_sdk.service.store.delivery_reader import DeliveryReader
 from callback_sdk.service.store.host_gates import IS_BLOCKED, IS_GATED
 from callback_sdk.service.store.models import (

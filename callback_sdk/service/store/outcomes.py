@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from callback_sdk.models import FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.service.store import deliveries, usage
+from callback_sdk.service.store.claim_rows import ENDED_TASK
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.delivery_claims import ENDED_TASK
 from callback_sdk.service.store.models import FEATURES, RESULTS, DeliveringWorker, DueDeliveries
 from callback_sdk.service.store.submissions import INSERT_PAYLOAD
 from callback_sdk.service.store.tables import task_payloads, tasks

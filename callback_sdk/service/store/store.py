@@ -16,6 +16,7 @@ from callback_sdk.service.store import schema
 from callback_sdk.service.store.alerts import AlertStore
 from callback_sdk.service.store.attention import DeliveryAttention
 from callback_sdk.service.store.audit import AuditStore
+from callback_sdk.service.store.bulk_redelivery import BulkRedelivery
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -27,7 +28,6 @@ from callback_sdk.service.store.output_files import OutputFileStore
 from callback_sdk.service.store.pauses import PauseStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.queue import TaskQueue
-from callback_sdk.service.store.recovery import DeliveryRecovery
 from callback_sdk.service.store.search import TaskSearch
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.signing_secrets import SigningSecretStore
@@ -59,7 +59,7 @@ class Store:
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
-        recovery: The same, by filters, and their redelivery in bulk.
+        bulk_redelivery: The same, by filters, and their redelivery in bulk.
         audit: The audit log.
         hosts: The hosts that deliveries go to.
         alerts: The alerts of the service.
@@ -89,7 +89,7 @@ class Store:
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)
-        self.recovery = DeliveryRecovery(database, cipher)
+        self.bulk_redelivery = BulkRedelivery(database, cipher)
         self.audit = AuditStore(database)
         self.hosts = HostStore(database, policy)
         self.alerts = AlertStore(database)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from callback_sdk import cli
-from callback_sdk.client import recovery
+from callback_sdk.client import bulk_redelivery
 from callback_sdk.commands import target_lines
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import TOKEN
@@ -177,8 +177,8 @@ def test_the_rate_is_kept_between_requests(service: FakeService, run: Run, monke
         slept.append(seconds)
         moment[0] += seconds
 
-    monkeypatch.setattr(recovery, "monotonic", lambda: moment[0])
-    monkeypatch.setattr(recovery, "sleep", sleep)
+    monkeypatch.setattr(bulk_redelivery, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(bulk_redelivery, "sleep", sleep)
     service.on(
         "POST",
         REDELIVER,
@@ -199,7 +199,7 @@ def test_an_interrupted_redelivery_says_how_far_it_came(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recovery, "sleep", interrupt)
+    monkeypatch.setattr(bulk_redelivery, "sleep", interrupt)
     service.on("POST", REDELIVER, service.Say(202, step(5, total=50, cursor="c")))
     code, _, err = run("redeliver", "--dead", "--rate", 5)
     assert code == 130

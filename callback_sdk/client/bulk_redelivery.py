@@ -164,7 +164,7 @@ class AuditRecord(HTMLRepr):
         return cls(**members | {"at": parse_moment(data.get("at"))})
 
 
-class RecoveryAPI:
+class BulkRedeliveryAPI:
     """The calls about deliveries of many tasks.
 
     Args:

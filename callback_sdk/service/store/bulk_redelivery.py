@@ -67,7 +67,7 @@ class RedeliveryPage:
     next: Position | None
 
 
-class DeliveryRecovery:
+class BulkRedelivery:
     """Deliveries of all tasks, by filters.
 
     Args:

@@ -1,4 +1,4 @@
-"""callback_sdk.text.spellings"""
+"""callback_sdk.text.quoted_secrets"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
 
-from callback_sdk.text.spellings import without_secrets
+from callback_sdk.text.quoted_secrets import without_secrets
 from tests.growth import assert_linear
 
 SECRET = "tok3n/Ab+cd=EF\"gh&ij<kl mn'op%zz"

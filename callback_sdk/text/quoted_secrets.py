@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
-from callback_sdk.text.url_secrets import HIDDEN
+from callback_sdk.text.path_secrets import HIDDEN
 
 _SHORTEST = 6
 """Minimum bytes of a credential. Shorter ones occur by chance."""

@@ -1,4 +1,4 @@
-"""callback_sdk.text.url_secrets"""
+"""callback_sdk.text.path_secrets"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.text.url_secrets import is_random
+from callback_sdk.text.path_secrets import is_random
 
 TOKEN = "Ab3dE5fG7hI9jK1lM3nO5pQ7"
 UUID = "0b1f7c1e-6f0a-4c4e-9d55-2f6f7a0f4f11"

@@ -1,4 +1,4 @@
-"""callback_sdk.service.store.recovery: deliveries by filters, and their redelivery page by page."""
+"""callback_sdk.service.store.bulk_redelivery: deliveries by filters, and their redelivery page by page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from callback_sdk.errors import TargetExpiredError
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
-from callback_sdk.service.store.recovery import Position
+from callback_sdk.service.store.bulk_redelivery import Position
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
@@ -48,8 +48,8 @@ def fail(store: Store, delivery_id: str, error: str = "410 Gone", *, dead: bool 
 
 
 def found(store: Store, owner: str | None = None, **wanted: object) -> list[str]:
-    page = store.recovery.page(DeliveryFilter(**wanted), owner=owner, limit=99)
-    assert len(page) == store.recovery.count(DeliveryFilter(**wanted), owner=owner)
+    page = store.bulk_redelivery.page(DeliveryFilter(**wanted), owner=owner, limit=99)
+    assert len(page) == store.bulk_redelivery.count(DeliveryFilter(**wanted), owner=owner)
     return [row["delivery_id"] for row in page]
 
 
@@ -93,7 +93,7 @@ def test_a_user_finds_only_own_deliveries(store: Store) -> None:
     mine, other = add(store), add(store, "bert")
     assert found(store, "anna") == [mine]
     assert set(found(store)) == {mine, other}
-    (row,) = store.recovery.page(DeliveryFilter(), owner="anna", limit=9)
+    (row,) = store.bulk_redelivery.page(DeliveryFilter(), owner="anna", limit=9)
     assert (row["owner"], row["owner_name"], row["algorithm"]) == ("anna", "Anna", "a")
     assert "encrypted_target" not in row
 
@@ -104,7 +104,7 @@ def test_pages_continue_where_the_previous_one_ended(store: Store) -> None:
     seen: list[str] = []
     after = None
     for _ in range(3):
-        page = store.recovery.page(DeliveryFilter(status="dead"), owner=None, after=after, limit=2)
+        page = store.bulk_redelivery.page(DeliveryFilter(status="dead"), owner=None, after=after, limit=2)
         seen += [row["delivery_id"] for row in page]
         after = Position(page[-1]["task_finished_at"], page[-1]["delivery_id"])
     assert sorted(seen) == sorted(ids)
@@ -114,7 +114,7 @@ def redeliver(store: Store, limit: int = 2, **options: object) -> list[list[str]
     """Redeliver all dead deliveries, and return the ids of each page; each is dead again before the next page."""
     pages, after = [], None
     while True:
-        page = store.recovery.redeliver(
+        page = store.bulk_redelivery.redeliver(
             DeliveryFilter(status="dead"), owner=None, after=after, limit=limit, check=accept, **options
         )
         pages.append([row["delivery_id"] for row in page.due])
@@ -129,7 +129,9 @@ def test_each_delivery_is_redelivered_once_even_if_it_dies_again(store: Store) -
     """The earliest tasks come first, and a receiver that still rejects everything makes no endless redelivery."""
     ids = [add(store, at=number) for number in range(5)]
     assert redeliver(store) == [ids[:2], ids[2:4], ids[4:]]
-    assert [row["attempt_count"] for row in store.recovery.page(DeliveryFilter(), owner=None, limit=9)] == [2] * 5
+    assert [row["attempt_count"] for row in store.bulk_redelivery.page(DeliveryFilter(), owner=None, limit=9)] == [
+        2
+    ] * 5
 
 
 def test_a_dry_run_changes_nothing(store: Store) -> None:
@@ -142,7 +144,7 @@ def test_a_dry_run_changes_nothing(store: Store) -> None:
 def test_a_redelivery_restarts_the_backoff(store: Store) -> None:
     """The next attempt is the first one since the redelivery, and due at once."""
     delivery_id = add(store, dead=False)
-    store.recovery.redeliver(
+    store.bulk_redelivery.redeliver(
         DeliveryFilter(status="failing"), owner=None, after=None, limit=9, check=accept
     )  # fmt: skip
     claim = store.deliveries.claim(delivery_id, "w")
@@ -158,7 +160,7 @@ def test_what_no_attempt_can_complete_is_skipped(store: Store) -> None:
         if callback.url.host == "b.example":
             raise TargetExpiredError("It has expired.", url="https://b.example/expired")
 
-    page = store.recovery.redeliver(DeliveryFilter(status="dead"), owner=None, after=None, limit=9, check=check)
+    page = store.bulk_redelivery.redeliver(DeliveryFilter(status="dead"), owner=None, after=None, limit=9, check=check)
     assert [row["delivery_id"] for row in page.due] == [good]
     ((row, problem),) = page.skipped
     assert row["delivery_id"] == expired
@@ -174,7 +176,9 @@ def test_a_delivery_that_succeeds_meanwhile_is_left_alone(store: Store, monkeypa
         done = deliveries.update().where(deliveries.c.delivery_id == delivery_id).values(status="delivered")
         store.database.write(lambda connection: connection.execute(done))
 
-    page = store.recovery.redeliver(DeliveryFilter(status="dead"), owner=None, after=None, limit=9, check=deliver)
+    page = store.bulk_redelivery.redeliver(
+        DeliveryFilter(status="dead"), owner=None, after=None, limit=9, check=deliver
+    )
     assert (page.due, page.skipped, page.next) == ([], [], None)
     with store.database.read() as connection:
         assert connection.execute(sa.select(deliveries.c.status)).scalars().all() == ["delivered"]
