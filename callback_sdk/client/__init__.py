@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from callback_sdk.client.algorithms import Algorithm, Version
+from callback_sdk.client.audit import AuditRecord
 from callback_sdk.client.batch import BatchItem
-from callback_sdk.client.bulk_redelivery import AuditRecord, ListedDelivery, RedeliveryStep, SkippedDelivery
+from callback_sdk.client.bulk_redelivery import ListedDelivery, RedeliveryStep, SkippedDelivery
 from callback_sdk.client.client import Client
 from callback_sdk.client.hosts import DisabledWebhook, Host
 from callback_sdk.client.outputs import TaskOutput, TaskOutputs

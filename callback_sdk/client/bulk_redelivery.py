@@ -1,32 +1,28 @@
-"""Deliveries of many tasks: finds them by a filter, redelivers them in bulk, and reads the audit log."""
+"""Deliveries of many tasks: finds them by a filter, and redelivers them in bulk."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from time import monotonic, sleep
 from typing import Any, cast
-from urllib.parse import urlencode
 
-from attrs import define, field
+from attrs import define
 
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.form import encode_value, whole_number
-from callback_sdk.client.responses import parse_response, unexpected_response
+from callback_sdk.client.form import encode_value
+from callback_sdk.client.pages import list_entries
+from callback_sdk.client.responses import parse_response
 from callback_sdk.client.states import parse_moment, wire_form
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.redaction import Secret
 from callback_sdk.text.descriptions import shown
 from callback_sdk.text.html import HTMLRepr
 from callback_sdk.types import DeliveryStatus
-
-_PAGE = 200
-"""Maximum number of deliveries, or entries, of a request."""
 
 _BULK_PAGE = 500
 """Maximum deliveries that a request redelivers: for each page, the service goes through all that the filter selects."""
@@ -126,44 +122,6 @@ class RedeliveryStep:
     skipped: tuple[SkippedDelivery, ...] = ()
 
 
-@define(frozen=True, kw_only=True)
-class AuditRecord(HTMLRepr):
-    """An entry of the audit log.
-
-    Attributes:
-        at: Time of the action, in UTC.
-        action: Name of the action.
-        actor: Name of the user who acted; None for commands on the machine of the service.
-        owner: Name of the user whose task or account it was; None for what belongs to nobody.
-        job_id: The task; None without one.
-        via: `"api"`, `"pages"`, `"command"` or `"serve"`.
-        address: Address of the client; None if there is none.
-        facts: Further facts.
-    """
-
-    at: datetime | None
-    action: str
-    actor: str | None = None
-    owner: str | None = None
-    job_id: str | None = None
-    via: str | None = None
-    address: str | None = None
-    facts: Mapping[str, Any] = field(factory=dict)
-
-    def _html_fields(self) -> dict[str, Any]:
-        return {name.replace("_", " "): getattr(self, name) for name in AuditRecord.__annotations__}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; times are ISO 8601 strings."""
-        return wire_form(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AuditRecord:
-        """Parse the JSON form; unknown members are ignored."""
-        members = {name: data[name] for name in cls.__annotations__ if name in data}
-        return cls(**members | {"at": parse_moment(data.get("at"))})
-
-
 class BulkRedeliveryAPI:
     """The calls about deliveries of many tasks.
 
@@ -181,19 +139,9 @@ class BulkRedeliveryAPI:
             InvalidRequestError: An argument is of another type, or the limit is not a positive number.
         """
         _check_filter(wanted)
-        return self._entries("/deliveries", "deliveries", wanted.to_dict(), limit, ListedDelivery.from_dict)
-
-    def audit(self, query: Mapping[str, str | None], limit: int | None) -> Iterator[AuditRecord]:
-        """Iterate over entries of the audit log, the newest first.
-
-        Raises:
-            InvalidRequestError: A text is of another type, or has a lone surrogate.
-        """
-        given = {name: text for name, text in query.items() if text is not None}
-        for name, text in given.items():
-            if not isinstance(text, str) or has_lone_surrogate(text):
-                raise InvalidRequestError(f"{name} is {shown(text)}.", hint="Give a string, or None.")
-        return self._entries("/audit", "entries", given, limit, AuditRecord.from_dict)
+        return list_entries(
+            self._connection, "/deliveries", "deliveries", wanted.to_dict(), limit=limit, parse=ListedDelivery.from_dict
+        )
 
     def redeliver(self, wanted: DeliveryFilter, *, rate: float | None, dry_run: bool) -> Iterator[RedeliveryStep]:
         """Redeliver the deliveries that a filter selects, one page per request.
@@ -225,42 +173,6 @@ class BulkRedeliveryAPI:
             body["cursor"] = data["next_cursor"]
             if rate is not None:
                 sleep(max(0.0, began + due / rate - monotonic()))
-
-    def _entries(
-        self, path: str, member: str, query: Mapping[str, str], limit: int | None, parse: Callable[[Any], Any]
-    ) -> Iterator[Any]:
-        number = None if limit is None else whole_number(limit)
-        if limit is not None and (number is None or number < 1):
-            raise InvalidRequestError(f"limit is {shown(limit)}.", hint="Give a whole number above 0, or None.")
-        requested: dict[str, Any] = {**query, "limit": min(number or _PAGE, _PAGE)}
-        return self._pages(path, member, requested, self._page(path, member, requested), number, parse)
-
-    def _pages(
-        self,
-        path: str,
-        member: str,
-        requested: dict[str, Any],
-        page: tuple[list[Any], str | None],
-        number: int | None,
-        parse: Callable[[Any], Any],
-    ) -> Iterator[Any]:
-        left = math.inf if number is None else number
-        while True:
-            items, cursor = page
-            for item in items:
-                if left < 1:
-                    return
-                left -= 1
-                yield parse_response("an entry of a list", parse, item)
-            if cursor is None or left < 1:
-                return
-            page = self._page(path, member, {**requested, "cursor": cursor})
-
-    def _page(self, path: str, member: str, requested: Mapping[str, Any]) -> tuple[list[Any], str | None]:
-        data = self._connection.request("GET", f"{path}?{urlencode(requested)}").data
-        if not isinstance(data, dict) or not isinstance(data.get(member), list):
-            raise unexpected_response(f"a page of {member}")
-        return data[member], data.get("next_cursor")
 
 
 def _check_filter(wanted: DeliveryFilter) -> None:

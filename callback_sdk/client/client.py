@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk.client.algorithms import Algorithm, Version
-from callback_sdk.client.bulk_redelivery import AuditRecord, BulkRedeliveryAPI, ListedDelivery, RedeliveryStep
+from callback_sdk.client.audit import AuditRecord, find_records
+from callback_sdk.client.bulk_redelivery import BulkRedeliveryAPI, ListedDelivery, RedeliveryStep
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.hosts import DisabledWebhook, Host, HostsAPI
 from callback_sdk.client.log_stream import stream_logs
@@ -420,7 +421,7 @@ class Client(TaskSubmitter):
         """
         times = DeliveryFilter(since=since, until=until).to_dict()
         texts = {"action": action, "actor": actor, "owner": owner, "job_id": job_id}
-        return self._bulk_redelivery.audit({**texts, **times}, limit)
+        return find_records(self._connection, {**texts, **times}, limit)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:
