@@ -60,18 +60,19 @@ class Route:
     Attributes:
         resolve: Returns the addresses of a target, such as `AddressGuard.resolve`.
         proxy: Returns the proxy for a URL, or None.
-        pinned: Whether a proxy is told to connect to an address of `resolve`, and not to resolve the name itself.
+        proxy_pinned: Whether a proxy is told to connect to an address of `resolve`, and not to resolve the name itself.
+            A direct connection always goes to such an address.
         check: Checks a target whose name a proxy resolves.
     """
 
     resolve: Resolve
     proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None
-    pinned: bool = False
+    proxy_pinned: bool = False
     check: Callable[[SecretURL], None] = lambda url: None
 
     def is_resolved_by_proxy(self, url: SecretURL) -> bool:
         """Return whether a proxy resolves the name of a target, and only `check` applies to it."""
-        return not self.pinned and self.proxy(url) is not None
+        return not self.proxy_pinned and self.proxy(url) is not None
 
 
 class Connection:
@@ -84,7 +85,7 @@ class Connection:
         self._route = route
         self._proxy = proxy = route.proxy(url)
         self._deadline = deadline
-        self.absolute = proxy is not None and url.scheme == "http" and not route.pinned
+        self.absolute = proxy is not None and url.scheme == "http" and not route.proxy_pinned
         self.proxy_headers = proxy_headers(proxy)
         self.idle_since = 0.0
 
@@ -98,7 +99,7 @@ class Connection:
         """
         if self._proxy is None:
             self._dial(self._route.resolve(self._url, self._deadline), self._deadline)
-        elif self._route.pinned:
+        elif self._route.proxy_pinned:
             self._tunnel_to_addresses(self._proxy)
         else:
             self._route.check(self._url)
@@ -149,7 +150,7 @@ class Connection:
         # Any 2xx opens the tunnel, and its Content-Length is to be ignored (RFC 9110, section 9.3.6).
         response.read(timed.receive, head_only=True)
         if not 200 <= response.status < 300:
-            raise TunnelError(response.status, to_address=self._route.pinned)
+            raise TunnelError(response.status, to_address=self._route.proxy_pinned)
 
 
 class TimedSocket:

@@ -487,7 +487,7 @@ def _route(guard: AddressGuard | None, proxy: DeliveryProxy | None) -> Route:
         return Route(
             resolve=guard.resolve if guard else resolve,
             proxy=proxy.of,
-            pinned=not proxy.resolves,
+            proxy_pinned=not proxy.resolves,
             check=guard.check if guard else lambda url: None,
         )
     return Route(resolve=guard.resolve) if guard else Route(resolve=resolve, proxy=environment_proxy)

@@ -22,8 +22,9 @@ from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation, startup
 from callback_sdk.service.work.devices import DeviceLease, DevicePool
 from callback_sdk.service.work.interrupts import request_stop
-from callback_sdk.service.work.outcome import Outcome, StopSignal, is_alive, wait_for
+from callback_sdk.service.work.outcome import Outcome, StopSignal
 from callback_sdk.service.work.stack_dump import StackDump
+from callback_sdk.service.work.watch import is_alive, wait_for
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import TRACEBACK
 

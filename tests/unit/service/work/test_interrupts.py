@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.service import RunInterrupt
-from callback_sdk.service.work import outcome as module
+from callback_sdk.service.work import watch as module
 from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
 from callback_sdk.service.work.process import ChildProcess
 from tests.clocks import hour_passes_when

@@ -20,7 +20,7 @@ import pytest
 
 from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child
-from callback_sdk.service.work import outcome as module
+from callback_sdk.service.work import watch as module
 from callback_sdk.service.work.orphans import end_orphans
 from callback_sdk.service.work.outcome import CANCEL, Outcome, StopSignal
 from callback_sdk.service.work.process import ChildProcess

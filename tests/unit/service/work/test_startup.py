@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.work import outcome
+from callback_sdk.service.work import watch
 from callback_sdk.service.work.child import RunSpec
 from callback_sdk.service.work.outcome import SHUTDOWN, StopSignal
 from callback_sdk.service.work.process import ChildProcess, SetupError
@@ -172,7 +172,7 @@ def test_an_error_says_where_a_setup_hangs(
     """In the frames of the author's code."""
     (tmp_path / "slow.py").write_text(SLOW.format(loading=loading or "pass", importing=importing))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(outcome, "time", hour_passes_when((tmp_path / "started").exists))
+    monkeypatch.setattr(watch, "time", hour_passes_when((tmp_path / "started").exists))
     process = ChildProcess("slow:registry")
     try:
         with pytest.raises(SetupError, match=words):
