@@ -1,1 +1,1 @@
-"""Concurrency: fork-safe locks, parallel calls, slots per host, leases, file locks, and reapers of processes."""
+"""Concurrency: fork-safe locks, parallel calls, slots and circuit breakers per host, leases, reapers of processes."""

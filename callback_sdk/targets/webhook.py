@@ -1,4 +1,8 @@
-"""Webhooks: the document as a JSON POST to any other URL."""
+"""Webhooks: the document as a JSON POST to any other URL.
+
+The last of the kinds that are tried: so an unsigned URL of a known object store is rejected here, with
+`MissingS3FieldsError`.
+"""
 
 from __future__ import annotations
 

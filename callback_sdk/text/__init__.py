@@ -1,1 +1,1 @@
-"""Untrusted text: length limits, control characters, credentials in URLs, and HTML for notebooks."""
+"""Untrusted text: length limits, control characters, credentials in paths and quotes, and HTML for notebooks."""

@@ -1,1 +1,1 @@
-"""One upload in, one response out: the only access to the network for results."""
+"""One upload in, one response out: the only way by which results reach targets."""

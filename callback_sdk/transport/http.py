@@ -1,11 +1,11 @@
-"""Send one upload over HTTP/1.1 and return the response: the only network access for results.
+"""Send one upload over HTTP/1.1 and return the response: the only way by which results reach targets.
 
 It is built on sockets and the parser of `httptools`, and not on urllib3, requests or httpx, for four reasons:
 
 - An absolute deadline for each attempt. Their timeouts bound one read, so a server that sends a byte now and then
   holds an attempt as long as it likes.
-- A pinned address. The connection goes to the very address that the address guard checked, while `Host`, SNI and the
-  certificate keep the name.
+- A pinned address. The connection goes to the very address that the address guard checked (`sockets.Connection`), while
+  `Host`, SNI and the certificate keep the name.
 - No URL in any log or exception. urllib3 logs path and query at DEBUG, httpx the URL at INFO, and the exceptions of
   requests quote it. A presigned URL is a credential.
 - About a fifth of the CPU time for each upload (`benchmarks/delivery.py`).

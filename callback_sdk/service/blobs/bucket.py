@@ -1,4 +1,7 @@
-"""Blobs as objects in an S3 bucket, for services on many machines."""
+"""Blobs as objects in an S3 bucket, for services on many machines.
+
+Its circuit breaker is for the bucket alone; those of receivers are in `concurrency.circuit`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recovery after an incident: finds deliveries of many tasks by a filter, and redelivers them page by page."""
+"""Deliveries of many tasks: finds them by a filter, and redelivers them page by page, as after an incident."""
 
 from __future__ import annotations
 

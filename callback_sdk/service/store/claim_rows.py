@@ -1,4 +1,4 @@
-"""Claims of deliveries, from the rows of a delivery and its task."""
+"""Columns and construction of a `DeliveryClaim`; `deliveries` claims, and `host_gates` decides whether it may."""
 
 from __future__ import annotations
 

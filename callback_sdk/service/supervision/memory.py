@@ -1,6 +1,6 @@
 """Memory limits of runs, and measurement of their memory usage.
 
-On Linux both are read from /proc and from cgroup files. Elsewhere the resident sizes of the processes are added up.
+`work.watch` compares, and `work.process` kills a run above its limit. On Linux both are read from /proc and from cgroup files. Elsewhere the resident sizes of the processes are added up.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ def format_size(size: float) -> str:
 @contextlib.contextmanager
 def bounded(size: float) -> Iterator[None]:
     """Limit further allocations of this process while the block runs; beyond the limit they raise MemoryError.
+
+    It bounds the reading of features only. Runs are watched from outside; see `work.watch`.
 
     Allocations of other threads count, and fail at the limit too. Does nothing on other systems than Linux.
 

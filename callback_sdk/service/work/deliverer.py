@@ -1,4 +1,7 @@
-"""Delivery attempts of the service, each in a separate thread."""
+"""Delivery attempts of the service, each in a separate thread.
+
+The circuit and the limits of a host are checked when a delivery is claimed: `store.host_gates`.
+"""
 
 from __future__ import annotations
 
