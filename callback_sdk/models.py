@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, InvalidTargetError, OutputError
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_credentials_in_urls
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_credentials
 from callback_sdk.text.descriptions import shown
 
 PENDING = "Pending"
@@ -344,7 +344,7 @@ def _check_filter_host(instance: object, attribute: Any, text: str | None) -> No
     _check_filter_text(instance, attribute, text)
     if text is not None and ("://" in text or host_name(text) is None):
         raise InvalidRequestError(
-            f"host is {without_credentials_in_urls(shown(text))}.",
+            f"host is {without_credentials(shown(text))}.",
             hint="Give the name alone, without scheme, port and path, such as hooks.example.org.",
         )
 

@@ -1,7 +1,12 @@
 """Redaction: wrappers that keep credentials out of logs, such as signed URLs, form fields of POST policies and tokens.
 
 The plain value is only available through `reveal()`. It never appears in a repr, a log line, a pickle, or a traceback
-that shows local variables.
+that shows local variables. Texts are redacted by where they are from:
+
+- a URL of ours: `str()` of a `SecretURL`
+- a server's text, which may quote the request: `Upload.scrub`, `Response.scrub` (by `text.quoted_secrets`)
+- a text of a library or of a user, and any other: `without_credentials`
+- the output and the errors of an algorithm: `without_credentials(text, show_plain_queries=True)`
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
-from urllib.parse import unquote_plus, urlsplit, urlunsplit
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
@@ -28,7 +33,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _FORBIDDEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
-_WORD = re.compile(r"[^\s\"'<>()]+")
+_WORD = re.compile(r"[^\s\"'<>`]+")
+_END_OF_PATH = re.compile("[?#]")
+_SEPARATOR = re.compile("[?#&;/]")
+
+_CREDENTIAL = re.compile("sig|credential|token|secret|passw|auth|key", re.IGNORECASE)
+"""Words in the names of parameters whose values are credentials."""
+
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _SCHEMES = frozenset({"http", "https"})
@@ -305,15 +316,41 @@ class SecretURL(Secret[str]):
         return self.__pairs
 
 
-def without_credentials_in_urls(text: str) -> str:
-    """Return a text of a library or of a user whose URLs are shown as `SecretURL` shows them, mistyped ones too.
+def without_credentials(text: str, *, show_plain_queries: bool = False) -> str:
+    """Return a foreign text whose URLs are shown as `SecretURL` shows them, mistyped ones too.
 
-    It hides more than `text.free_text`, which leaves ordinary queries in the output of algorithms readable.
+    Args:
+        text: A text of a library, a server, a user or an algorithm.
+        show_plain_queries: Whether to change only URLs in which a credential is recognized by its place or by the name
+            of its parameter, so that the output of an algorithm stays readable. Otherwise all queries are hidden, also
+            those of words without a scheme.
     """
-    return _WORD.sub(_shown_word, text)
+    if show_plain_queries:
+        return _WORD.sub(_redact_recognized, text) if "://" in text else text
+    return _WORD.sub(_redact_word, text)
 
 
-def _shown_word(match: re.Match[str]) -> str:
+def _redact_recognized(match: re.Match[str]) -> str:
+    _, mark, rest = match[0].partition("://")
+    return _redact_word(match) if mark and _has_credential(Secret(rest)) else match[0]
+
+
+def _has_credential(rest: Secret[str]) -> bool:
+    """Return whether a credential is recognized in what follows the scheme of a URL."""
+    try:
+        url = SecretURL(f"x://{rest.reveal()}")
+    except InvalidTargetError:
+        return "@" in rest.reveal() or _CREDENTIAL.search(rest.reveal()) is not None
+    # Decoded, as the value of a parameter may be a URL too.
+    parts = Secret(_SEPARATOR.split(unquote("".join(_END_OF_PATH.split(rest.reveal(), maxsplit=1)[1:]))))
+    return (
+        url.has_userinfo
+        or url.has_secret_path
+        or any("@" in part or _CREDENTIAL.search(part.partition("=")[0]) for part in parts.reveal())
+    )
+
+
+def _redact_word(match: re.Match[str]) -> str:
     before, mark, rest = match[0].partition("://")
     other = before.rstrip(f"{string.ascii_letters}{string.digits}+-.") if mark else ""
     has_password = ":" in match[0].rpartition("@")[0]

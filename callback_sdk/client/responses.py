@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import ssl
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from callback_sdk.errors import (
     ServiceConnectionError,
     ServiceError,
 )
-from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
+from callback_sdk.redaction import Secret, strip_traceback, without_credentials
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.quoted_secrets import without_secrets
 from callback_sdk.transport.connection_errors import NO_TLS
@@ -33,7 +32,6 @@ from callback_sdk.transport.retry import parse_retry_after
 T = TypeVar("T")
 
 _MAX_MESSAGE = 1000
-_WORD = re.compile(r"[^\s\"'<>]+")
 
 _NOTHING: Secret[tuple[str, ...]] = Secret(())
 
@@ -148,22 +146,7 @@ def _utf8(text: str | bytes) -> str:
 
 def _scrub(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     # Removed before the text is truncated, because a part of a token is a credential too.
-    text = _printable(without_secrets(text, hidden.reveal()))
-    return _WORD.sub(_without_credentials, text)[:_MAX_MESSAGE]
-
-
-def _without_credentials(word: re.Match[str]) -> str:
-    """Return a word without the query of a URL, and without the user and the password before a host."""
-    place, mark, query = word[0].partition("?")
-    if mark and ("http://" in place or "https://" in place):
-        return f"{_without_userinfo(place)}?{HIDDEN}"
-    return _without_userinfo(place + mark + query)
-
-
-def _without_userinfo(text: str) -> str:
-    userinfo, at, host = text.rpartition("@")
-    scheme, slashes, _ = userinfo.partition("://")
-    return f"{scheme + slashes if slashes else ''}{HIDDEN}@{host}" if at and ":" in userinfo else text
+    return without_credentials(_printable(without_secrets(text, hidden.reveal())))[:_MAX_MESSAGE]
 
 
 def _json(content: bytes, url: str, facts: _ResponseFacts) -> Any:
@@ -364,4 +347,4 @@ def _describe(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
 def _quotes_credential(root: BaseException, hidden: Secret[tuple[str, ...]]) -> bool:
     # The attributes too: BadStatusLine has the line, and LocationParseError the location.
     text = _printable(f"{root!s} {root!r} {vars(root)}")
-    return _WORD.sub(_without_credentials, without_secrets(text, hidden.reveal())) != text
+    return without_credentials(without_secrets(text, hidden.reveal())) != text

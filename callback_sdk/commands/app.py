@@ -37,7 +37,7 @@ from callback_sdk.commands import (
 from callback_sdk.commands.completion import words
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
-from callback_sdk.redaction import without_credentials_in_urls
+from callback_sdk.redaction import without_credentials
 from callback_sdk.text.escaping import escaped
 
 # Found by reflection, because newer versions of Typer include a copy of click in other modules.
@@ -78,7 +78,7 @@ def _quoting() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = escaped(without_credentials_in_urls(error.message))
+        error.message = escaped(without_credentials(error.message))
         raise
 
 

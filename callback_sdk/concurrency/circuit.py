@@ -1,6 +1,7 @@
 """A circuit breaker for the deliveries to one host, with a rate and a concurrency limit: decisions, without I/O.
 
-The service asks it when a delivery is claimed (`service.store.host_gates`). The terms are those of "Circuit Breaker" in M. Nygard's Release It!. Times are seconds of one clock.
+The service asks it when a delivery is claimed (`service.store.host_gates`). The terms are those of "Circuit Breaker" in
+M. Nygard's Release It!. Times are seconds of one clock.
 """
 
 from __future__ import annotations

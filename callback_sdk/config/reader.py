@@ -14,7 +14,7 @@ from callback_sdk.config import settings
 from callback_sdk.config.definition import Setting
 from callback_sdk.config.environ_config import environ
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.redaction import hides_tracebacks, without_credentials_in_urls
+from callback_sdk.redaction import hides_tracebacks, without_credentials
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def variable(setting: Setting) -> Any:
             return setting.parse(value.text)
         except (ValueError, InvalidTargetError):
             pass
-        found = "can't be read" if setting.secret else f"is {without_credentials_in_urls(value.text)!r}"
+        found = "can't be read" if setting.secret else f"is {without_credentials(value.text)!r}"
         raise ConfigurationError(f"The environment variable {value.name} {found}.", hint=f"It takes {setting.takes}.")
 
     return environ.var(default=setting.default, name=setting.variable, converter=convert, help=setting.help)

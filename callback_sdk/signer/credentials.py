@@ -12,7 +12,7 @@ from attrs import define
 
 from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import SigningError
-from callback_sdk.redaction import Secret, strip_traceback, without_credentials_in_urls
+from callback_sdk.redaction import Secret, strip_traceback, without_credentials
 from callback_sdk.text.descriptions import sentence
 
 _MAX_TEXT = 500
@@ -162,7 +162,7 @@ def cause(error: Exception) -> Exception | None:
 
     None for others, which may quote keys, and for one that quotes the credentials in a URL.
     """
-    if not _is_known(error) or without_credentials_in_urls(f"{error!s} {error!r}") != f"{error!s} {error!r}":
+    if not _is_known(error) or without_credentials(f"{error!s} {error!r}") != f"{error!s} {error!r}":
         return None
     error.__cause__ = error.__context__ = None
     return strip_traceback(error)
@@ -178,7 +178,7 @@ def describe(error: Exception) -> str:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if not _is_known(error):
         return type(error).__name__
-    text = without_credentials_in_urls(str(error))
+    text = without_credentials(str(error))
     return "".join(character if character.isprintable() else " " for character in text)[:_MAX_TEXT].strip(" :")
 
 

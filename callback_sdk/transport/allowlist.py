@@ -10,7 +10,7 @@ import ipaddress
 from attrs import define
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.redaction import SecretURL, without_credentials_in_urls
+from callback_sdk.redaction import SecretURL, without_credentials
 from callback_sdk.targets.hosts import Address, default_port, port_of
 from callback_sdk.transport.addresses import Network, parse_network
 
@@ -101,7 +101,7 @@ def network(text: str) -> AllowedNetwork:
     except ValueError:
         pass
     raise ConfigurationError(
-        f"{without_credentials_in_urls(text)!r} is not a network.",
+        f"{without_credentials(text)!r} is not a network.",
         hint="Give it in CIDR notation, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, or a single address. "
         f"{PORT_HINT}",
     )
@@ -118,7 +118,7 @@ def host(text: str) -> AllowedHost:
     except (ValueError, InvalidTargetError):
         pass
     raise ConfigurationError(
-        f"{without_credentials_in_urls(text)!r} is not a host name.",
+        f"{without_credentials(text)!r} is not a host name.",
         hint="Give it without scheme, such as minio.internal:9000, or *.minio.internal:9000 for all below it. "
         f"{PORT_HINT}",
     )

@@ -11,11 +11,10 @@ from typing import Any
 from attrs import define
 
 from callback_sdk.errors import DeliveryError
-from callback_sdk.redaction import HIDDEN
+from callback_sdk.redaction import HIDDEN, without_credentials
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.descriptions import sentence
 from callback_sdk.text.escaping import escaped
-from callback_sdk.text.free_text import without_credentials
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.causes import EXPIRY, SIGNATURE
 from callback_sdk.transport.hints import Circumstances, find_hint
@@ -235,7 +234,7 @@ def _beginning(upload: Upload, response: Response) -> str:
     More than is shown is searched for credentials: one that the cut divided would not be found.
     """
     text = response.decoded_body()[:_MAX_SEARCHED].decode("utf-8", "replace").replace("\r\n", "\n").strip()
-    found = without_credentials(response.scrub(text, upload))
+    found = without_credentials(response.scrub(text, upload), show_plain_queries=True)
     return escaped(_QUERY_IN_BODY.sub("?" + HIDDEN, found)[:MAX_SHOWN_BODY], lines=True)[:MAX_SHOWN_BODY]
 
 

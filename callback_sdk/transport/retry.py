@@ -1,8 +1,8 @@
 """Retry policies: retryable failures and delays. `docs/retries.md` has the same lists; a test compares them.
 
-There are two: within a process, exponential backoff with full jitter for minutes (`backoff`), and of durable deliveries
-in the outbox and the service, a table of delays for hours (`next_delay`). Both need `DeliveryError.retryable`; the first
-needs `DeliveryError.transient` too, as some failures end only when somebody acts.
+There are two: within a process, exponential backoff with full jitter for minutes (`backoff`); in the outbox and the
+service, whose deliveries are durable, a table of delays for hours (`next_delay`). Both need `DeliveryError.retryable`;
+the first needs `DeliveryError.transient` too, as some failures end only when somebody acts.
 """
 
 from __future__ import annotations

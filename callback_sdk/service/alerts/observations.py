@@ -9,6 +9,7 @@ from pathlib import Path
 
 from callback_sdk.concurrency.circuit import HALF_OPEN, OPEN
 from callback_sdk.errors import CallbackSDKError
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.alerts.decisions import Problem
 from callback_sdk.service.engines.preparation import FAILED, WorkerState
 from callback_sdk.service.files import check_writable
@@ -16,7 +17,6 @@ from callback_sdk.service.store import Store
 from callback_sdk.service.store.hosts import HostState
 from callback_sdk.service.store.models import DEAD
 from callback_sdk.text.descriptions import sentence
-from callback_sdk.text.free_text import without_credentials
 
 MIN_FREE = 1024**3
 """Bytes of free space below which a disk is nearly full, whatever its size."""
@@ -151,4 +151,4 @@ def _queues(oldest: dict[str, float], oldest_due: float, limit: float) -> list[P
 
 
 def _text(text: str) -> str:
-    return sentence(" ".join(without_credentials(text).split())[:_MAX_TEXT]) if text else ""
+    return sentence(" ".join(without_credentials(text, show_plain_queries=True).split())[:_MAX_TEXT]) if text else ""

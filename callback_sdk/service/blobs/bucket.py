@@ -15,7 +15,7 @@ from typing import Any
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.filesystem.files import remove
-from callback_sdk.redaction import strip_traceback, without_credentials_in_urls
+from callback_sdk.redaction import strip_traceback, without_credentials
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.signer.buckets import environment_region
 from callback_sdk.text.descriptions import sentence
@@ -217,5 +217,5 @@ def _new_client(timeouts: dict[str, Any]) -> Any:
         config = Config(signature_version="s3v4", **timeouts)
         return boto3.client("s3", region_name=environment_region(), config=config)
     except (BotoCoreError, ValueError) as error:
-        problem = without_credentials_in_urls(str(error))
+        problem = without_credentials(str(error))
         raise ConfigurationError(f"boto3 can't use S3: {problem}.", hint="Check the AWS_... variables.") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.redaction import without_credentials_in_urls
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.blobs.blobs import BlobStorage
 from callback_sdk.service.blobs.bucket import BucketStorage
 from callback_sdk.service.blobs.folder import DirectoryStorage
@@ -28,7 +28,7 @@ def open_blobs(place: str) -> BlobStorage:
         return BucketStorage(bucket, prefix)
     if separator or not place:
         raise ConfigurationError(
-            f"{without_credentials_in_urls(place)!r} is not a location for blobs.",
+            f"{without_credentials(place)!r} is not a location for blobs.",
             hint="Use the path of a directory, or s3://BUCKET/PREFIX.",
         )
     try:

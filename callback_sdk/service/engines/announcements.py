@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, without_credentials
 from callback_sdk.service.engines.preparation import FAILED, LOADING, READY
 from callback_sdk.service.store import open_database
 from callback_sdk.service.store.worker_states import REPORT_INTERVAL, ReportedState, WorkerStateStore
-from callback_sdk.text.free_text import without_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -80,5 +79,5 @@ class Announcer:
 
     def _reported(self, name: str, is_loading: bool, problem: str | None) -> ReportedState:
         status = LOADING if is_loading else READY if problem is None else FAILED
-        text = None if problem is None else without_credentials(problem)[:_MAX_PROBLEM]
+        text = None if problem is None else without_credentials(problem, show_plain_queries=True)[:_MAX_PROBLEM]
         return ReportedState(name=f"{self._prefix} {name}", status=status, problem=text)

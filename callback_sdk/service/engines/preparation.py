@@ -9,10 +9,10 @@ from collections.abc import Callable
 from attrs import define, evolve
 
 from callback_sdk.errors import CallbackSDKError
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.work.child_pair import ChildPair
 from callback_sdk.service.work.outcome import StopSignal
-from callback_sdk.text.free_text import without_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,11 @@ class Preparation:
         try:
             is_ready = child.prepare(self._stop)
         except CallbackSDKError as error:
-            self.state = evolve(self.state, status=FAILED, problem=without_credentials(str(error))[:_MAX_PROBLEM])
+            self.state = evolve(
+                self.state,
+                status=FAILED,
+                problem=without_credentials(str(error), show_plain_queries=True)[:_MAX_PROBLEM],
+            )
             self._stopping.wait(retry_pause(self._outage.failed(error)))
             return False
         if is_ready:

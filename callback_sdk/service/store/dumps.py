@@ -11,8 +11,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.store.database import StoreUnavailableError
-from callback_sdk.text.free_text import without_credentials
 
 _MAX_TEXT = 600
 """Maximum characters of a program's error."""

@@ -1,6 +1,7 @@
 """Memory limits of runs, and measurement of their memory usage.
 
-`work.watch` compares, and `work.process` kills a run above its limit. On Linux both are read from /proc and from cgroup files. Elsewhere the resident sizes of the processes are added up.
+`work.watch` compares, and `work.process` kills a run above its limit. On Linux both are read from /proc and from cgroup
+files. Elsewhere the resident sizes of the processes are added up.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callback_sdk.text.free_text import without_credentials
+from callback_sdk.redaction import without_credentials
 
 _MAX_ERROR = 2000
 """Maximum characters of an error."""
@@ -22,4 +22,9 @@ def clean(text: str, *, max_length: int | None = _MAX_ERROR) -> str:
     """Remove the credentials of URLs from a text, truncate it, and replace lone surrogates."""
     # Truncated before too, as the text may have any length, but not so that a URL that is shown is cut.
     bounded = text if max_length is None else text[: 2 * max_length]
-    return without_credentials(bounded)[:max_length].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return (
+        without_credentials(bounded, show_plain_queries=True)[:max_length]
+        .replace("\0", "\ufffd")
+        .encode(errors="replace")
+        .decode()
+    )

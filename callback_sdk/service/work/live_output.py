@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.store.output import MAX_OUTPUT
-from callback_sdk.text.free_text import without_credentials
 
 _PIECE = 8 * 1024
 """Bytes up to which new output is joined with the last piece, so that a run has few pieces."""
@@ -50,7 +50,9 @@ class LiveOutput:
                 self._store(skipped, data)
 
     def _store(self, skipped: int, data: bytes) -> None:
-        text = without_credentials(data.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        text = without_credentials(data.decode(errors="surrogateescape"), show_plain_queries=True).encode(
+            errors="surrogateescape"
+        )
         joined = not skipped and len(self._last) + len(text) <= _PIECE
         piece = self._last + text if joined else text
         start = self._end - len(self._last) if joined else self._end + skipped

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from callback_sdk.text.free_text import without_credentials
+from callback_sdk.redaction import without_credentials
 
 TAIL_BYTES = 64 * 1024
 """Maximum stored bytes: the last ones."""
@@ -147,7 +147,11 @@ def _skip_rest(file: BinaryIO, line: bytes) -> bool:
 
 def _escape_line(line: bytes, *, is_cut: bool) -> str:
     text = line.decode(errors="replace").rstrip("\r\n")
-    return f"{without_credentials(text)} [the rest of the line is dropped]" if is_cut else without_credentials(text)
+    return (
+        f"{without_credentials(text, show_plain_queries=True)} [the rest of the line is dropped]"
+        if is_cut
+        else without_credentials(text, show_plain_queries=True)
+    )
 
 
 def read_tail(path: Path) -> bytes:

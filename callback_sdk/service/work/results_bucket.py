@@ -14,7 +14,7 @@ from attrs import evolve
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, ConfigurationError, DeliveryError, InvalidTargetError, SigningError
 from callback_sdk.outputs import Output
-from callback_sdk.redaction import SecretURL, without_credentials_in_urls
+from callback_sdk.redaction import SecretURL, without_credentials
 from callback_sdk.signer import S3Signer
 from callback_sdk.signer.buckets import environment_region
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -65,7 +65,7 @@ class ResultsBucket:
         is_valid = scheme == "s3" and _BUCKET.fullmatch(self._bucket) and _PREFIX.fullmatch(prefix)
         if not is_valid or {".", ".."}.intersection(segments):
             raise ConfigurationError(
-                f"{without_credentials_in_urls(place)!r:.100} is not a location for results.",
+                f"{without_credentials(place)!r:.100} is not a location for results.",
                 hint="Give s3://BUCKET/PREFIX with --results-bucket.",
             )
         self._prefix = f"{prefix}/" if prefix else ""

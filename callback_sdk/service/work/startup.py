@@ -10,13 +10,13 @@ from typing import TypeVar
 from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
+from callback_sdk.redaction import without_credentials
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.work import shared_memory, stack_dump
 from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
-from callback_sdk.text.free_text import without_credentials
 from callback_sdk.text.tracebacks import user_traceback
 
 T = TypeVar("T")
@@ -116,7 +116,10 @@ def _attempt(step: Callable[[], T]) -> T | StartFailure:
     try:
         return step()
     except (ConfigurationError, UnknownAlgorithmError) as error:
-        message, hint = without_credentials(error.message), without_credentials(error.hint)
+        message, hint = (
+            without_credentials(error.message, show_plain_queries=True),
+            without_credentials(error.hint, show_plain_queries=True),
+        )
         # An error in the module is the cause.
         reason = message if error.__cause__ is None else describe(error.__cause__)
         return StartFailure(reason=reason, setting=(message, hint))

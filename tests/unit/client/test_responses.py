@@ -86,7 +86,7 @@ def test_the_services_words_are_kept(client: Client, service: Any, text: str) ->
 def test_a_text_of_urls_is_read_in_linear_time() -> None:
     """A hostile message is truncated before it is searched for queries."""
     text = "http://" * 200_000
-    assert len(_scrub(text, Secret(()))) == 1000
+    assert len(_scrub(text, Secret(()))) <= 1000
     assert _scrub("at https://h/k?X-Amz-Signature=5f, or", Secret(())) == "at https://h/k?*** or"
 
 
