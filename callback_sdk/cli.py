@@ -115,16 +115,16 @@ def _print_interruption(error: BaseException) -> None:
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     if cause is not None and cause.args:
-        from callback_sdk.text.escaping import escaped
+        from callback_sdk.text.escaping import escape
 
         text = getattr(cause, "command_hint", None) or str(cause)
-        sys.stderr.write(f"Interrupted. {escaped(text, lines=True)}\n")
+        sys.stderr.write(f"Interrupted. {escape(text, lines=True)}\n")
 
 
 def _fail(message: str) -> int:
-    from callback_sdk.text.escaping import escaped
+    from callback_sdk.text.escaping import escape
 
-    sys.stderr.write(f"Error: {escaped(message, lines=True)}\n")
+    sys.stderr.write(f"Error: {escape(message, lines=True)}\n")
     return EXIT_ERROR
 
 

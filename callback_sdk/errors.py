@@ -56,8 +56,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from callback_sdk.text.descriptions import shown
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.descriptions import short_repr
+from callback_sdk.text.escaping import escape
 
 if TYPE_CHECKING:
     from callback_sdk.receipt import Receipt
@@ -75,7 +75,7 @@ class CallbackSDKError(Exception):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         # Its text may quote a server, a file's name or an algorithm, and is printed and logged as it is.
-        message, hint = escaped(message, lines=True), escaped(hint, lines=True)
+        message, hint = escape(message, lines=True), escape(hint, lines=True)
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -99,12 +99,12 @@ class CallbackSDKError(Exception):
             command_hint: The sentence for users of `callback-sdk`; None for the same.
         """
         if command_hint is not None or self._command_hint is not None:
-            self._command_hint = f"{self.command_hint} {escaped(command_hint or hint, lines=True)}".strip()
-        self.hint = f"{self.hint} {escaped(hint, lines=True)}".strip()
+            self._command_hint = f"{self.command_hint} {escape(command_hint or hint, lines=True)}".strip()
+        self.hint = f"{self.hint} {escape(hint, lines=True)}".strip()
 
     def replace_hint(self, hint: str) -> None:
         """Replace the hint by that of a caller who knows more."""
-        self.hint, self._command_hint = escaped(hint, lines=True), None
+        self.hint, self._command_hint = escape(hint, lines=True), None
 
 
 class ConfigurationError(CallbackSDKError, ValueError):
@@ -247,7 +247,7 @@ class OutputError(EncodingError):
     """
 
     def __init__(self, message: str, *, hint: str = "", name: str | None = None, retryable: bool = False) -> None:
-        super().__init__(message, hint=hint, path="outputs" if name is None else f"outputs[{shown(name)}]")
+        super().__init__(message, hint=hint, path="outputs" if name is None else f"outputs[{short_repr(name)}]")
         self.name = name
         self.retryable = retryable
 

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, InvalidTargetError, OutputError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_credentials
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"
@@ -62,7 +62,7 @@ def fraction_of(value: Any) -> float | None:
     except OverflowError:
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
-        raise ConfigurationError(f"The fraction of the progress is {shown(value)}.", hint=FRACTION_HINT) from None
+        raise ConfigurationError(f"The fraction of the progress is {short_repr(value)}.", hint=FRACTION_HINT) from None
     return None if math.isnan(number) else number
 
 
@@ -79,7 +79,7 @@ def clipped(number: float | None) -> float | None:
 def _fraction(value: Any) -> float | None:
     number = fraction_of(value)
     if not is_fraction(number):
-        raise ConfigurationError(f"The fraction of the progress is {shown(value)}.", hint=FRACTION_HINT)
+        raise ConfigurationError(f"The fraction of the progress is {short_repr(value)}.", hint=FRACTION_HINT)
     return clipped(number)
 
 
@@ -109,7 +109,7 @@ class Progress:
 def _check_job_id(_: object, __: object, job_id: str) -> None:
     if not isinstance(job_id, str):
         raise EncodingError(
-            f"job_id is {shown(job_id)}, of type {type(job_id).__name__}.",
+            f"job_id is {short_repr(job_id)}, of type {type(job_id).__name__}.",
             hint="Give a string, such as job_id=str(number).",
             path="job_id",
         )
@@ -139,7 +139,9 @@ def _check_error(_: object, __: object, error: str | None) -> None:
 
 def _check_status(_: object, __: object, status: str) -> None:
     if status not in (FINISHED, CANCELED):
-        raise EncodingError(f"status is {shown(status)}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status")
+        raise EncodingError(
+            f"status is {short_repr(status)}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status"
+        )
 
 
 def _check_outputs(result: JobResult, __: object, outputs: Mapping[str, Any] | None) -> None:
@@ -327,10 +329,10 @@ _FILTER_TIMES = ("since", "until")
 
 def _check_filter_text(_: object, attribute: Any, text: str | None) -> None:
     if text is not None and not isinstance(text, str):
-        raise InvalidRequestError(f"{attribute.name} is {shown(text)}.", hint="Give a string, or None.")
+        raise InvalidRequestError(f"{attribute.name} is {short_repr(text)}.", hint="Give a string, or None.")
     if text is not None and not (0 < len(text) <= _MAX_FILTER_TEXT and all(map(_is_character, text))):
         raise InvalidRequestError(
-            f"{attribute.name} is {shown(text)}.",
+            f"{attribute.name} is {short_repr(text)}.",
             hint=f"Give 1 to {_MAX_FILTER_TEXT} characters without NUL and lone surrogates.",
         )
 
@@ -344,7 +346,7 @@ def _check_filter_host(instance: object, attribute: Any, text: str | None) -> No
     _check_filter_text(instance, attribute, text)
     if text is not None and ("://" in text or host_name(text) is None):
         raise InvalidRequestError(
-            f"host is {without_credentials(shown(text))}.",
+            f"host is {without_credentials(short_repr(text))}.",
             hint="Give the name alone, without scheme, port and path, such as hooks.example.org.",
         )
 
@@ -362,13 +364,13 @@ def host_name(text: str) -> str | None:
 
 def _check_filter_status(_: object, __: object, status: str | None) -> None:
     if status is not None and (not isinstance(status, str) or status not in DELIVERY_STATES):
-        raise InvalidRequestError(f"status is {shown(status)}.", hint=f"Give one of {', '.join(DELIVERY_STATES)}.")
+        raise InvalidRequestError(f"status is {short_repr(status)}.", hint=f"Give one of {', '.join(DELIVERY_STATES)}.")
 
 
 def _check_filter_time(_: object, attribute: Any, time: datetime | None) -> None:
     if time is not None and (not isinstance(time, datetime) or time.tzinfo is None):
         raise InvalidRequestError(
-            f"{attribute.name} is {shown(time)}.",
+            f"{attribute.name} is {short_repr(time)}.",
             hint="Give a datetime with a time zone, such as datetime.now(timezone.utc) - timedelta(hours=2).",
         )
 
@@ -429,7 +431,8 @@ def filter_time(name: str, text: Any) -> datetime | None:
         time = None
     if text is not None and (time is None or time.tzinfo is None):
         raise InvalidRequestError(
-            f"{name} is {shown(text)}.", hint="Give a time with its zone in ISO 8601, such as 2030-01-31T23:00:00Z."
+            f"{name} is {short_repr(text)}.",
+            hint="Give a time with its zone in ISO 8601, such as 2030-01-31T23:00:00Z.",
         )
     return time
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 T = TypeVar("T")
 
@@ -94,7 +94,9 @@ def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timede
     try:
         value = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (OverflowError, ValueError):  # infinity and NaN
-        raise ConfigurationError(f"{name} is {shown(duration)}.", hint="Give a finite number of seconds.") from None
+        raise ConfigurationError(
+            f"{name} is {short_repr(duration)}.", hint="Give a finite number of seconds."
+        ) from None
     if value < timedelta(0) or (not value and not zero):
         hint = "Must not be negative." if zero else "Must be positive."
         raise ConfigurationError(f"{name} is {duration}.", hint=hint)
@@ -119,7 +121,7 @@ def positive_int(name: str, value: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a whole number.")
     if value < 1:
-        raise ConfigurationError(f"{name} is {shown(value)}.", hint="Give a whole number of at least 1.")
+        raise ConfigurationError(f"{name} is {short_repr(value)}.", hint="Give a whole number of at least 1.")
     return value
 
 

@@ -24,7 +24,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
 from callback_sdk.text import path_secrets
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 from callback_sdk.text.limits import MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
 from callback_sdk.text.path_secrets import HIDDEN as HIDDEN
 from callback_sdk.text.quoted_secrets import without_secrets
@@ -179,7 +179,7 @@ class SecretURL(Secret[str]):
         if not self.host:
             return HIDDEN
         path = path_secrets.without(self.__parts.path, self.__path_secrets())
-        return escaped(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
+        return escape(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
 
     def with_public_path(self, start: int = 0) -> SecretURL:
         """Return the same URL, whose path is the name of an object and shown.

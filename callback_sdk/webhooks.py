@@ -23,7 +23,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError, needs_extra
 from callback_sdk.parsing import Duration, several, total_seconds
 from callback_sdk.redaction import Secret, clearing_locals
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_WEBHOOK_HEADER
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def generate_secret(scheme: Scheme = "v1") -> str:
         MissingExtraError: The extra `ed25519` is not installed.
     """
     if scheme not in ("v1", "v1a"):
-        raise ConfigurationError(f"scheme is {shown(scheme)}.", hint="Give 'v1' or 'v1a'.")
+        raise ConfigurationError(f"scheme is {short_repr(scheme)}.", hint="Give 'v1' or 'v1a'.")
     key = os.urandom(_SEED)
     if scheme == "v1":
         return PREFIX + base64.b64encode(key).decode()

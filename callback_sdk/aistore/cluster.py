@@ -15,7 +15,7 @@ from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.hosts import port_of
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class Cluster:
     ) -> None:
         if not isinstance(unknown_nodes, str) or unknown_nodes not in get_args(UnknownNodes):
             raise ConfigurationError(
-                f"unknown_nodes is {shown(unknown_nodes)}.", hint=f"Give one of {', '.join(get_args(UnknownNodes))}."
+                f"unknown_nodes is {short_repr(unknown_nodes)}.",
+                hint=f"Give one of {', '.join(get_args(UnknownNodes))}.",
             )
         self.endpoint = server_url(endpoint, "AIStore", "http://aistore:8080", "AIS_ENDPOINT")
         self._allowed = None if allow_hosts is None else frozenset(map(_host, several("allow_hosts", allow_hosts)))
@@ -163,5 +164,5 @@ def _nodes(smap: Any) -> Iterator[tuple[str, int]]:
 
 def _host(value: object) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"allow_hosts has {shown(value)}.", hint="Give host names, without ports.")
+        raise ConfigurationError(f"allow_hosts has {short_repr(value)}.", hint="Give host names, without ports.")
     return value.lower()

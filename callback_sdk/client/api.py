@@ -20,7 +20,7 @@ from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import TaskFilter
 
@@ -69,7 +69,7 @@ class ServiceAPI:
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
         for name, value in {"algorithm_id": algorithm_id, "id_prefix": id_prefix, "user": user}.items():
             if value is not None and not isinstance(value, str):
-                raise InvalidRequestError(f"{name} is {shown(value)}.", hint="Give a string, or None.")
+                raise InvalidRequestError(f"{name} is {short_repr(value)}.", hint="Give a string, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
         requested = {

@@ -13,7 +13,7 @@ from callback_sdk.client.pages import list_entries
 from callback_sdk.client.states import parse_moment, wire_form
 from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import InvalidRequestError
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLRepr
 
 
@@ -66,5 +66,5 @@ def find_records(
     given = {name: text for name, text in query.items() if text is not None}
     for name, text in given.items():
         if not isinstance(text, str) or has_lone_surrogate(text):
-            raise InvalidRequestError(f"{name} is {shown(text)}.", hint="Give a string, or None.")
+            raise InvalidRequestError(f"{name} is {short_repr(text)}.", hint="Give a string, or None.")
     return list_entries(connection, "/audit", "entries", given, limit=limit, parse=AuditRecord.from_dict)

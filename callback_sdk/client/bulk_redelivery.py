@@ -20,7 +20,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.redaction import Secret
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLRepr
 from callback_sdk.types import DeliveryStatus
 
@@ -151,9 +151,11 @@ class BulkRedeliveryAPI:
         """
         _check_filter(wanted)
         if not isinstance(dry_run, bool):
-            raise InvalidRequestError(f"dry_run is {shown(dry_run)}.", hint="Give True or False.")
+            raise InvalidRequestError(f"dry_run is {short_repr(dry_run)}.", hint="Give True or False.")
         if rate is not None and not (isinstance(rate, (int, float)) and 0 < rate < math.inf):
-            raise InvalidRequestError(f"rate is {shown(rate)}.", hint="Give deliveries per second, above 0, or None.")
+            raise InvalidRequestError(
+                f"rate is {short_repr(rate)}.", hint="Give deliveries per second, above 0, or None."
+            )
         size = _BULK_PAGE if rate is None else max(1, min(_BULK_PAGE, int(rate)))
         return self._steps({**wanted.to_dict(), "limit": size, "dry_run": dry_run}, None if dry_run else rate)
 
@@ -178,7 +180,7 @@ class BulkRedeliveryAPI:
 def _check_filter(wanted: DeliveryFilter) -> None:
     if not isinstance(wanted, DeliveryFilter):
         raise InvalidRequestError(
-            f"wanted is {shown(wanted)}.", hint='Give a filter, such as DeliveryFilter(status="dead").'
+            f"wanted is {short_repr(wanted)}.", hint='Give a filter, such as DeliveryFilter(status="dead").'
         )
 
 

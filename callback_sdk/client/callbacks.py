@@ -13,7 +13,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.places import Places, ResultTarget, check_takes_files
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class CallbackResolver:
         if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(text)
             # The service's text may be anything.
-            logger.warning("%s", escaped(message or text))
+            logger.warning("%s", escape(message or text))
 
 
 def _to_list(targets: Any) -> Any:

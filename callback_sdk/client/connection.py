@@ -34,7 +34,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.transport.proxies import check_proxy, is_direct, proxy_credentials
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class ServiceConnection:
             total_seconds("timeout", timeout),
         )
         if not isinstance(retries, int) or isinstance(retries, bool) or not 0 <= retries <= 100:
-            raise ConfigurationError(f"retries is {shown(retries)}.", hint="Give a whole number from 0 to 100.")
+            raise ConfigurationError(f"retries is {short_repr(retries)}.", hint="Give a whole number from 0 to 100.")
         self._place = SecretURL(self.url)
         self._max_response = max_response
         self.retries = retries

@@ -14,7 +14,7 @@ from callback_sdk.errors import ConfigurationError, InvalidRequestError
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.text.descriptions import shown, type_name
+from callback_sdk.text.descriptions import short_repr, type_name
 
 MAX_KEY_LENGTH = 255
 """Maximum characters of an idempotency key."""
@@ -131,7 +131,7 @@ def _priority(priority: Any) -> int:
     number = whole_number(priority)
     if number is None or not 0 <= number <= 9:
         raise InvalidRequestError(
-            f"priority is {shown(priority)}.", hint="Give a whole number from 0 to 9; higher runs first."
+            f"priority is {short_repr(priority)}.", hint="Give a whole number from 0 to 9; higher runs first."
         )
     return number
 
@@ -166,7 +166,7 @@ def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
         return str(uuid.uuid4())
     if not isinstance(key, str) or not 1 <= len(key) <= max_length or not key.isascii() or not key.isprintable():
         raise InvalidRequestError(
-            f"idempotency_key is {shown(key)}.", hint=f"Give 1 to {max_length} printable ASCII characters."
+            f"idempotency_key is {short_repr(key)}.", hint=f"Give 1 to {max_length} printable ASCII characters."
         )
     # Whitespace around a header's value is not a part of the value (RFC 9110, section 5.5).
     if key != key.strip():
@@ -226,5 +226,5 @@ def _text(name: str, value: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isprintable() or not value:
-        raise InvalidRequestError(f"{name} is {shown(value)}.", hint="Give a string, or omit the argument.")
+        raise InvalidRequestError(f"{name} is {short_repr(value)}.", hint="Give a string, or omit the argument.")
     return value

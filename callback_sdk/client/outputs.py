@@ -20,7 +20,7 @@ from callback_sdk.outputs.directories import path_below
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.parsing import path_of, positive_int
 from callback_sdk.redaction import hides_tracebacks
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLList, HTMLRepr
 from callback_sdk.transport.retry import backoff, is_retryable
 
@@ -106,7 +106,7 @@ class TaskOutput(HTMLRepr):
         """
         if self.size > positive_int("max_bytes", max_bytes):
             raise ResponseTooLargeError(
-                f"The output file {shown(self.name)} has {self.size} bytes, and the limit is {max_bytes}.",
+                f"The output file {short_repr(self.name)} has {self.size} bytes, and the limit is {max_bytes}.",
                 hint="Give max_bytes=, or use open() or download(path), which need no memory for it.",
             )
         chunks: list[bytes] = []
@@ -183,7 +183,7 @@ class TaskOutput(HTMLRepr):
                 time.sleep(backoff(failures).total_seconds())
         if position != self.size or digest.hexdigest() != self.sha256:
             raise ServiceError(
-                f"The content of the output file {shown(self.name)} has another SHA-256 than the service announced.",
+                f"The content of the output file {short_repr(self.name)} has another SHA-256 than announced.",
                 hint="A proxy may have changed it: download it again, or reach the service directly.",
             )
 

@@ -11,7 +11,7 @@ from callback_sdk.client.connection import ServiceConnection
 from callback_sdk.client.form import whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.errors import InvalidRequestError
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def list_entries(
     """
     number = None if limit is None else whole_number(limit)
     if limit is not None and (number is None or number < 1):
-        raise InvalidRequestError(f"limit is {shown(limit)}.", hint="Give a whole number above 0, or None.")
+        raise InvalidRequestError(f"limit is {short_repr(limit)}.", hint="Give a whole number above 0, or None.")
     requested: dict[str, Any] = {**query, "limit": min(number or _PAGE, _PAGE)}
 
     def read(cursor: str | None) -> tuple[list[Any], str | None]:

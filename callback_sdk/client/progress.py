@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 
 _WHOLE = 100
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
@@ -31,7 +31,7 @@ class ProgressBar:
 
     def __init__(self, title: str, *, wanted: bool = True) -> None:
         make = _maker() if wanted else None
-        bar = make(total=_WHOLE, desc=escaped(title), bar_format=_FORMAT_WITHOUT_END) if make else None
+        bar = make(total=_WHOLE, desc=escape(title), bar_format=_FORMAT_WITHOUT_END) if make else None
         # With the environment variable TQDM_DISABLE, tqdm creates bars without output.
         self._bar: Any = None if bar is None or bar.disable else bar
         self._stays = not (sys.stderr is not None and sys.stderr.isatty()) and not _has_widgets()
@@ -49,7 +49,7 @@ class ProgressBar:
             return
         self._bar.bar_format = _FORMAT_WITHOUT_END if fraction is None else _FORMAT
         self._bar.n = round(_WHOLE * min(max(fraction or 0.0, 0.0), 1.0))
-        self._bar.set_postfix_str(escaped(message), refresh=False)
+        self._bar.set_postfix_str(escape(message), refresh=False)
         if self._is_due((self._bar.n, message)):
             self._bar.refresh()
 

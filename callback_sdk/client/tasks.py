@@ -30,8 +30,8 @@ from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.targets import TargetSettings
-from callback_sdk.text.descriptions import sentence, shown, type_name
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.descriptions import sentence, short_repr, type_name
+from callback_sdk.text.escaping import escape
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
 from callback_sdk.types import CallbackTarget, ErrorCode, TaskKind, TaskOutcome, TaskStatus
 
@@ -374,9 +374,9 @@ class Task(HTMLRepr):
         """Log the deliveries that were given up: a task succeeds without them."""
         for delivery in self.deliveries:
             if delivery.status == "dead":
-                what = "The result" if delivery.output is None else f"The output file {shown(delivery.output)}"
+                what = "The result" if delivery.output is None else f"The output file {short_repr(delivery.output)}"
                 text = f"{what} of task {self.job_id} was not delivered to {delivery.url}: {delivery.error}"
-                logger.warning("%s", escaped(text))
+                logger.warning("%s", escape(text))
 
     def _poll(self, deadline: float) -> TaskSnapshot:
         self._state = self._api.task(self.job_id, deadline=deadline)

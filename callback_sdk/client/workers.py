@@ -17,7 +17,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.documents.decoding import has_lone_surrogate
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.redaction import Secret
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLRepr
 
 
@@ -135,5 +135,5 @@ class WorkersAPI:
 
 def _path(algorithm_id: str) -> str:
     if not isinstance(algorithm_id, str) or not algorithm_id or has_lone_surrogate(algorithm_id):
-        raise InvalidRequestError(f"algorithm_id is {shown(algorithm_id)}.", hint="Give the id of an algorithm.")
+        raise InvalidRequestError(f"algorithm_id is {short_repr(algorithm_id)}.", hint="Give the id of an algorithm.")
     return f"/algorithms/{quote(algorithm_id, safe='')}/pause"

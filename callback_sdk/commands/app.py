@@ -38,7 +38,7 @@ from callback_sdk.commands.completion import words
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
 from callback_sdk.redaction import without_credentials
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 
 # Found by reflection, because newer versions of Typer include a copy of click in other modules.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -78,7 +78,7 @@ def _quoting() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = escaped(without_credentials(error.message))
+        error.message = escape(without_credentials(error.message))
         raise
 
 

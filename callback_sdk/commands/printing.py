@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from callback_sdk.commands.tables import as_columns, as_fields
-from callback_sdk.text.escaping import escaped, escaped_json
+from callback_sdk.text.escaping import escape, escape_json
 
 if TYPE_CHECKING:
     from callback_sdk.errors import CallbackSDKError
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    typer.echo(escaped_json(json.dumps(value, indent=2)))
+    typer.echo(escape_json(json.dumps(value, indent=2)))
 
 
 def print_document(document: bytes) -> None:
     """Print a JSON document unchanged, except for control characters of terminals, which are escaped as JSON."""
-    typer.echo(escaped_json(document.decode()))
+    typer.echo(escape_json(document.decode()))
 
 
 def print_line(text: str, *, err: bool = False) -> None:
@@ -40,13 +40,13 @@ def print_line(text: str, *, err: bool = False) -> None:
         text: The text.
         err: Whether to print to standard error.
     """
-    typer.echo(escaped(text), err=err)
+    typer.echo(escape(text), err=err)
 
 
 def print_error(error: CallbackSDKError | str) -> None:
     """Print the text of an error, which may have several lines."""
     text = error if isinstance(error, str) else f"{error.message} {error.command_hint}".strip()
-    typer.echo(escaped(f"Error: {text}", lines=True), err=True)
+    typer.echo(escape(f"Error: {text}", lines=True), err=True)
 
 
 def print_text(text: str, *, err: bool = False) -> None:
@@ -56,7 +56,7 @@ def print_text(text: str, *, err: bool = False) -> None:
         text: The text.
         err: Whether to print to standard error.
     """
-    typer.echo(escaped(text, lines=True), err=err, nl=False)
+    typer.echo(escape(text, lines=True), err=err, nl=False)
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -66,7 +66,7 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         heads: Titles of the columns; empty for rows of names and values.
         rows: Cells of each row.
     """
-    cells = [[escaped(cell) for cell in row] for row in rows]
+    cells = [[escape(cell) for cell in row] for row in rows]
     is_terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns
     for line in as_columns(heads, cells, width=width) if is_terminal else as_fields(cells):

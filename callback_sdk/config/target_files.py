@@ -9,7 +9,7 @@ from typing import Any
 from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.parsing import path_of
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 MAX_TARGETS_SIZE = 16 * 1024 * 1024
 """Characters of a file of targets, some thousands of them: its content is parsed as a whole."""
@@ -86,7 +86,7 @@ def split_outputs(items: list[Secret[Any]]) -> tuple[Secret[list[Any]], Secret[d
         elif not isinstance(name, str):
             raise CallbackParamError(f"output of a target is of type {type(name).__name__}.", hint=_OUTPUT_HINT)
         elif name in outputs:
-            raise CallbackParamError(f"The output file {shown(name)} has more than one target.", hint=_OUTPUT_HINT)
+            raise CallbackParamError(f"The output file {short_repr(name)} has more than one target.", hint=_OUTPUT_HINT)
         else:
             outputs[name] = item.reveal()
     return Secret(documents), Secret(outputs)

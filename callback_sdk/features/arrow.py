@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.features.column_errors import column_error, shown, translate_errors
+from callback_sdk.features.column_errors import column_error, short_repr, translate_errors
 from callback_sdk.features.columns import Column, Kind, check_names
 
 if TYPE_CHECKING:
@@ -377,6 +377,6 @@ def _range(index: Mapping[str, Any], rows: int) -> Any:
     pa = library()
     start, step = index.get("start"), index.get("step")
     if type(start) is not int or type(step) is not int or not step:
-        raise FeaturesError(f"The index {shown(index['name'])} is not a range.", hint="Write the file again.")
+        raise FeaturesError(f"The index {short_repr(index['name'])} is not a range.", hint="Write the file again.")
     with translate_errors(index["name"]):
         return pa.array(range(start, start + step * rows, step), type=pa.int64())

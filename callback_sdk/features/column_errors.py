@@ -39,7 +39,7 @@ def column_error(name: str, problem: str, *, hint: str, row: int | None = None) 
         hint: How to fix it.
         row: The row, counted from 0; None for the whole column.
     """
-    where = f"Column {shown(name)}" if row is None else f"Column {shown(name)}, row {row}"
+    where = f"Column {short_repr(name)}" if row is None else f"Column {short_repr(name)}, row {row}"
     return FeaturesError(f"{where}: {problem}.", hint=hint, column=name, row=row)
 
 
@@ -64,7 +64,7 @@ def translate_errors(name: str | None, row: int | None = None) -> Iterator[None]
         raise column_error(name, reason(error), row=row, hint=DEFAULT_HINT) from error
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the repr of a value for an error, truncated."""
     try:
         text = repr(value)

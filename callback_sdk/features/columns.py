@@ -27,7 +27,7 @@ from callback_sdk.features.column_errors import (
     column_error,
     is_unicode,
     reason,
-    shown,
+    short_repr,
     translate_errors,
 )
 
@@ -118,7 +118,7 @@ def check_names(names: Sequence[Any]) -> None:
             raise FeaturesError(f"The column name {name!a:.{SHOWN}} is not valid Unicode.", hint="Rename the column.")
         if name in seen:
             raise FeaturesError(
-                f"Two columns have the name {shown(name)}.", hint="Give each column a different name.", column=name
+                f"Two columns have the name {short_repr(name)}.", hint="Give each column a different name.", column=name
             )
         seen.add(name)
 
@@ -194,7 +194,7 @@ def _as_floats(values: list[Any]) -> list[Any]:
     for row, value in enumerate(values):
         if type(value) is int and not (-(2**63) <= value < 2**64 and int(float(value)) == value):
             raise MisfitError(
-                row, f"{shown(value)} is among floats, but can't be represented exactly as a float", _LARGE
+                row, f"{short_repr(value)} is among floats, but can't be represented exactly as a float", _LARGE
             )
     return [None if value is None else float(value) for value in values]
 
@@ -227,7 +227,7 @@ def _mixed_kinds(values: list[Any]) -> MisfitError:
     row, value = next((row, value) for row, value in enumerate(values) if type(value) not in like)
     return MisfitError(
         row,
-        f"{shown(value)} is of type {type(value).__name__}, and the column began with {type(first).__name__}",
+        f"{short_repr(value)} is of type {type(value).__name__}, and the column began with {type(first).__name__}",
         "Give each column values of one type.",
     )
 
@@ -250,7 +250,7 @@ def _integers(_name: str, values: list[Any], _depth: int) -> Column:
         return Column(values, Kind(name="uint", is_json=True))
     first, last = (0, 2**64) if low >= 0 else (-(2**63), 2**63)
     row = next(row for row, value in enumerate(values) if value is not None and not first <= value < last)
-    problem = f"{shown(values[row])} has more than 64 bits"
+    problem = f"{short_repr(values[row])} has more than 64 bits"
     raise MisfitError(row, problem if low >= 0 or values[row] < 0 else f"{problem} with its sign", _LARGE)
 
 
@@ -289,7 +289,9 @@ def _in_whole_minutes(value: dt.datetime | None) -> dt.datetime | None:
 def _durations(name: str, values: list[Any], _depth: int) -> Column:
     for row, value in enumerate(values):
         if value is not None and abs(value // _MICROSECOND) >= 2**63:
-            raise MisfitError(row, f"{shown(value)} has more microseconds than 64 bits hold", "Give it as a number.")
+            raise MisfitError(
+                row, f"{short_repr(value)} has more microseconds than 64 bits hold", "Give it as a number."
+            )
     return Column(values, Kind(name=name, nanoseconds=_has_nanoseconds(values, "nanoseconds")))
 
 
@@ -305,7 +307,7 @@ def _decimals(name: str, values: list[Any], _depth: int) -> Column:
             _, digits, exponent = value.as_tuple()
             whole, scale = max(whole, len(digits) + int(exponent)), max(scale, -int(exponent))
             if whole + scale > _DIGITS:
-                problem = f"with {shown(value)} the column needs more than {_DIGITS} digits"
+                problem = f"with {short_repr(value)} the column needs more than {_DIGITS} digits"
                 raise MisfitError(row, problem, "Round the decimals, or make them floats or strings.")
     return Column(values, Kind(name=name, digits=(max(whole, 0), scale)))
 
@@ -329,7 +331,9 @@ def _dicts(name: str, values: list[Any], depth: int) -> Column:
     for row, value in enumerate(values):
         for key, member in (value or {}).items():
             if not isinstance(key, str) or not is_unicode(key):
-                raise MisfitError(row, f"the key {shown(key)} of an object is not a string", "Make all keys strings.")
+                raise MisfitError(
+                    row, f"the key {short_repr(key)} of an object is not a string", "Make all keys strings."
+                )
             rows, members = found.setdefault(str(key), ([], []))
             rows.append(row)
             members.append(member)

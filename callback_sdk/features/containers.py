@@ -11,7 +11,7 @@ from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.features.arrow import array_of, library, nameless, normalize, normalized_array
 from callback_sdk.features.cells import ONE_OF_BOTH
-from callback_sdk.features.column_errors import column_error, shown, translate_errors
+from callback_sdk.features.column_errors import column_error, short_repr, translate_errors
 from callback_sdk.features.columns import check_column, check_names
 from callback_sdk.text.descriptions import type_name
 
@@ -86,7 +86,7 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
     if not features:
         raise empty("The dict of features has no columns.")
     for name, column in features.items():
-        _check_kind(column, f"Column {shown(name)}", column=name)
+        _check_kind(column, f"Column {short_repr(name)}", column=name)
     nested = [name for name, column in features.items() if isinstance(column, Mapping)]
     if nested:
         raise FeaturesError(
@@ -170,7 +170,7 @@ def _from_arrow(features: Any) -> dict[str, Any]:
     except (pa.ArrowException, TypeError, ValueError) as error:
         columns = _export(features)
         if columns is None:
-            reason = shown(" ".join(str(error).split()))
+            reason = short_repr(" ".join(str(error).split()))
             raise FeaturesError(
                 f"The {type(features).__name__} can't become an Arrow table: {reason}.",
                 hint="Give each column one type and a different name.",
@@ -283,7 +283,8 @@ def _with_index(features: Mapping[str, Any]) -> dict[str, Any]:
             row = next((row for row, (here, there) in pairs if here is not there and here != there), 0)
             raise column_error(
                 name,
-                f"its index has {shown(one.index[row])}, and that of {shown(first)} has {shown(index[row])}",
+                f"its index has {short_repr(one.index[row])}, "
+                f"and that of {short_repr(first)} has {short_repr(index[row])}",
                 row=row,
                 hint="Join the Series by their labels, pandas.DataFrame(features), or drop the indexes: "
                 "series.reset_index(drop=True).",

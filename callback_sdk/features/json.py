@@ -12,7 +12,7 @@ from typing import Any
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.errors import FeaturesError
-from callback_sdk.features.column_errors import shown
+from callback_sdk.features.column_errors import short_repr
 from callback_sdk.features.columns import Column, check_column, check_names
 
 MAX_JSON = 64 * 1024**2
@@ -106,7 +106,7 @@ def _repeated_name(data: bytes) -> str:
         try:
             json.loads(data, object_pairs_hook=check_names)
         except _RepeatedNameError as found:
-            return shown(found.args[0])
+            return short_repr(found.args[0])
         except RecursionError:
             pass
     return "a name"
@@ -149,15 +149,15 @@ def _columns(data: Any) -> dict[str, list[Any]]:
     for name, column in data.items():
         if not isinstance(column, list):
             raise FeaturesError(
-                f"Column {shown(name)} of the features is a JSON {_kind(column)}.",
+                f"Column {short_repr(name)} of the features is a JSON {_kind(column)}.",
                 hint="Each column is a list of values.",
             )
     first, *others = data
     for name in others:
         if len(data[name]) != len(data[first]):
             raise FeaturesError(
-                f"The features' columns are not equally long: {shown(first)} has {len(data[first])} values "
-                f"and {shown(name)} has {len(data[name])}.",
+                f"The features' columns are not equally long: {short_repr(first)} has {len(data[first])} values "
+                f"and {short_repr(name)} has {len(data[name])}.",
                 hint="Fill missing values with null.",
             )
     if not data[first]:

@@ -12,7 +12,7 @@ from attrs import define
 from callback_sdk.documents.body import reason
 from callback_sdk.errors import OutputError
 from callback_sdk.outputs.names import checked_name
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 MAX_ENTRIES = 20_000
 """Maximum number of files and directories that are listed for one output, of which 10,000 may be files."""
@@ -58,8 +58,8 @@ class _Budget:
         self.left -= entries
         if self.left < 0:
             raise OutputError(
-                f"The output directory {shown(self.name)} has more than {MAX_ENTRIES} files and directories, links "
-                "followed.",
+                f"The output directory {short_repr(self.name)} has more than {MAX_ENTRIES} files and directories, "
+                "links followed.",
                 hint=f"Remove links to directories if there are any. {_ARCHIVE_HINT}",
                 name=self.name,
             )
@@ -84,7 +84,8 @@ def path_below(root: Path, name: str) -> Path:
         is_below = False
     if not is_below:
         raise OutputError(
-            f"A link in the directory {shown(str(root))} leads out of it, on the path of the file {shown(name)}.",
+            f"A link in the directory {short_repr(str(root))} leads out of it, on the path of the file "
+            f"{short_repr(name)}.",
             hint="Remove the link, or give another directory.",
             name=name,
         )
@@ -94,7 +95,7 @@ def path_below(root: Path, name: str) -> Path:
 def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget: _Budget) -> Iterator[tuple[str, Path]]:
     if len(above) > MAX_DEPTH:
         raise OutputError(
-            f"The output directory {shown(budget.name)} has more than {MAX_DEPTH} levels, links followed.",
+            f"The output directory {short_repr(budget.name)} has more than {MAX_DEPTH} levels, links followed.",
             hint=_ARCHIVE_HINT,
             name=budget.name,
         )
@@ -104,7 +105,7 @@ def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget:
         if path.is_dir():
             if path in above:
                 raise OutputError(
-                    f"The output directory {shown(member)} is a link to a directory that it is in.",
+                    f"The output directory {short_repr(member)} is a link to a directory that it is in.",
                     hint="Remove the link.",
                     name=member,
                 )
@@ -113,7 +114,7 @@ def _files(name: str, folder: Path, root: Path, above: tuple[Path, ...], budget:
             yield member, path
         else:
             raise OutputError(
-                f"{shown(member)} in an output directory is neither a file nor a directory.",
+                f"{short_repr(member)} in an output directory is neither a file nor a directory.",
                 hint="Remove pipes, sockets and devices from the directory.",
                 name=member,
             )
@@ -125,7 +126,7 @@ def _sorted_entries(name: str, folder: Path, budget: _Budget) -> list[os.DirEntr
             found = list(islice(entries, budget.left + 1))
     except OSError as error:
         raise OutputError(
-            f"The output directory {shown(name)} can't be read: {reason(error)}.",
+            f"The output directory {short_repr(name)} can't be read: {reason(error)}.",
             hint="Check its permissions, and leave it alone until the result is delivered.",
             name=name,
         ) from error
@@ -137,7 +138,7 @@ def _follow(name: str, link: Path, root: Path) -> Path:
     path = _resolve(name, link)
     if not path.is_relative_to(root):
         raise OutputError(
-            f"{shown(name)} in an output directory is a link that leads out of the directory.",
+            f"{short_repr(name)} in an output directory is a link that leads out of the directory.",
             hint=_LINK_HINT,
             name=name,
         )
@@ -150,7 +151,7 @@ def _resolve(name: str, path: Path) -> Path:
     # Python before 3.13 raises a RuntimeError for links in a circle.
     except (OSError, RuntimeError) as error:
         raise OutputError(
-            f"{shown(name)} can't be found: {reason(error)}.",
+            f"{short_repr(name)} can't be found: {reason(error)}.",
             hint="Check the path; a link may lead nowhere.",
             name=name,
         ) from error

@@ -18,7 +18,7 @@ from callback_sdk.filesystem.files import create_file, remove, storage_hint
 from callback_sdk.outputs.directories import directory_files
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.outputs.output import Output
-from callback_sdk.text.descriptions import shown, type_name
+from callback_sdk.text.descriptions import short_repr, type_name
 
 MAX_OUTPUTS = 10_000
 """Maximum number of output files of one job. Its document lists them all."""
@@ -103,7 +103,7 @@ def _writer(name: str, value: Any) -> Callable[[Path], Any]:
     if extension == ".json" and not isinstance(value, str):
         return _json_writer(name, value)
     raise OutputError(
-        f"The value of the output file {shown(name)} is of type {type_name(value)}.",
+        f"The value of the output file {short_repr(name)} is of type {type_name(value)}.",
         # A string may be a path or a text. Taking one for the other would deliver a wrong file.
         hint="Give pathlib.Path(...) if it is the path of a file, or text.encode() if it is the content."
         if isinstance(value, str)
@@ -139,7 +139,7 @@ def _write_figure(name: str, figure: Any, method: str, new: Path) -> None:
     getattr(figure, method)(str(new))
     if not new.is_file() or not new.stat().st_size:
         raise OutputError(
-            f"{type_name(figure)}.{method} has written no file for the output file {shown(name)}.",
+            f"{type_name(figure)}.{method} has written no file for the output file {short_repr(name)}.",
             hint="Write the file in your own code, and give its pathlib.Path.",
             name=name,
         )
@@ -156,7 +156,7 @@ def _translate_write_errors(name: str, new: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"The output file {shown(name)} can't be written to {new.parent}: {reason(error)}.",
+            f"The output file {short_repr(name)} can't be written to {new.parent}: {reason(error)}.",
             hint=storage_hint(error, "this directory"),
             name=name,
         ) from error
@@ -190,13 +190,13 @@ def _position(file: Any) -> int:
 
 
 def _unreadable(name: str, problem: str, hint: str) -> OutputError:
-    return OutputError(f"The file object of the output file {shown(name)} {problem}.", hint=hint, name=name)
+    return OutputError(f"The file object of the output file {short_repr(name)} {problem}.", hint=hint, name=name)
 
 
 def _unwritable(name: str, value: Any, error: Exception) -> OutputError:
     text = " ".join(str(error).split())
     return OutputError(
-        f"The output file {shown(name)} can't be written from a value of type {type_name(value)}: "
+        f"The output file {short_repr(name)} can't be written from a value of type {type_name(value)}: "
         f"{type(error).__name__}: {text:.300}.",
         hint=storage_hint(error, "the temporary directory")
         if isinstance(error, OSError)

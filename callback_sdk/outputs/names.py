@@ -9,8 +9,8 @@ from typing import Any
 
 from callback_sdk.errors import OutputError
 from callback_sdk.redaction import Secret
-from callback_sdk.text.descriptions import shown
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.descriptions import short_repr
+from callback_sdk.text.escaping import escape
 
 MAX_NAME = 512
 """Maximum bytes of a name in UTF-8: half of an S3 key, whose other half is for the prefix."""
@@ -49,7 +49,7 @@ def checked_name(name: Any) -> str:
     # Before anything else looks at the name, which may be of any length. A character has at least one byte.
     normal = name if len(name) > MAX_NAME else unicodedata.normalize("NFC", name)
     if problem := _problem(normal):
-        raise OutputError(f"The name of an output file {problem}: {shown(name)}.", hint=_HINT, name=name)
+        raise OutputError(f"The name of an output file {problem}: {short_repr(name)}.", hint=_HINT, name=name)
     return normal
 
 
@@ -86,10 +86,10 @@ def check_distinct(names: Iterable[str]) -> None:
         folded = fold(name)
         if folded in files:
             raise OutputError(
-                f"Two output files have the same name {shown(name)}."
+                f"Two output files have the same name {short_repr(name)}."
                 if files[folded] == name
-                else f"The output files {shown(files[folded])} and {shown(name)} have the same name on file systems "
-                "without upper and lower case.",
+                else f"The output files {short_repr(files[folded])} and {short_repr(name)} have the same name on file "
+                "systems without upper and lower case.",
                 hint="Give each file a name of its own.",
                 name=name,
             )
@@ -98,7 +98,7 @@ def check_distinct(names: Iterable[str]) -> None:
         for parent in _parents(folded):
             if parent in files:
                 raise OutputError(
-                    f"The output file {shown(files[parent])} has the name of a directory of {shown(name)}.",
+                    f"The output file {short_repr(files[parent])} has the name of a directory of {short_repr(name)}.",
                     hint="Rename one of them.",
                     name=name,
                 )
@@ -121,7 +121,7 @@ def _problem(name: str) -> str | None:
         return "is empty"
     if len(name) > MAX_NAME or _size(name) > MAX_NAME:
         return f"has more than {MAX_NAME} bytes"
-    if escaped(name) != name or _STRAY_JOINER.search(name) or any(map(_is_invisible, name)):
+    if escape(name) != name or _STRAY_JOINER.search(name) or any(map(_is_invisible, name)):
         return "has a control character, a lone surrogate or an invisible character"
     if found := _FORBIDDEN.search(name):
         return f"has the character {found[0]}, which file systems or URLs read differently"

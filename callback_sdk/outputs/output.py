@@ -11,7 +11,7 @@ from attrs import define, field
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import EncodingError, OutputError
 from callback_sdk.outputs.media_types import media_type
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 
 @define(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def _given(path: Path) -> str:
         # The working directory may have been removed.
         with suppress(OSError):
             where = f", and the working directory is {Path.cwd()}"
-    return f"The path given is {shown(str(path))}{where}."
+    return f"The path given is {short_repr(str(path))}{where}."
 
 
 def _body(name: str, path: Path) -> Body:

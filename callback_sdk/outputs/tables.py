@@ -15,7 +15,7 @@ from callback_sdk.errors import FeaturesError, OutputError
 from callback_sdk.features.arrow import library, with_leaves
 from callback_sdk.features.containers import holds_objects, is_table
 from callback_sdk.filesystem.files import create_file
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 if TYPE_CHECKING:
     import pyarrow
@@ -92,7 +92,7 @@ def _without_views(kind: Any) -> Any:
 def _check_names(name: str, schema: pyarrow.Schema, *, is_csv: bool) -> None:
     repeated = [column for column, count in Counter(schema.names).items() if count > 1]
     if repeated:
-        raise _misfit(name, f"has several columns {shown(repeated[0])}", "Give each column a different name.")
+        raise _misfit(name, f"has several columns {short_repr(repeated[0])}", "Give each column a different name.")
     # Parquet and Arrow files tell pandas that these columns are the index.
     if is_csv and any(column.startswith(_UNNAMED_INDEX) for column in schema.names):
         raise _misfit(name, "has an index without a name", "Name it, frame.rename_axis('id'), or drop it.")
@@ -110,4 +110,4 @@ def _writer(file: BinaryIO, schema: pyarrow.Schema, extension: str) -> Any:
 
 
 def _misfit(name: str, problem: str, hint: str) -> OutputError:
-    return OutputError(f"The table of the output file {shown(name)} {problem}.", hint=hint, name=name)
+    return OutputError(f"The table of the output file {short_repr(name)} {problem}.", hint=hint, name=name)

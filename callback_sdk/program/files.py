@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from callback_sdk.errors import OutputError
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 RESULTS = "CALLBACK_SDK_RESULTS"
 """The variable that names the file for the program's results."""
@@ -78,7 +78,7 @@ def find_outputs(patterns: Iterable[str]) -> tuple[dict[str, Path], list[str]]:
             first = files.setdefault(_name(path), Path(path))
             if os.path.realpath(first) != os.path.realpath(path):
                 raise OutputError(
-                    f"The output files {first} and {path} would both be named {shown(_name(path))}.",
+                    f"The output files {first} and {path} would both be named {short_repr(_name(path))}.",
                     hint="Write the files below the working directory, below which names are relative paths.",
                 )
     return files, missing

@@ -22,7 +22,7 @@ from callback_sdk.program.files import RESULTS, ResultsFile, find_outputs
 from callback_sdk.program.report import failure, is_canceled
 from callback_sdk.program.scheduler import SLURM, Scheduler, scheduler
 from callback_sdk.redaction import Secret
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 
 if TYPE_CHECKING:
     from callback_sdk.models import JobResult
@@ -249,5 +249,5 @@ def _print(message: str) -> None:
     # Standard error may be closed, on a full disk, or without a reader. None of these may prevent the delivery.
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"callback-sdk exec: {escaped(message, lines=True)}\n")
+            sys.stderr.write(f"callback-sdk exec: {escape(message, lines=True)}\n")
             sys.stderr.flush()

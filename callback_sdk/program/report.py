@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from callback_sdk.program.execution import Ending
 from callback_sdk.program.scheduler import Scheduler
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
@@ -81,4 +81,4 @@ def _last_lines(tail: bytes) -> str:
     text = _STYLES.sub("", tail.decode(errors="replace"))
     # Only what a progress bar wrote last is left of its line on a terminal.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return escaped("\n".join(lines).strip("\n"), lines=True)
+    return escape("\n".join(lines).strip("\n"), lines=True)

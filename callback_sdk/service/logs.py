@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.text.escaping import LogFormatter, escaped_json
+from callback_sdk.text.escaping import LogFormatter, escape_json
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the current HTTP request."""
@@ -47,7 +47,7 @@ def log_to_stderr(style: str = "text") -> None:
 
 
 def _dump(*arguments: Any, **options: Any) -> str:
-    return escaped_json(json.dumps(*arguments, **options))
+    return escape_json(json.dumps(*arguments, **options))
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:

@@ -16,7 +16,7 @@ from callback_sdk.targets.amazon import amazon_region, is_amazon
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import check_support
-from callback_sdk.text.descriptions import sentence, shown
+from callback_sdk.text.descriptions import sentence, short_repr
 
 _PROBE = "callback-sdk-probe"
 
@@ -76,7 +76,7 @@ class Bucket:
         if "/" in name and not name.startswith("arn:"):
             alone = name.partition("://")[2].partition("/")[0] if "://" in name else name.partition("/")[0]
             raise SigningError(
-                f"The bucket {shown(name)} is a URL or a path.",
+                f"The bucket {short_repr(name)} is a URL or a path.",
                 hint=f"Give the bucket's name alone{f', such as {alone!r}' if alone else ''}, and the rest as the key.",
             )
         self.name = name

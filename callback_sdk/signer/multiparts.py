@@ -21,7 +21,7 @@ from callback_sdk.signer.options import MAX_LIFETIME
 from callback_sdk.signer.puts import signed_urls
 from callback_sdk.signer.signing_context import SigningContext
 from callback_sdk.targets.s3_multipart import MAX_PART_SIZE, MIN_PART_SIZE
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_PARTS
 
 MAX_OBJECT_SIZE = 5 * 1024**4
@@ -58,7 +58,7 @@ class PartSizes:
         """
         for name, value, most in (("part_size", part_size, MAX_PART_SIZE), ("max_bytes", max_bytes, MAX_OBJECT_SIZE)):
             if type(value) is not int or not 1 <= value <= most:
-                raise SigningError(f"{name} is {shown(value)}.", hint=f"Give a number of bytes, up to {most}.")
+                raise SigningError(f"{name} is {short_repr(value)}.", hint=f"Give a number of bytes, up to {most}.")
         if part_size < MIN_PART_SIZE:
             raise SigningError(
                 f"part_size is {part_size}.",

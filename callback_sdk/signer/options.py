@@ -28,7 +28,7 @@ from callback_sdk.targets.policies import (
     fields_by_name,
     read_conditions,
 )
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_CONDITIONS, MAX_FIELDS, MAX_FORM
 
 MAX_LIFETIME = timedelta(days=7)
@@ -83,10 +83,12 @@ def encode_key(key: str) -> str:
         # doesn't match any more, or the object has another key (boto3's issue 4181, requests' 6711).
         without = key.lstrip("/")
         example = f": {without!r}" if without else ""
-        raise SigningError(f"The key {shown(key)} begins with a slash.", hint=f"Give it without the slash{example}.")
+        raise SigningError(
+            f"The key {short_repr(key)} begins with a slash.", hint=f"Give it without the slash{example}."
+        )
     if key.startswith("s3://"):
         raise SigningError(
-            f"The key {shown(key)} is the URL of an object.",
+            f"The key {short_repr(key)} is the URL of an object.",
             hint="Give the key alone, which follows the bucket's name, and the bucket to S3Signer.",
         )
     return quote(key, safe="/~")
@@ -131,7 +133,7 @@ def put_headers(
     content_type: str | None, acl: str | None, metadata: Mapping[str, str] | None, if_none_match: bool
 ) -> dict[str, str]:
     if not isinstance(if_none_match, bool):
-        raise SigningError(f"if_none_match is {shown(if_none_match)}.", hint="Give True or False.")
+        raise SigningError(f"if_none_match is {short_repr(if_none_match)}.", hint="Give True or False.")
     headers = {
         "content-type": content_type,
         "if-none-match": "*" if if_none_match else None,
@@ -142,7 +144,7 @@ def put_headers(
     for name, value in chosen.items():
         if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or not _is_header_value(value):
             raise SigningError(
-                f"The header {shown(name)} can't be sent with this value.",
+                f"The header {short_repr(name)} can't be sent with this value.",
                 hint="Headers and metadata must be printable ASCII. Encode other values, such as in base64.",
             )
     return chosen
@@ -183,7 +185,7 @@ def form_fields(
             continue
         if name.lower() in given:
             raise SigningError(
-                f"The field {shown(name)} is given twice.", hint="Give it in `fields` or by its own name."
+                f"The field {short_repr(name)} is given twice.", hint="Give it in `fields` or by its own name."
             )
         chosen[name] = value
     for name, value in chosen.items():
@@ -191,11 +193,12 @@ def form_fields(
             raise SigningError(f"The field {name!r} is set by the signer.", hint="Leave it out.")
         if not isinstance(value, str):
             raise SigningError(
-                f"The field {shown(name)} is of type {type(value).__name__}.", hint="Give all fields as strings."
+                f"The field {short_repr(name)} is of type {type(value).__name__}.", hint="Give all fields as strings."
             )
         if has_surrogates(name) or has_surrogates(value):
             raise SigningError(
-                f"The field {shown(name)} has a lone surrogate, which UTF-8 can't encode.", hint="Give Unicode text."
+                f"The field {short_repr(name)} has a lone surrogate, which UTF-8 can't encode.",
+                hint="Give Unicode text.",
             )
     return chosen
 
@@ -212,7 +215,7 @@ def form_conditions(
     if max_bytes is not None:
         if type(max_bytes) is not int or not 0 <= max_bytes <= MAX_SIZE:
             raise SigningError(
-                f"max_bytes is {shown(max_bytes)}.", hint=f"Give a number of bytes, from 0 to {MAX_SIZE}."
+                f"max_bytes is {short_repr(max_bytes)}.", hint=f"Give a number of bytes, from 0 to {MAX_SIZE}."
             )
         chosen.append(["content-length-range", 0, max_bytes])
     size = len(json.dumps(chosen)) + sum(len(name) + len(value) for name, value in fields.items())
@@ -269,7 +272,7 @@ def prefix_key(prefix: str) -> str:
         from callback_sdk.targets.prefixes import prefix_problem
 
     if problem := prefix_problem(prefix):
-        raise SigningError(f"The prefix {problem}: {shown(prefix)}.", hint="Give a prefix such as 'runs/42/'.")
+        raise SigningError(f"The prefix {problem}: {short_repr(prefix)}.", hint="Give a prefix such as 'runs/42/'.")
     return f"{prefix}{FILENAME}"
 
 

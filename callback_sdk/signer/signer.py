@@ -36,7 +36,7 @@ from callback_sdk.signer.options import (
 from callback_sdk.signer.posts import post_forms
 from callback_sdk.signer.puts import put_urls
 from callback_sdk.signer.signing_context import SigningContext, day_key, utc
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 HOUR = timedelta(hours=1)
 
@@ -81,7 +81,7 @@ class S3Signer:
     ) -> None:
         if addressing_style not in (None, "auto", "virtual", "path"):
             raise SigningError(
-                f"addressing_style is {shown(addressing_style)}.", hint="Give 'virtual', 'path' or 'auto'."
+                f"addressing_style is {short_repr(addressing_style)}.", hint="Give 'virtual', 'path' or 'auto'."
             )
         if client is not None and (region or endpoint_url):
             raise SigningError(

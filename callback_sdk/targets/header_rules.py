@@ -6,7 +6,7 @@ import re
 
 from callback_sdk.errors import SignedHeaderError
 from callback_sdk.redaction import SecretFields, SecretURL
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 COMPUTED = frozenset({"host", "content-length"})
 """Headers that the transport computes."""
@@ -61,7 +61,7 @@ def check_sendable(url: SecretURL, member: str, given: SecretFields, *, forbidde
         broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
         if broken or name in forbidden or name.startswith(_FORBIDDEN_PREFIXES):
             raise SignedHeaderError(
-                f"{member} of {url} has {shown(name)}, which can't be sent as a header.",
+                f"{member} of {url} has {short_repr(name)}, which can't be sent as a header.",
                 hint="Leave it out: it has a character that HTTP forbids, is a hop-by-hop header, has credentials, or "
                 "changes the method, path, host or client address of the request.",
                 url=str(url),

@@ -12,7 +12,7 @@ from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.header_rules import COMPUTED, FORBIDDEN, LOGIN, check_sendable
 from callback_sdk.targets.hosts import check_url
 from callback_sdk.targets.members import REFRESH, Member, by_lower_name, named_strings, type_with_article
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_HEADERS, MAX_HEADERS_SIZE
 
 _HEADERS = Member(
@@ -77,7 +77,7 @@ def _problem(given: Secret[Any]) -> str | None:
     if not isinstance(given.reveal(), Mapping):
         return f"is {type_with_article(given)}, not a dict"
     if unknown := [name for name in given.reveal() if name not in ("url", "headers")]:
-        return f"has a member {shown(unknown[0])}; it takes url and headers"
+        return f"has a member {short_repr(unknown[0])}; it takes url and headers"
     if not isinstance(given.reveal().get("url"), str):
         return "has no url" if "url" not in given.reveal() else "has a url that is not a string"
     headers = Secret(given.reveal().get("headers"))

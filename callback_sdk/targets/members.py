@@ -14,7 +14,7 @@ from attrs import define
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.named_values import by_name, join_values, not_text
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
 FIELDS = "s3_fields"
@@ -152,11 +152,11 @@ def _http_problem(request: Secret[Any]) -> str | None:
     if not isinstance(request.reveal(), Mapping):
         return f"is {type_with_article(request)}, not a dict"
     if unknown := [name for name in request.reveal() if name not in ("method", "headers")]:
-        return f"has a member {shown(unknown[0])}; it takes method and headers"
+        return f"has a member {short_repr(unknown[0])}; it takes method and headers"
     if "method" not in request.reveal():
         return "has no method"
     if request.reveal()["method"] != "PUT":
-        return f"has the method {shown(request.reveal()['method'])}, not 'PUT'"
+        return f"has the method {short_repr(request.reveal()['method'])}, not 'PUT'"
     headers = Secret(request.reveal().get("headers"))
     if headers.reveal() is not None and not isinstance(headers.reveal(), Mapping):
         return f"has headers that are {type_with_article(headers)}, not a dict"
@@ -195,7 +195,7 @@ def named_strings(url: SecretURL, member: Member, values: Secret[Any]) -> Secret
         raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
     for name in not_text(values):
         raise member.error(
-            f"{member.name} of {url} has a member {shown(name)} that is neither a string nor a number.",
+            f"{member.name} of {url} has a member {short_repr(name)} that is neither a string nor a number.",
             hint="Pass the values unchanged, as the signer returned them.",
             url=str(url),
         )

@@ -23,7 +23,7 @@ from callback_sdk.targets.members import (
     WEBHOOK,
 )
 from callback_sdk.targets.named_values import by_name
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 _SINGULAR = {
     "s3field": FIELDS,
@@ -104,7 +104,7 @@ def _secret_in(values: Secret[Mapping[Any, Any]]) -> str | None:
     for name, value in values.reveal().items():
         several = value if isinstance(value, (list, tuple)) else (value,)
         if any(isinstance(one, str) and one.lstrip().startswith(_SECRET_PREFIXES) for one in several):
-            return shown(name)[1:-1] if isinstance(name, str) else ""
+            return short_repr(name)[1:-1] if isinstance(name, str) else ""
     return None
 
 
@@ -146,7 +146,7 @@ def _check_name(url: SecretURL, name: Any, value: Secret[Any]) -> None:
         meant = EVENTS
     if meant is not None:
         raise CallbackParamError(
-            f"callback_param of {url} has a member {shown(name)}, which would be a part of the document.",
+            f"callback_param of {url} has a member {short_repr(name)}, which would be a part of the document.",
             hint=f"If {meant} is meant, correct the name. Otherwise choose another one.",
             url=str(url),
         )
@@ -179,7 +179,7 @@ def _inner(part: Secret[Any]) -> Iterator[tuple[str, Secret[Any]]]:
     is_list = not isinstance(part.reveal(), Mapping)
     for name, inner in enumerate(part.reveal()) if is_list else part.reveal().items():
         if isinstance(inner, (Mapping, list, tuple)):
-            yield (f"[{name}]" if is_list else shown(name)[1:-1] if isinstance(name, str) else ""), Secret(inner)
+            yield (f"[{name}]" if is_list else short_repr(name)[1:-1] if isinstance(name, str) else ""), Secret(inner)
 
 
 def _are_headers(path: Path) -> bool:

@@ -16,7 +16,7 @@ from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, InvalidTargetError, OutputError
 from callback_sdk.targets.objects import ObjectName, object_names, prefix_names
 from callback_sdk.targets.target import Target
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 
 @define(frozen=True, kw_only=True)
@@ -118,8 +118,8 @@ class Places:
                 url=url,
             )
         raise OutputError(
-            f"The output file {shown(found.file)} has the same place at {url} as another file or a document; one would "
-            "replace the other.",
+            f"The output file {short_repr(found.file)} has the same place at {url} as another file or a document; one "
+            "would replace the other.",
             hint="Presign an object of its own for each.",
             name=found.file,
         )
@@ -137,7 +137,7 @@ class Places:
         found = self._put_unless_taken(key, target)
         if found is not None:
             url = str(target.target.callback.shown_url)
-            what = "" if found.file is None else f", with the output file {shown(found.file)}"
+            what = "" if found.file is None else f", with the output file {short_repr(found.file)}"
             raise InvalidTargetError(
                 f"The new target {url} is the object of another target of this result{what}; one would replace the "
                 "other.",
@@ -267,7 +267,7 @@ def check_takes_files(name: str, target: Target, *, is_new: bool = False) -> Non
         return
     kind = "results:" if target.callback.is_results else "a webhook"
     raise InvalidTargetError(
-        f"The {'new ' * is_new}target of the output file {shown(name)} is {kind}, which takes documents only.",
+        f"The {'new ' * is_new}target of the output file {short_repr(name)} is {kind}, which takes documents only.",
         hint="Give a presigned URL." + " Without a target, the service stores the file." * (not is_new),
         url=str(target.callback.shown_url),
     )

@@ -22,7 +22,7 @@ from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.dialects import AMAZON, FILENAME, Dialect
 from callback_sdk.targets.named_values import form_problem, has_surrogates
 from callback_sdk.targets.providers import StorageProviders
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 _UNCHECKED = frozenset(
@@ -384,7 +384,7 @@ def _read_match(condition: Sequence[Any], dialect: Dialect) -> Condition:
     if len(condition) != 3:
         raise UnreadableError(f"it has a condition {operator} without a name and a value")
     if not name.startswith("$"):
-        raise UnreadableError(f"in its condition for {shown(name)} the name doesn't begin with '$'")
+        raise UnreadableError(f"in its condition for {short_repr(name)} the name doesn't begin with '$'")
     name = name.removeprefix("$")
     if operator == "starts-with" and name in dialect.exact:
         raise UnreadableError(f"it has starts-with for {name!r}, for which stores accept eq only")
@@ -399,9 +399,9 @@ def _name(name: Any) -> str:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise UnreadableError(f"its value for {shown(name)} is not a string")
+        raise UnreadableError(f"its value for {short_repr(name)} is not a string")
     if has_surrogates(name) or has_surrogates(value):
-        raise UnreadableError(f"its value for {shown(name)} has a lone surrogate, which UTF-8 can't encode")
+        raise UnreadableError(f"its value for {short_repr(name)} has a lone surrogate, which UTF-8 can't encode")
     return value
 
 

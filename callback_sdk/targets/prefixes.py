@@ -11,7 +11,7 @@ from callback_sdk.errors import CallbackParamError, OutputError
 from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import AZURE_PREFIX, S3_PREFIX, type_with_article
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 DOCUMENT = "result.json"
 """Default name of the document."""
@@ -79,7 +79,7 @@ def read_prefix(url: SecretURL, param: Secret[Any]) -> Prefix:
         raise _invalid(url, member, f"is {type_with_article(Secret(value))}, not a dict")
     names = {"document", "prefix"} if member == AZURE_PREFIX else {"document"}
     if unknown := [name for name in value if name not in names]:
-        raise _invalid(url, member, f"has a member {shown(unknown[0])}")
+        raise _invalid(url, member, f"has a member {short_repr(unknown[0])}")
     try:
         document = checked_name(value.get("document", DOCUMENT))
     except OutputError as error:

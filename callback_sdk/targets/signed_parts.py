@@ -10,7 +10,7 @@ from attrs import define
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import PARTS, type_with_article
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_PARTS, MAX_PARTS_SIZE
 
 _NAMES = ("part_size", "urls", "abort", "head")
@@ -82,7 +82,7 @@ def _problem(given: Secret[Any]) -> str | None:
     if not isinstance(given.reveal(), Mapping):
         return f"is {type_with_article(given)}, not a dict"
     if unknown := [name for name in given.reveal() if name not in _NAMES]:
-        return f"has a member {shown(unknown[0])}; it takes {', '.join(_NAMES)}"
+        return f"has a member {short_repr(unknown[0])}; it takes {', '.join(_NAMES)}"
     if type(size := given.reveal().get("part_size")) is not int or size < 1:
         return "has no part_size in bytes"
     urls = Secret(given.reveal().get("urls"))

@@ -12,7 +12,7 @@ from callback_sdk.errors import CallbackParamError, ConfigurationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.header_rules import COMPUTED, FORBIDDEN, LOGIN, check_sendable
 from callback_sdk.targets.members import WEBHOOK, Member, by_lower_name, named_strings, type_with_article
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.limits import MAX_HEADERS_SIZE
 
 MAX_SECRETS = 4
@@ -89,7 +89,7 @@ def _problem(given: Secret[Any]) -> str | None:
     if not isinstance(given.reveal(), Mapping):
         return f"is {type_with_article(given)}, neither a boolean nor a dict"
     if unknown := [name for name in given.reveal() if name not in ("secret", "headers")]:
-        return f"has a member {shown(unknown[0])}; it takes secret and headers"
+        return f"has a member {short_repr(unknown[0])}; it takes secret and headers"
     if not given.reveal():
         return "is an empty dict"
     headers = Secret(given.reveal().get("headers"))

@@ -16,7 +16,7 @@ def type_name(value: object) -> str:
     )
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the repr of any value for an error, at most 100 characters long.
 
     repr() raises for integers of more than 4,300 digits (CVE-2020-10735), for values that nest thousands deep, and for

@@ -27,7 +27,7 @@ TRACEBACK = "traceback"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def escaped(text: str, *, lines: bool = False) -> str:
+def escape(text: str, *, lines: bool = False) -> str:
     r"""Replace unsafe characters by escapes such as `\n`, `\x1b` and `\u202e`.
 
     Args:
@@ -40,7 +40,7 @@ def escaped(text: str, *, lines: bool = False) -> str:
     return text.translate(_table(_escape, lines))
 
 
-def escaped_json(document: str) -> str:
+def escape_json(document: str) -> str:
     """Return an equivalent JSON document that is safe to show: unsafe characters only occur in strings.
 
     Args:
@@ -59,7 +59,7 @@ class LogFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the message line, escaped."""
-        return escaped(super().formatMessage(record))
+        return escape(super().formatMessage(record))
 
     def formatException(self, ei: logging._SysExcInfoType) -> str:  # noqa: N802
         """Return the traceback, escaped and indented."""
@@ -71,7 +71,7 @@ class LogFormatter(logging.Formatter):
 
 
 def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in escaped(text, lines=True).rstrip("\n").split("\n"))
+    return "\n".join(f"  {line}" for line in escape(text, lines=True).rstrip("\n").split("\n"))
 
 
 def _escape(code: int) -> str:

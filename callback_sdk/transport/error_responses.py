@@ -14,7 +14,7 @@ from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import HIDDEN, without_credentials
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.descriptions import sentence
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text.escaping import escape
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.causes import EXPIRY, SIGNATURE
 from callback_sdk.transport.hints import Circumstances, find_hint
@@ -225,7 +225,7 @@ def _message(upload: Upload, response: Response, document: _ErrorDocument) -> st
     general, _, ids = document.message.partition(" RequestId:")
     text = " ".join(part for part in (general, document.detail, ids and f"RequestId:{ids}") if part)
     # Anything else that looks like a query is removed too.
-    return escaped(_QUERY.sub("?" + HIDDEN, response.scrub(text, upload))[:_MAX_MESSAGE])
+    return escape(_QUERY.sub("?" + HIDDEN, response.scrub(text, upload))[:_MAX_MESSAGE])
 
 
 def _beginning(upload: Upload, response: Response) -> str:
@@ -235,7 +235,7 @@ def _beginning(upload: Upload, response: Response) -> str:
     """
     text = response.decoded_body()[:_MAX_SEARCHED].decode("utf-8", "replace").replace("\r\n", "\n").strip()
     found = without_credentials(response.scrub(text, upload), show_plain_queries=True)
-    return escaped(_QUERY_IN_BODY.sub("?" + HIDDEN, found)[:MAX_SHOWN_BODY], lines=True)[:MAX_SHOWN_BODY]
+    return escape(_QUERY_IN_BODY.sub("?" + HIDDEN, found)[:MAX_SHOWN_BODY], lines=True)[:MAX_SHOWN_BODY]
 
 
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:

@@ -20,7 +20,7 @@ from callback_sdk.models import JobResult
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.upload import Upload
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.tracing import TRACEPARENT
 
 _MAX_PATH = 4096
@@ -116,8 +116,8 @@ def _warn_of_path(result: JobResult) -> None:
                 "The results of job %s are the string %s, which is also the path of a file. The string is delivered; "
                 "to deliver the file's content, give results=pathlib.Path(%s).",
                 result.job_id,
-                shown(text),
-                shown(text),
+                short_repr(text),
+                short_repr(text),
             )
 
 

@@ -21,7 +21,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.places import Places, ResultTarget
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.writer.outputs import TARGETS_HINT, OutputUpload
 
 _MAX_SHOWN = 3
@@ -60,7 +60,7 @@ class OutputPlan:
         names = {output.name for output in files}
         if unknown := [name for name in own if name not in names]:
             raise OutputError(
-                f"outputs has a target for {shown(unknown[0])}, and the result has no such file.",
+                f"outputs has a target for {short_repr(unknown[0])}, and the result has no such file.",
                 hint=f"The result has {_list_names(names)}. A directory has a name for each of its files, "
                 "'plots/fit.png'."
                 if names
@@ -203,4 +203,4 @@ def own_callbacks(outputs: Secret[Any]) -> dict[str, Callback]:
 def _list_names(names: Iterable[str]) -> str:
     ordered = sorted(names)
     rest = len(ordered) - _MAX_SHOWN
-    return ", ".join(map(shown, ordered[:_MAX_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(short_repr, ordered[:_MAX_SHOWN])) + (f" and {rest} more" if rest > 0 else "")

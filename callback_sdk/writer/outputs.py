@@ -19,7 +19,7 @@ from callback_sdk.outputs.names import fold
 from callback_sdk.receipt import Receipt
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets
@@ -86,7 +86,7 @@ class OutputUpload:
                 )
         else:
             own = evolve(target, media_type=output.media_type)
-        return cls(output=output, target=evolve(own, subject=f"The output file {shown(output.name)}"))
+        return cls(output=output, target=evolve(own, subject=f"The output file {short_repr(output.name)}"))
 
     def entry(self) -> dict[str, Any]:
         """Return the entry of the file in the document, unless an issuer replaces the target."""

@@ -25,7 +25,7 @@ from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
 from callback_sdk.targets.callbacks import Callback, parse_callbacks, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer.attempts import DeliveryAttempts
@@ -103,7 +103,7 @@ class ResultsWriter:
         client_cert: ClientCert | None = None,
     ) -> None:
         if compress not in (None, "gzip"):
-            raise ConfigurationError(f"compress is {shown(compress)}.", hint="Give 'gzip' or None.")
+            raise ConfigurationError(f"compress is {short_repr(compress)}.", hint="Give 'gzip' or None.")
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
         if proxy is not None and not callable(getattr(proxy, "of", None)):

@@ -14,7 +14,7 @@ from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.models import FRACTION_HINT, clipped, fraction_of, is_fraction
 from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.output_folder import OutputFolder
-from callback_sdk.text.descriptions import shown, type_name
+from callback_sdk.text.descriptions import short_repr, type_name
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class JobContext:
         number = fraction_of(fraction)
         if not is_fraction(number) and not self._warned:
             self._warned = True
-            _log.warning("The fraction of the progress is %s. %s", shown(fraction), FRACTION_HINT)
+            _log.warning("The fraction of the progress is %s. %s", short_repr(fraction), FRACTION_HINT)
         near = clipped(number)
         state = (None if near is None else round(near, 3), str(message)[:500])
         if state != self._last:

@@ -23,7 +23,7 @@ from callback_sdk.outputs import Output, output_files
 from callback_sdk.outputs.names import check_distinct, checked_name, fold
 from callback_sdk.parsing import path_of
 from callback_sdk.service.supervision.memory import format_size
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
@@ -129,7 +129,7 @@ class OutputFolder:
     def _check_size(self, name: str, size: int) -> None:
         if size > self._limits.max_file_bytes:
             raise OutputError(
-                f"The output file {shown(name)} has {format_size(size)}, and the limit is "
+                f"The output file {short_repr(name)} has {format_size(size)}, and the limit is "
                 f"{format_size(self._limits.max_file_bytes)}.",
                 hint="Split or compress it. The operator sets the limit with CALLBACK_SDK_MAX_OUTPUT_FILE_BYTES.",
                 name=name,
@@ -141,7 +141,7 @@ class OutputFolder:
             if fold(output.name) in reserved:
                 raise OutputError(
                     f"A target of the task has another object, such as the document, in the place of the output file "
-                    f"{shown(output.name)}.",
+                    f"{short_repr(output.name)}.",
                     hint="Rename the file, or submit the task with another name of the document: "
                     "presign_prefix(..., document='document.json').",
                     name=output.name,
@@ -228,7 +228,7 @@ def _storing(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"The output file {shown(name)} can't be stored: {error.strerror}.",
+            f"The output file {short_repr(name)} can't be stored: {error.strerror}.",
             hint=storage_hint(error, "the service's data directory"),
             name=name,
         ) from error

@@ -12,7 +12,7 @@ from callback_sdk.documents.values import encode
 from callback_sdk.errors import ConfigurationError, EncodingError
 from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.versions import TEMPLATES
-from callback_sdk.text.descriptions import shown, type_name
+from callback_sdk.text.descriptions import short_repr, type_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """Names of algorithms, versions, evaluations and monitors."""
@@ -36,7 +36,7 @@ def check_names(name: str, version: str, memory_limit: float | None, max_runs: i
     for what, text in (("name", name), ("version", version)):
         if not isinstance(text, str) or not NAME.fullmatch(text):
             raise ConfigurationError(
-                f"{shown(text)} can't be an algorithm's {what}.",
+                f"{short_repr(text)} can't be an algorithm's {what}.",
                 hint="Use letters, digits, '.', '_' and '-', at most 128.",
             )
     if name == "tasks":
@@ -74,7 +74,8 @@ def copied_templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
     for kind, template in _mapping(name, "templates", templates).items():
         if not isinstance(kind, str) or kind not in TEMPLATES:
             raise ConfigurationError(
-                f"{shown(kind)} of {name!r} is not a kind of template.", hint=f"The kinds are {', '.join(TEMPLATES)}."
+                f"{short_repr(kind)} of {name!r} is not a kind of template.",
+                hint=f"The kinds are {', '.join(TEMPLATES)}.",
             )
         try:
             copies[kind] = decode(encode(template, path=kind, only_finite=True).data)
@@ -94,7 +95,7 @@ def graph_files(name: str, graphs: Mapping[str, str | Path]) -> dict[str, Path]:
     found = {}
     for kind, path in _mapping(name, "graphs", graphs).items():
         if not isinstance(kind, str):
-            raise ConfigurationError(f"{shown(kind)} of {name!r} is not a kind of graph.", hint="Give a string.")
+            raise ConfigurationError(f"{short_repr(kind)} of {name!r} is not a kind of graph.", hint="Give a string.")
         found[kind] = _graph_file(name, path_of("graphs", path))
     return found
 

@@ -20,7 +20,7 @@ from callback_sdk.service.algorithms.registration import NAME, check_devices, ch
 from callback_sdk.service.algorithms.setup import SETUP_TIMEOUT, Setup
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
 from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion, similar
-from callback_sdk.text.descriptions import sentence, shown
+from callback_sdk.text.descriptions import sentence, short_repr
 from callback_sdk.text.tracebacks import user_traceback
 from callback_sdk.types import SupportsArrowSchema
 
@@ -376,7 +376,7 @@ class Registry(Algorithms):
             known: tuple[str, ...] = getattr(current, kind)
             if not isinstance(hook, str) or hook in known or not NAME.fullmatch(hook):
                 raise ConfigurationError(
-                    f"{shown(hook)} can't be the name of one of the {kind} of {name!r}.",
+                    f"{short_repr(hook)} can't be the name of one of the {kind} of {name!r}.",
                     hint="Use a new name of letters, digits, '.', '_' and '-'.",
                 )
             found = RegisteredFunction.of(function, JUDGED, caller_names())

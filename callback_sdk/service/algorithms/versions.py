@@ -14,7 +14,7 @@ from callback_sdk.documents.values import encode
 from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.service.algorithms.input_schemas import ColumnSchema, FeaturesSchema, ParametersSchema
 from callback_sdk.service.algorithms.schema_image import drawn
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 TEMPLATES = ("input", "output", "parameters")
 """Kinds of templates."""
@@ -163,7 +163,7 @@ def similar(name: str, names: list[str]) -> str:
 def _unknown(what: str, name: Any, known: Iterable[str]) -> UnknownAlgorithmError:
     names = list(known)
     if not isinstance(name, str):
-        return UnknownAlgorithmError(f"{what.format(shown(name))} doesn't exist.", hint="Give its name, a string.")
+        return UnknownAlgorithmError(f"{what.format(short_repr(name))} doesn't exist.", hint="Give its name, a string.")
     hint = similar(name[:200], names).strip()
     if not hint:
         hint = f"Registered: {', '.join(names[:20])}." if names else "Nothing is registered."

@@ -18,7 +18,7 @@ from callback_sdk._version import __version__
 from callback_sdk.models import outcome
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.supervision.memory import format_size
-from callback_sdk.text.escaping import escaped
+from callback_sdk.text import escaping
 
 PREFIX = "/ui"
 """Path of the pages in the service."""
@@ -115,13 +115,13 @@ def _attempt_time(attempt: Mapping[str, Any]) -> str:
 
 def _cut(text: Any, max_length: int = _MAX_LENGTH) -> str:
     """Return a text of others for people: bounded, and without control characters and bidirectional marks."""
-    shown = escaped(str(text)[: max_length + 1], lines=True)
+    shown = escaping.escape(str(text)[: max_length + 1], lines=True)
     return shown if len(shown) <= max_length else f"{shown[: max_length - 1]}…"
 
 
 def _plain(text: str) -> str:
     """Return a text of others, which is bounded already, without control characters and bidirectional marks."""
-    return escaped(text, lines=True)
+    return escaping.escape(text, lines=True)
 
 
 def _brief(text: Any) -> str:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import deliveries, outputs, tasks
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 STAGED = "staged"
 """The option of tasks whose deliveries have several stages or single output files."""
@@ -78,7 +78,7 @@ def _missing_error(connection: sa.Connection, job_id: str) -> str:
     names = list(connection.execute(query, {"_job": job_id}).scalars())
     if not names:
         return "The algorithm saved no output files."
-    listed = ", ".join(map(shown, names[:_MAX_NAMES])) + (" and more" if len(names) > _MAX_NAMES else "")
+    listed = ", ".join(map(short_repr, names[:_MAX_NAMES])) + (" and more" if len(names) > _MAX_NAMES else "")
     return (
         f"The algorithm saved no output file of this name, but {listed}. Correct the name in outputs= of the next task."
     )

@@ -20,7 +20,7 @@ from callback_sdk.service.store.models import DEAD, DELIVERED, TaskFile
 from callback_sdk.service.store.task_places import Plan
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import OnRefresh
 from callback_sdk.writer.outputs import MAX_FILE_ATTEMPTS, DeliveryOutputs, OutputUpload, StoredFile, send_files
@@ -113,7 +113,9 @@ class TaskOutputFiles:
         file = self._store.output_files.get(claim.job_id, name)
         if file is None:
             raise OutputError(
-                f"The task has no output file {shown(name)}.", hint="Its list of output files is complete.", name=name
+                f"The task has no output file {short_repr(name)}.",
+                hint="Its list of output files is complete.",
+                name=name,
             )
         delivered = DeliveredFiles(self._store, claim, [file])
         with ExitStack() as stack:
@@ -242,7 +244,7 @@ class TaskOutputFiles:
         data = self._store.output_files.data(file)
         if data is None:
             raise OutputError(
-                f"The output file {shown(file.name)} was purged.",
+                f"The output file {short_repr(file.name)} was purged.",
                 hint="Its task ended longer ago than --retention.",
                 name=file.name,
             )

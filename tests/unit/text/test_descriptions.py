@@ -7,7 +7,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from callback_sdk.text.descriptions import sentence, shown, type_name
+from callback_sdk.text.descriptions import sentence, short_repr, type_name
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ class _Hostile:
 )
 def test_any_value_is_shown(value: object, text: str) -> None:
     """In at most 100 characters; a value whose repr fails, by its type."""
-    assert shown(value) == text
+    assert short_repr(value) == text
 
 
 def test_a_type_is_named_with_its_module() -> None:

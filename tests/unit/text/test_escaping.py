@@ -16,7 +16,7 @@ from callback_sdk.commands import printing
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.service import logs
-from callback_sdk.text.escaping import TRACEBACK, LogFormatter, escaped, escaped_json
+from callback_sdk.text.escaping import TRACEBACK, LogFormatter, escape, escape_json
 
 UNSAFE = [
     *map(chr, range(0x20)),
@@ -35,7 +35,7 @@ def is_safe(text: str, *, lines: bool = False) -> bool:
 @pytest.mark.parametrize("character", UNSAFE, ids=ascii)
 def test_control_characters_are_escaped(character: str) -> None:
     """Each is replaced by a few visible characters that identify it."""
-    shown = escaped(f"a{character}b")
+    shown = escape(f"a{character}b")
     assert shown.isascii()
     assert is_safe(shown)
     assert shown.encode().decode("unicode_escape") == f"a{character}b"
@@ -44,12 +44,12 @@ def test_control_characters_are_escaped(character: str) -> None:
 @pytest.mark.parametrize("text", ["", "plain", "größer", "日本語", "שלום", "🚀", "e\u0301", "a b", "C:\\new"])
 def test_readable_text_is_not_changed(text: str) -> None:
     """In any script."""
-    assert escaped(text) == escaped(text, lines=True) == text
+    assert escape(text) == escape(text, lines=True) == text
 
 
 def test_line_feeds_are_kept_in_multiline_texts() -> None:
     """Line feeds and tabs, but no other control characters."""
-    assert escaped("a\n\tb\rc\x0bd", lines=True) == "a\n\tb\\rc\\x0bd"
+    assert escape("a\n\tb\rc\x0bd", lines=True) == "a\n\tb\\rc\\x0bd"
 
 
 def test_json_stays_the_same_document() -> None:
@@ -62,8 +62,8 @@ def test_json_stays_the_same_document() -> None:
         ]
     }
     document = json.dumps(value, ensure_ascii=False, indent=2)
-    assert is_safe(escaped_json(document), lines=True)
-    assert json.loads(escaped_json(document)) == value
+    assert is_safe(escape_json(document), lines=True)
+    assert json.loads(escape_json(document)) == value
 
 
 @pytest.fixture
