@@ -103,7 +103,7 @@ class Backlog:
         sender = DeliveringWorker(worker=WORKER, free_slots=1)
         ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
         (delivery,) = ended.claims
-        self.timed("settle it", lambda: deliveries.delivered(delivery.delivery_id, delivery.attempt, receipt()))
+        self.timed("settle it", lambda: deliveries.record_receipt(delivery.delivery_id, delivery.attempt, receipt()))
         self.timed(
             "look for deliveries",
             lambda: (deliveries.fetch_due(32, redispatch_after=AGAIN_AFTER), deliveries.next_due()),
@@ -114,7 +114,7 @@ class Backlog:
         tasks, deliveries, owner = self.store.tasks, self.store.deliveries, "user-1"
         (job_id,) = self.store.queue.fetch_due(1, redispatch_after=AGAIN_AFTER)
         tasks.claim(job_id, WORKER)
-        self.timed("claims look", lambda: tasks.claimed(WORKER))
+        self.timed("claims look", lambda: tasks.claims_of(WORKER))
         self.timed("a sign of life", lambda: tasks.heartbeat(WORKER, {job_id: None}))
         self.timed(
             "dead workers",

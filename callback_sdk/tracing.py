@@ -58,7 +58,7 @@ def span(name: str, kind: str = "internal", *, parent: str | None = None, **attr
         parent: `traceparent` from another process, used if no span is active in this one.
         **attributes: Numbers and strings, without credentials. None is omitted.
     """
-    parent = checked(parent)
+    parent = valid_traceparent(parent)
     api = _api()
     if api is None:
         yield Span(parent)
@@ -85,7 +85,7 @@ def current() -> str | None:
     return None if api is None else _traceparent(api.get_current_span())
 
 
-def checked(traceparent: str | None) -> str | None:
+def valid_traceparent(traceparent: str | None) -> str | None:
     """Return a received `traceparent`, or None if it is invalid."""
     return traceparent if traceparent is not None and _FORM.fullmatch(traceparent) else None
 

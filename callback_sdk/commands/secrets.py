@@ -56,7 +56,7 @@ def create(
         raise typer.BadParameter("Give a duration such as 24h, or none.", param_hint="--overlap") from None
     secret = _ask_secret() if imported else None
     with open_store(config) as store:
-        user = store.users.named(name)
+        user = store.users.by_name(name)
         created, value = create_secret(store, user, scheme=scheme, given=secret, overlap=duration)
         _record(store, config, "signing-secret-created", name, created.secret_id)
     shown = created.public_key or (value.reveal() if secret is None else None)
@@ -73,7 +73,7 @@ def list_secrets(name: _Name, *, config: ServiceConfig, as_json: AsJSON = False)
     from callback_sdk.service.api.views import show_secret
 
     with open_store(config) as store:
-        found = store.signing_secrets.of(store.users.named(name).user_id)
+        found = store.signing_secrets.of(store.users.by_name(name).user_id)
     shown = [show_secret(secret) for secret in found]
     if as_json:
         print_json(shown)
@@ -96,7 +96,7 @@ def revoke(
     from callback_sdk.service.access.signing_secrets import revoke_secret
 
     with open_store(config) as store:
-        revoke_secret(store, store.users.named(name), secret_id)
+        revoke_secret(store, store.users.by_name(name), secret_id)
         _record(store, config, "signing-secret-revoked", name, secret_id)
     print_outcome(f"{secret_id} is revoked.", {"name": name, "id": secret_id, "revoked": True}, as_json=as_json)
 

@@ -157,7 +157,7 @@ def create_token(
     from callback_sdk.service.store.users import FIRST_USER
 
     with open_store(config) as store:
-        user = store.users.named(name)
+        user = store.users.by_name(name)
         if revoke:
             store.users.revoke_tokens(user.user_id)
             _record(config, store, "tokens-revoked", user.name)
@@ -192,7 +192,7 @@ def set_role(
         raise typer.BadParameter("Give user or operator.", param_hint="user|operator")
     _check_may_read(may_read=may_read, operator=role == OPERATOR)
     with open_store(config) as store:
-        before = store.users.named(name).role
+        before = store.users.by_name(name).role
         store.users.set_role(name, role, may_read=may_read)
         _record(config, store, "role-changed", name, before=before, role=role, may_read=may_read or None)
     text = f"{name} is {'an operator' if role == OPERATOR else 'an ordinary user'}{' who may read' * may_read}."

@@ -70,7 +70,7 @@ class Circuit:
             return 0 if self.state(now) == OPEN else 1
         return math.inf if self.recovered is None else 1 + self.recovered
 
-    def failed(self, now: float, *, threshold: int, retry_after: float = 0.0, jitter: float = 0.0) -> Circuit:
+    def after_failure(self, now: float, *, threshold: int, retry_after: float = 0.0, jitter: float = 0.0) -> Circuit:
         """Return the circuit after a transient failure.
 
         Args:
@@ -94,7 +94,7 @@ class Circuit:
             recovered=None,
         )
 
-    def succeeded(self) -> Circuit:
+    def after_success(self) -> Circuit:
         """Return the circuit after a response of a host that works, whether it took the delivery or rejected it."""
         if self.open_since is not None:
             return Circuit(openings=self.openings, recovered=0)

@@ -41,7 +41,7 @@ class DeliveryPlanner:
         self._attempts = attempts
         self._store = store
 
-    def planned(self, callback: Callback) -> tuple[Callback, Target | TargetError]:
+    def plan(self, callback: Callback) -> tuple[Callback, Target | TargetError]:
         """Return a callback with its target, or with the error of a target that can never receive a result."""
         try:
             return callback, self._attempts.plan(callback)

@@ -183,7 +183,7 @@ class Outbox:
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             given = [callback for callback in given if callback.takes_result(success=result.success)]
-            targets = [state.planner.planned(callback) for callback in given]
+            targets = [state.planner.plan(callback) for callback in given]
             places = Places.of_documents([target for _, target in targets])
             plan = state.planner.plan_outputs(result, results, own, targets, stack, places)
             stored = state.files.store(results, plan.files if plan else ())

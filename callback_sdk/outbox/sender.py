@@ -287,7 +287,7 @@ class OutboxSender:
         """Store an outcome. The claim is held until that succeeds, so that the delivery isn't sent twice."""
         try:
             if isinstance(outcome, Receipt):
-                kept, files = self._store.delivered(claim, outcome)
+                kept, files = self._store.record_receipt(claim, outcome)
                 self._files.remove(files)
             else:
                 kept = self._record_failure(claim, outcome)
@@ -307,7 +307,7 @@ class OutboxSender:
         else:
             pause = moment - time.time()
             logger.warning("%s: delivery failed, retrying in %.0f s: %s", claim.delivery_id, pause, text, extra=extra)
-        return self._store.failed(claim, text, moment)
+        return self._store.record_failure(claim, text, moment)
 
     def _release(self, claim: OutboxClaim) -> None:
         """Release a claim, unless the outcome is known. A stored outcome stays as it is."""

@@ -205,7 +205,7 @@ class OutboxStore:
             fence = (claim.delivery_id, self._owner, claim.number)
             return connection.execute(change, (*target_columns(new).reveal(), *fence)).rowcount == 1
 
-    def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, list[str]]:
+    def record_receipt(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, list[str]]:
         """Store the receipt, and delete the credentials; delete the results once they are delivered to all targets.
 
         Returns:
@@ -227,7 +227,7 @@ class OutboxStore:
             connection.execute("DELETE FROM sent_outputs WHERE result = ?", (row["id"],))
             return True, files_of(row)
 
-    def failed(self, claim: OutboxClaim, error: str, next_attempt_at: float | None) -> bool:
+    def record_failure(self, claim: OutboxClaim, error: str, next_attempt_at: float | None) -> bool:
         """Store the failure of an attempt.
 
         Args:

@@ -141,7 +141,7 @@ class Dispatcher:
                 self._retry_later(error)
                 self._thread.complete_round()
             else:
-                self._outage.recovered()
+                self._outage.record_recovery()
                 # Set before the sleep, so that readiness checks during the sleep get the result of this check.
                 self._thread.complete_round()
                 self._wakeup.wait(sleep)
@@ -151,7 +151,7 @@ class Dispatcher:
         if isinstance(error, StoreUnavailableError):
             self._watch.interrupt()
             self._watched_at = None
-        self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, max_pause=_MAX_PAUSE))
+        self._stopping.wait(retry_pause(self._outage.record_failure(error), first=_FIRST_PAUSE, max_pause=_MAX_PAUSE))
 
     def _run_round(self) -> float:
         self._check_leases_and_expiry()

@@ -173,7 +173,7 @@ def remove_tree(folder: Path) -> None:
     numbers = itertools.count()
     directories = [folder]
     for directory in directories:
-        for path in _emptied(directory):
+        for path in _remove_files(directory):
             moved = folder / f"{unique}-{next(numbers)}"
             with suppress(OSError):
                 path.rename(moved)
@@ -183,7 +183,7 @@ def remove_tree(folder: Path) -> None:
             directory.rmdir()
 
 
-def _emptied(directory: Path) -> list[Path]:
+def _remove_files(directory: Path) -> list[Path]:
     """Remove the files of a directory, and return its subdirectories, with modes that allow to move them."""
     found = []
     with suppress(OSError):

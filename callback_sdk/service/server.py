@@ -143,7 +143,7 @@ def serve(
         )
         uvicorn_config = uvicorn.Config(
             app,
-            **uvicorn_options(Connections(connections.fitted(open_files()))),
+            **uvicorn_options(Connections(connections.fit_to(open_files()))),
             log_config=None,
             access_log=False,
             lifespan="off",

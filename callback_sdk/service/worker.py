@@ -237,9 +237,9 @@ def _register_run(app: Any, runner: Any, preparation: _Preparation, messages: Me
             except StoreUnavailableError as error:
                 # The dispatcher dispatches the task again. The pause delays the next ids, which could not be claimed
                 # either.
-                time.sleep(retry_pause(outage.failed(error), max_pause=_MAX_PAUSE))
+                time.sleep(retry_pause(outage.record_failure(error), max_pause=_MAX_PAUSE))
             else:
-                outage.recovered()
+                outage.record_recovery()
             preparation.complete()
         loop = get_event_loop()
         if loop is not None:

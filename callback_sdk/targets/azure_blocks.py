@@ -69,7 +69,7 @@ class AzureBlocks(MultipartTarget):
         query = f"comp=block&blockid={quote(block_id(document, self.part_size, part.number), safe='')}"
         return self._upload("PUT", query, SecretFields({**headers, **own.reveal()}), block, document)
 
-    def stored(self, part: PartRange, response: StoreResponse) -> str:
+    def part_identity(self, part: PartRange, response: StoreResponse) -> str:
         """See `MultipartTarget.stored`; the id of a block is known before."""
         return ""
 

@@ -72,7 +72,7 @@ class GCSUpload(SessionTarget):
             redirects=False,
         )
 
-    def started(self, response: StoreResponse) -> GCSUpload:
+    def with_session(self, response: StoreResponse) -> GCSUpload:
         """See `MultipartTarget.started`.
 
         Raises:

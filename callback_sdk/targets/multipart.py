@@ -111,7 +111,7 @@ class MultipartTarget(Target):
         """
         raise NotImplementedError
 
-    def stored(self, part: PartRange, response: StoreResponse) -> str:
+    def part_identity(self, part: PartRange, response: StoreResponse) -> str:
         """Return what the completion needs of the response to a part, such as its ETag.
 
         Raises:
@@ -176,7 +176,7 @@ class SessionTarget(MultipartTarget):
         """Return the request that starts the session; None if it was given."""
         raise NotImplementedError
 
-    def started(self, response: StoreResponse) -> SessionTarget:
+    def with_session(self, response: StoreResponse) -> SessionTarget:
         """Return the target with the session in the response to `start`.
 
         Raises:

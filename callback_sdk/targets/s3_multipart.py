@@ -171,7 +171,7 @@ class S3Multipart(MultipartTarget):
         """See `MultipartTarget.part`."""
         return self._upload(self._parts[part.number - 1], "PUT", document.cut(part.start, part.size), now)
 
-    def stored(self, part: PartRange, response: StoreResponse) -> str:
+    def part_identity(self, part: PartRange, response: StoreResponse) -> str:
         """See `MultipartTarget.stored`."""
         etag = response.headers.get("etag", "")
         if etag and len(etag) <= _MAX_ETAG:

@@ -150,7 +150,7 @@ class _MultipartAttempt:
         if (start := target.start(self._document, now=utc_now())) is None:
             return target
         _, response = self._exchange(lambda: start)
-        self._target = started = target.started(response)
+        self._target = started = target.with_session(response)
         return started
 
     def _send_in_session(self, target: SessionTarget) -> Exchanged:
@@ -169,7 +169,7 @@ class _MultipartAttempt:
             raise self._failure
         try:
             _, response = self._exchange(lambda: self._target.part(part, self._document, now=utc_now()))
-            self._stored[part.number] = self._target.stored(part, response)
+            self._stored[part.number] = self._target.part_identity(part, response)
         except BaseException as error:
             # The attempt has failed: no further part is sent.
             self._failure = error

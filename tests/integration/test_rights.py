@@ -181,14 +181,14 @@ class House:
         (delivery,) = store.deliveries.of(job_id)
         if ended:
             store.deliveries.claim(delivery["delivery_id"], "w")
-            store.deliveries.failed(delivery["delivery_id"], 1, error, None)
+            store.deliveries.record_failure(delivery["delivery_id"], 1, error, None)
         return job_id, delivery["delivery_id"]
 
     def add_secret(self, owner: str) -> str:
         """Return the id of a signing secret, the only one of a user."""
         for old in self.store.signing_secrets.of(owner):
             self.store.signing_secrets.revoke(owner, old.secret_id)
-        return create_secret(self.store, self.store.users.named(owner))[0].secret_id
+        return create_secret(self.store, self.store.users.by_name(owner))[0].secret_id
 
     def send(self, route: str, caller: str | None, **values: str) -> requests.Response:
         """Send the request of a route, with what it needs to succeed."""

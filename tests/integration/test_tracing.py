@@ -235,7 +235,7 @@ def test_nothing_is_imported_before_it_is_used() -> None:
 
 def test_the_header_follows_the_specification() -> None:
     """Lower case, not only zeros, and not version ff."""
-    assert tracing.checked(OTHERS) == OTHERS
+    assert tracing.valid_traceparent(OTHERS) == OTHERS
     no_span = re.sub("-b7.*-", f"-{'0' * 16}-", OTHERS)
     for wrong in (OTHERS.upper(), "ff" + OTHERS[2:], OTHERS + "\n", OTHERS[:-1], no_span):
-        assert tracing.checked(wrong) is None
+        assert tracing.valid_traceparent(wrong) is None

@@ -105,21 +105,23 @@ class AuditLog:
             row = {"action": action, "actor": actor, "owner": owner, "job_id": job_id, "via": via, "address": address}
             self._store.add([row | {"facts": known}])
 
-    def acted(
+    def record_action(
         self, action: Action, caller: Caller, *, owner: str | None = None, job_id: str | None = None, **facts: Any
     ) -> None:
         """Record what a caller did; see `record`."""
         who = {"via": caller.via, "address": caller.address}
         self.record(action, caller.user.name, owner=owner, job_id=job_id, **who, **facts)
 
-    def viewed(self, action: Action, caller: Caller, *, owner: str | None = None, job_id: str | None = None) -> None:
+    def record_view(
+        self, action: Action, caller: Caller, *, owner: str | None = None, job_id: str | None = None
+    ) -> None:
         """Record that a caller saw something; repeated views within `REPEAT_INTERVAL` are recorded once."""
         key, moment = (action, caller.user.user_id, owner, job_id), time.monotonic()
         with self._lock:
             before = self._viewed.get(key)
             if before is not None and moment - before < REPEAT_INTERVAL:
                 return
-        self.acted(action, caller, owner=owner, job_id=job_id)
+        self.record_action(action, caller, owner=owner, job_id=job_id)
         # Afterwards: a view that could not be recorded was not seen, and is recorded when it is repeated.
         with self._lock:
             self._viewed[key] = moment

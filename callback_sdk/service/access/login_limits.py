@@ -85,7 +85,7 @@ class LoginLimiter:
             waits.append(self._wait(origin, _PER_ADDRESS))
         return max(waits)
 
-    def failed(self, name: str, address: str, password: Secret[str]) -> None:
+    def record_failure(self, name: str, address: str, password: Secret[str]) -> None:
         """Count a failure; a repeated password counts for this password only."""
         guess, *others = self._keys(name, address, password)
         for key in [guess] if self._count(guess) else [guess, *others]:
@@ -95,7 +95,7 @@ class LoginLimiter:
         while len(self._failure_counts) > _MAX_COUNTS:
             self._failure_counts.popitem(last=False)
 
-    def succeeded(self, name: str, address: str) -> None:
+    def record_success(self, name: str, address: str) -> None:
         """Reset the failures of an account from the address of a successful login, and remember the pair.
 
         The address's own count stays, as an attacker may have an account too, but no longer delays this account.

@@ -51,7 +51,7 @@ class Authenticator:
         Raises:
             TokenError: The name or the password is wrong, or the user is disabled.
         """
-        user = self.authenticated(name, password)
+        user = self.authenticate(name, password)
         session, token_id = uuid.uuid4().hex, uuid.uuid4().hex
         life = self._tokens.refresh.total_seconds()
         self._sessions.open(session, user.user_id, life=life, token_id=token_id)
@@ -63,7 +63,7 @@ class Authenticator:
         user = self._users.find(name)
         return None if user is None else user.name
 
-    def authenticated(self, name: str, password: Secret[str]) -> User:
+    def authenticate(self, name: str, password: Secret[str]) -> User:
         """Verify a user's password, and return the user.
 
         Raises:
@@ -95,12 +95,12 @@ class Authenticator:
         user, session = self._user_of_claims(claims), claims.session
         if session is None:
             # Issued by a version without sessions.
-            raise _revoked()
+            raise _revocation()
         rotation = self._sessions.rotate(session, claims.token_id, uuid.uuid4().hex)
         if rotation.reused:
             self._audit.record("refresh-token-reused", user.name, address=address)
         if rotation.token_id is None:
-            raise _revoked()
+            raise _revocation()
         following = self._tokens.issue(
             user.user_id,
             user.token_generation,
@@ -135,11 +135,11 @@ class Authenticator:
             or user.disabled
             or (user.user_id, user.token_generation) != (claims.user_id, claims.generation)
         ):
-            raise _revoked()
+            raise _revocation()
         return user
 
 
-def _revoked() -> TokenError:
+def _revocation() -> TokenError:
     return TokenError("The token was revoked.", hint="Log in at /token/ again.")
 
 
@@ -158,7 +158,7 @@ def ensure_first_user(users: UserStore, token_file: Path, audit: AuditLog, *, la
     # Another service may start concurrently on the same database.
     with suppress(UserError):
         users.add(FIRST_USER, user_id=FIRST_USER, role=OPERATOR)
-    user = users.named(FIRST_USER)
+    user = users.by_name(FIRST_USER)
     if not users.add_token(user.user_id, digest(token), label=label, only=True):
         _log.warning(
             "The token in %s was revoked. Write a token of `callback-sdk users create-token %s` to the file, or remove "

@@ -135,9 +135,9 @@ class Alerter:
         try:
             self._settings.sender.send(message)
         except CallbackSDKError as error:
-            self._outage.failed(error)
+            self._outage.record_failure(error)
             return False
-        self._outage.recovered()
+        self._outage.record_recovery()
         return True
 
     def _loop(self) -> None:

@@ -185,7 +185,7 @@ def task_of(
         raise HTTPException(404, f"Task {job_id!r:.100} not found.")
     check_right(caller, task, right)
     if not caller.owns(task["owner"]):
-        state.audit.viewed(viewing, caller, owner=task["owner_name"], job_id=job_id)
+        state.audit.record_view(viewing, caller, owner=task["owner_name"], job_id=job_id)
     return task
 
 
@@ -206,13 +206,13 @@ def check_right(caller: Caller, task: Mapping[str, Any], right: Right) -> None:
 def acted_on(state: AppState, caller: Caller, action: Action, task: Mapping[str, Any], **facts: Any) -> None:
     """Record an action on another user's task."""
     if not caller.owns(task["owner"]):
-        state.audit.acted(action, caller, owner=task["owner_name"], job_id=task["job_id"], **facts)
+        state.audit.record_action(action, caller, owner=task["owner_name"], job_id=task["job_id"], **facts)
 
 
 def recorded_list(state: AppState, caller: Caller, action: Action, shown: Iterable[Mapping[str, Any]]) -> None:
     """Record a list with tasks or deliveries of other users."""
     if any(not caller.owns(one["owner"]) for one in shown):
-        state.audit.viewed(action, caller)
+        state.audit.record_view(action, caller)
 
 
 def owner_wanted(state: AppState, caller: Caller, name: str | None) -> str | None:

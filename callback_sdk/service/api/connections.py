@@ -71,7 +71,7 @@ class ConnectionLimits:
     per_address: int = 200
     trusted_proxies: Sequence[Network] = LOOPBACK
 
-    def fitted(self, open_files: int) -> ConnectionLimits:
+    def fit_to(self, open_files: int) -> ConnectionLimits:
         """Return the limits reduced to half of the limit on open files, as requests open files too."""
         room = max(8, open_files // 2)
         if room >= self.total:

@@ -196,7 +196,9 @@ def _record(state: AppState, caller: Caller, wanted: DeliveryFilter, due: Sequen
     for row in due:
         by_owner[row["owner_name"]].append(row["delivery_id"])
     for owner, delivery_ids in by_owner.items():
-        state.audit.acted("redelivered", caller, owner=owner, delivery_ids=delivery_ids, filter=wanted.to_dict())
+        state.audit.record_action(
+            "redelivered", caller, owner=owner, delivery_ids=delivery_ids, filter=wanted.to_dict()
+        )
 
 
 def _problem(problem: CallbackSDKError) -> dict[str, str]:

@@ -125,4 +125,4 @@ def _show(state: AppState, hosts: Sequence[str], enabled: int = 0) -> dict[str, 
 
 def _record(state: AppState, caller: Caller, action: Any, hosts: Sequence[str], **facts: Any) -> None:
     for host in hosts:
-        state.audit.acted(action, caller, host=host, **facts)
+        state.audit.record_action(action, caller, host=host, **facts)

@@ -74,12 +74,12 @@ class LoginQueue:
             try:
                 found = await run_in_threadpool(check)
             except TokenError:
-                self._limiter.failed(name, origin, password)
+                self._limiter.record_failure(name, origin, password)
                 account = await run_in_threadpool(self._authenticator.account, name)
                 wait = math.ceil(self._limiter.wait(name, origin, password))
                 self._audit.record("login-failed", account, address=address, via=via, wait=wait)
                 raise
-        self._limiter.succeeded(name, origin)
+        self._limiter.record_success(name, origin)
         await run_in_threadpool(self._audit.record, "login", name, address=address, via=via)
         return found
 

@@ -101,7 +101,7 @@ def is_same_place(new: Target, stored: tuple[str | None, Callback] | None, rules
         # The query of a plain PUT may say where the object goes, and so may a further header.
         return new.callback.url == old.url and _names(new.callback.http) == _names(old.http)
     try:
-        return objects.is_same_place(new, _planned(old, rules, job_id))
+        return objects.is_same_place(new, _plan_target(old, rules, job_id))
     except TargetError:
         # An earlier version accepted the old target.
         return False
@@ -111,7 +111,7 @@ def _names(headers: SecretFields | None) -> set[str] | None:
     return None if headers is None else set(headers.reveal())
 
 
-def _planned(callback: Callback, rules: Rules, job_id: str) -> Target:
+def _plan_target(callback: Callback, rules: Rules, job_id: str) -> Target:
     if callback.is_results and rules.bucket is not None:
-        return Target(callback=rules.bucket.shown(callback, job_id))
+        return Target(callback=rules.bucket.with_shown_url(callback, job_id))
     return plan(callback, rules.settings)

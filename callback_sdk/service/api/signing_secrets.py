@@ -48,7 +48,7 @@ def create(state: StateDep, caller: CallerDep, body: schemas.SigningSecretReques
         raise HTTPException(409, str(error)) from None
     except SigningSecretError as error:
         raise HTTPException(422, str(error)) from None
-    state.audit.acted("signing-secret-created", caller, secret_id=created.secret_id)
+    state.audit.record_action("signing-secret-created", caller, secret_id=created.secret_id)
     # Of an asymmetric one receivers need the public key only, and a given one is known.
     is_new = created.scheme == "v1" and given.reveal() is None
     return {**show_secret(created), "secret": secret.reveal() if is_new else None}
@@ -65,5 +65,5 @@ def revoke(secret_id: str, state: StateDep, caller: CallerDep) -> Response:
         revoke_secret(state.task_service.store, caller.user, secret_id)
     except SigningSecretError as error:
         raise HTTPException(404, error.message) from None
-    state.audit.acted("signing-secret-revoked", caller, secret_id=secret_id)
+    state.audit.record_action("signing-secret-revoked", caller, secret_id=secret_id)
     return Response(status_code=204)

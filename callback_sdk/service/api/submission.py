@@ -346,7 +346,7 @@ def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:
                 "The service has no bucket for results:.",
                 hint="Give the URL of a target, or ask the operator for one: callback-sdk serve --results-bucket.",
             )
-        return Target(callback=rules.bucket.shown(callback, job_id))
+        return Target(callback=rules.bucket.with_shown_url(callback, job_id))
     target = check_callback(callback, rules.settings)
     if not rules.settings.stores.in_cluster(callback.url):
         rules.guard.check(callback.url)

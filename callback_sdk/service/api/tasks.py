@@ -215,7 +215,7 @@ def redeliver_to(new: NewTarget | None, state: AppState, caller: Caller, job_id:
     if new is None:
         acted_on(state, caller, "redelivered", task, **facts)
     else:
-        state.audit.acted("target-replaced", caller, owner=task["owner_name"], job_id=job_id, **facts)
+        state.audit.record_action("target-replaced", caller, owner=task["owner_name"], job_id=job_id, **facts)
 
 
 async def _submit_one(
@@ -249,7 +249,7 @@ def _accept_one(
     traceparent: str | None,
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
-    if (before := _repeated(state, caller.user, repeatable)) is not None:
+    if (before := _find_repeated(state, caller.user, repeatable)) is not None:
         return _view(state, caller, before[0])
     with ExitStack() as stack:
         received = read_one(
@@ -281,7 +281,7 @@ def _accept_batch(
     traceparent: str | None,
 ) -> tuple[list[str], list[str]]:
     repeatable = read_key(key, form, "batch", algorithm_id)
-    if (before := _repeated(state, caller.user, repeatable)) is not None:
+    if (before := _find_repeated(state, caller.user, repeatable)) is not None:
         return before, []
     with ExitStack() as stack:
         received = read_batch(
@@ -302,7 +302,7 @@ def _accept_batch(
     return job_ids, list(itertools.islice(dict.fromkeys(texts), _MAX_WARNINGS))
 
 
-def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
+def _find_repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before any other check: since the first request a URL may have expired, or the user's quota may be used up.
     return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
 
@@ -317,7 +317,7 @@ def view_task(state: AppState, caller: Caller, task: dict[str, Any]) -> TaskView
     store, job_id = state.task_service.store, task["job_id"]
     may_read = caller.may(Right.READ, task["owner"])
     if may_read and not caller.owns(task["owner"]):
-        state.audit.viewed("results-read", caller, owner=task["owner_name"], job_id=job_id)
+        state.audit.record_view("results-read", caller, owner=task["owner_name"], job_id=job_id)
     return show_task(
         task,
         store.deliveries.of(job_id),

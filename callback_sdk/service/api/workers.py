@@ -58,12 +58,12 @@ def pause(state: AppState, caller: Caller, algorithm: str, *, accept: bool, reas
     state.rules.catalogue.registered(algorithm)
     pauses = state.task_service.store.pauses
     pauses.pause(algorithm, is_accepted=accept, reason=reason, paused_by=caller.user.name)
-    state.audit.acted("algorithm-paused", caller, algorithm=algorithm, accept=accept, reason=reason or None)
+    state.audit.record_action("algorithm-paused", caller, algorithm=algorithm, accept=accept, reason=reason or None)
     return next(one for one in pauses.all() if one.algorithm == algorithm)
 
 
 def resume(state: AppState, caller: Caller, algorithm: str) -> None:
     """Start the tasks of a paused algorithm again; an algorithm that isn't paused stays as it is."""
     if state.task_service.store.pauses.resume(algorithm):
-        state.audit.acted("algorithm-resumed", caller, algorithm=algorithm)
+        state.audit.record_action("algorithm-resumed", caller, algorithm=algorithm)
         state.task_service.runtime.wakeup.set()

@@ -64,6 +64,6 @@ class BlobRemover:
             try:
                 self._blobs.remove(name)
             except BlobStorageError as error:
-                self._outage.failed(error)
+                self._outage.record_failure(error)
             else:
-                self._outage.recovered()
+                self._outage.record_recovery()

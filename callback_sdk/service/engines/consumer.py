@@ -115,9 +115,9 @@ def _problem_of_threads(worker_runtime: WorkerRuntime) -> str | None:
 def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
     """Return the queues to which ids were dispatched since a time and not claimed yet, according to the store."""
     if queues == [DELIVERIES]:
-        return [DELIVERIES] if runtime.store.deliveries.dispatched(since=since) else []
+        return [DELIVERIES] if runtime.store.deliveries.has_dispatched(since=since) else []
     names = [name for name in runtime.registry if queue_name(name) in queues]
-    return [queue_name(name) for name in runtime.store.queue.dispatched(names, since=since)]
+    return [queue_name(name) for name in runtime.store.queue.find_dispatched(names, since=since)]
 
 
 def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:

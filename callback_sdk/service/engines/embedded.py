@@ -279,10 +279,10 @@ class EmbeddedEngine:
                 stop = self._stops[job_id]
             if not stop.done():
                 run = self._runner.compute(job_id, child, stop)
-                self._claim_outage.recovered()
+                self._claim_outage.record_recovery()
         except StoreUnavailableError as error:
             # The dispatcher sends the task again.
-            self._claim_outage.failed(error)
+            self._claim_outage.record_failure(error)
         except Exception:  # noqa: BLE001 - the worker must survive any error
             _log.exception("Task %s: could not be started, requeueing.", job_id, extra={"job_id": job_id})
         finally:

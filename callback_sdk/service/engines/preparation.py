@@ -91,10 +91,10 @@ class Preparation:
                 status=FAILED,
                 problem=without_credentials(str(error), show_plain_queries=True)[:_MAX_PROBLEM],
             )
-            self._stopping.wait(retry_pause(self._outage.failed(error)))
+            self._stopping.wait(retry_pause(self._outage.record_failure(error)))
             return False
         if is_ready:
             self.state = evolve(self.state, status=READY, problem=None, has_been_ready=True)
-            self._outage.recovered()
+            self._outage.record_recovery()
             self._changed()
         return is_ready

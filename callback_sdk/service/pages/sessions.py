@@ -68,7 +68,7 @@ class Sessions:
         Raises:
             TokenError: The name or the password is wrong, or the user is disabled.
         """
-        return self._open(self._authenticator.authenticated(name, password), "")
+        return self._open(self._authenticator.authenticate(name, password), "")
 
     def by_token(self, token: Secret[str]) -> tuple[User, Secret[str]]:
         """Create a session with an API token, and return the user and the cookie.

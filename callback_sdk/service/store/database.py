@@ -121,10 +121,10 @@ class Database(ABC):
             try:
                 done = self.write(work)
             except StoreUnavailableError as error:  # noqa: PERF203 - retries are rare
-                self._outage.failed(error)
+                self._outage.record_failure(error)
                 time.sleep(_RETRY)
             else:
-                self._outage.recovered()
+                self._outage.record_recovery()
                 return done
 
     @abstractmethod

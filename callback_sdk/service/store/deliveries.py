@@ -208,7 +208,7 @@ class DeliveryStore(DeliveryReader):
     def _hold(self, delivery_ids: Sequence[str]) -> None:
         self._database.write(lambda one: holds.hold_blocked(one, delivery_ids, self._cipher, self._policy))
 
-    def dispatched(self, *, since: float) -> bool:
+    def has_dispatched(self, *, since: float) -> bool:
         """Return whether a due delivery was dispatched, but not claimed.
 
         Args:
@@ -280,7 +280,7 @@ class DeliveryStore(DeliveryReader):
         renew = deliveries.update().where(*mine).values(heartbeat_at=now())
         self._database.write(lambda connection: connection.execute(renew))
 
-    def delivered(
+    def record_receipt(
         self,
         delivery_id: str,
         attempt: int,
@@ -302,7 +302,7 @@ class DeliveryStore(DeliveryReader):
         one = {"_delivery": delivery_id, "_attempt": attempt}
         self._finish_attempt(_UPDATE_FINISHED, one, values, None, staged=staged, host=host)
 
-    def failed(
+    def record_failure(
         self,
         delivery_id: str,
         attempt: int,

@@ -178,7 +178,7 @@ def record(connection: sa.Connection, outcome: HostOutcome, policy: HostPolicy) 
     if outcome.is_available:
         _record_success(connection, row, circuit)
         return
-    after = circuit.failed(
+    after = circuit.after_failure(
         row.moment,
         threshold=policy.failures,
         retry_after=outcome.retry_after,
@@ -191,7 +191,7 @@ def record(connection: sa.Connection, outcome: HostOutcome, policy: HostPolicy) 
 
 
 def _record_success(connection: sa.Connection, row: Any, before: Circuit) -> None:
-    after = before.succeeded()
+    after = before.after_success()
     if before.recovered is not None and row.wake_at is None:
         # All held deliveries are sent.
         after = Circuit()

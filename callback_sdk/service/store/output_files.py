@@ -143,7 +143,7 @@ class OutputFileStore:
         """Delete the rows of a run, but not its blobs."""
         self._database.write(lambda connection: connection.execute(_DELETE_RUN, {"_job": job_id, "_attempt": attempt}))
 
-    def delivered(self, delivery_id: str) -> dict[int, dict[str, Any]]:
+    def receipts(self, delivery_id: str) -> dict[int, dict[str, Any]]:
         """Return what attempts of a delivery have stored, by the positions of the files."""
         with self._database.read() as connection:
             return dict(pairs(connection.execute(_SELECT_DELIVERED, {"_delivery": delivery_id})))

@@ -146,7 +146,7 @@ class TaskQueue:
 
         return self._database.write(fetch) if limit > 0 else []
 
-    def dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
+    def find_dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
         """Return those of the given algorithms that have a task which was dispatched, but not claimed.
 
         Args:

@@ -89,7 +89,7 @@ class TaskReader:
         with self._database.read() as connection:
             return list(connection.execute(query.distinct()).scalars())
 
-    def claimed(self, worker: str) -> dict[str, int]:
+    def claims_of(self, worker: str) -> dict[str, int]:
         """Return the tasks that a worker has claimed, with their attempts."""
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(_SELECT_CLAIMED_BY, {"_worker": worker})))

@@ -79,14 +79,14 @@ class UserStore:
             self._database.write(lambda connection: connection.execute(users.insert().values(**row, created_at=now())))
         except sa.exc.IntegrityError:
             raise UserError(f"The user {name!r} already exists.", hint="Choose another name.") from None
-        return self.named(name)
+        return self.by_name(name)
 
     def all(self) -> list[User]:
         """Return all users, ordered by name."""
         with self._database.read() as connection:
             return [_user(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(users.c.name)).mappings()]
 
-    def named(self, name: str) -> User:
+    def by_name(self, name: str) -> User:
         """Return a user by name.
 
         Raises:
@@ -123,10 +123,10 @@ class UserStore:
         Raises:
             UserError: The user doesn't exist.
         """
-        user = self.named(name)
+        user = self.by_name(name)
         change = users.update().where(users.c.user_id == user.user_id).values(role=role, may_read=may_read)
         self._database.write(lambda connection: connection.execute(change))
-        return self.named(name)
+        return self.by_name(name)
 
     def set_password(self, name: str, password_hash: str) -> User:
         """Store the hash of a user's new password. Existing sessions and access tokens are revoked.
@@ -178,9 +178,9 @@ class UserStore:
         return self._database.write(revoke)
 
     def _change(self, name: str, values: dict[str, Any]) -> User:
-        user = self.named(name)
+        user = self.by_name(name)
         self._database.write(lambda connection: _end_sessions(connection, user.user_id, values))
-        return self.named(name)
+        return self.by_name(name)
 
     def _fetch_one(self, query: sa.Select[Any], value: str) -> User | None:
         with self._database.read() as connection:

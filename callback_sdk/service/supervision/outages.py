@@ -62,7 +62,7 @@ class OutageLog:
         """The latest failure of the current outage; None if there is none."""
         return self._error
 
-    def failed(self, error: BaseException) -> int:
+    def record_failure(self, error: BaseException) -> int:
         """Log or count a failure, and return the number of consecutive failures."""
         with self._lock:
             moment = self._clock()
@@ -79,7 +79,7 @@ class OutageLog:
                 self._suppressed += 1
             return self._failures
 
-    def recovered(self) -> None:
+    def record_recovery(self) -> None:
         """Log the end of the outage, if there was one."""
         if self._since is None:
             return

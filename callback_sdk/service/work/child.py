@@ -197,12 +197,12 @@ def _temporary_directory(path: Path) -> Iterator[None]:
 
 def _run(spec: RunSpec) -> RunResult:
     try:
-        return _returned(spec, _call_in_this_process(spec))
+        return _read_returned(spec, _call_in_this_process(spec))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
         return RunResult(error=describe(error), trace=clean(user_traceback(error), max_length=None))
 
 
-def _returned(spec: RunSpec, members: dict[Any, Any]) -> RunResult:
+def _read_returned(spec: RunSpec, members: dict[Any, Any]) -> RunResult:
     """Write the results of an algorithm that has returned. Another `EncodingError` is one of the algorithm."""
     try:
         spans, nulls_written = _write_results(spec, members)

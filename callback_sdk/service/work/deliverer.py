@@ -164,9 +164,9 @@ class Deliverer:
                     responded = self._attempt(claim)
                 if claim.host_is_known:
                     next_deliveries = self._store.hosts.release_next(claim.origin)
-            self._outage.recovered()
+            self._outage.record_recovery()
         except StoreUnavailableError as error:
-            self._outage.failed(error)
+            self._outage.record_failure(error)
         except Exception:  # noqa: BLE001 - a thread must not die silently
             _log.exception(
                 "Delivery %s: attempt failed unexpectedly, retrying after its lease expires.",
@@ -200,7 +200,7 @@ class Deliverer:
             DELIVERY_ATTEMPTS.labels("delivered").inc()
             staged = claim.job_id if claim.staged else None
             host = HostOutcome(origin=claim.origin, is_available=True) if claim.host_is_known else None
-            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt, staged=staged, host=host)
+            self._store.deliveries.record_receipt(claim.delivery_id, claim.attempt, receipt, staged=staged, host=host)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
 
@@ -250,7 +250,7 @@ class Deliverer:
                 stack.callback(files.flush)
             receipt = (writer if bucket is None else bucket.attempts).attempt(
                 evolve(claim.result, results=results),
-                callback if bucket is None else bucket.signed(callback, claim.job_id),
+                callback if bucket is None else bucket.sign(callback, claim.job_id),
                 delivery_id=claim.delivery_id,
                 results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                 task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
@@ -284,7 +284,7 @@ class Deliverer:
         host = _host_outcome(claim, error, seen)
         if isinstance(seen, DeliveryError) and not isinstance(seen, RefreshError) and seen.status == _GONE:
             self._disable(claim)
-        self._store.deliveries.failed(
+        self._store.deliveries.record_failure(
             claim.delivery_id,
             claim.attempt,
             loggable_text(seen),

@@ -158,7 +158,7 @@ class Heartbeat:
             self._check_and_renew(is_due)
         finally:
             self._thread.complete_round()
-        self._outage.recovered()
+        self._outage.record_recovery()
         if is_due:
             self._renewed_at = time.monotonic()
 
@@ -190,7 +190,7 @@ class Heartbeat:
         )
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
-        claimed = self._store.tasks.claimed(self.worker)
+        claimed = self._store.tasks.claims_of(self.worker)
         for job_id, run in runs.items():
             if claimed.get(job_id) != run.attempt:
                 _store_output(run)

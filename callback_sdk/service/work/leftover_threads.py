@@ -32,7 +32,7 @@ def of_run(before: Collection[threading.Thread]) -> list[str]:
     Args:
         before: The threads that were alive when the run started.
     """
-    if not _started(before):
+    if not _find_started(before):
         return []
     # A thread of a pool may not have started its last work item yet.
     time.sleep(_TICK)
@@ -42,7 +42,7 @@ def of_run(before: Collection[threading.Thread]) -> list[str]:
     return found
 
 
-def _started(before: Collection[threading.Thread]) -> list[threading.Thread]:
+def _find_started(before: Collection[threading.Thread]) -> list[threading.Thread]:
     # The end of a thread that Python did not start can't be observed.
     alive = threading.enumerate()
     return [thread for thread in alive if thread not in before and not isinstance(thread, threading._DummyThread)]
@@ -50,7 +50,7 @@ def _started(before: Collection[threading.Thread]) -> list[threading.Thread]:
 
 def _at_work(before: Collection[threading.Thread]) -> list[str]:
     frames = sys._current_frames()
-    return sorted(thread.name for thread in _started(before) if not _is_idle(frames.get(thread.ident or 0)))
+    return sorted(thread.name for thread in _find_started(before) if not _is_idle(frames.get(thread.ident or 0)))
 
 
 def _is_idle(frame: FrameType | None) -> bool:

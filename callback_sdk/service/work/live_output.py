@@ -77,7 +77,7 @@ class LiveOutput:
         kept = data.lstrip(b"\0")
         if skipped or len(kept) < len(data):
             kept = kept[_first_token(kept) :]
-        return skipped + len(data) - len(kept), kept if final else kept[: _unfinished(kept)]
+        return skipped + len(data) - len(kept), kept if final else kept[: _find_unfinished(kept)]
 
 
 def _first_token(data: bytes) -> int:
@@ -86,7 +86,7 @@ def _first_token(data: bytes) -> int:
     return 0 if match is None else match.end()
 
 
-def _unfinished(data: bytes) -> int:
+def _find_unfinished(data: bytes) -> int:
     """Return the position of the last token if it may be the beginning of a URL with credentials, or the end."""
     position = 1 + max(data.rfind(space) for space in _SPACES)
     token = data[position:]

@@ -48,7 +48,7 @@ class DeliveredFiles:
         self._store = store
         self._delivery_id = claim.delivery_id
         self._positions = {file.name: file.position for file in files}
-        found = store.output_files.delivered(claim.delivery_id)
+        found = store.output_files.receipts(claim.delivery_id)
         self.earlier = {
             file.name: StoredFile.from_dict(found[file.position]) for file in files if file.position in found
         }
@@ -149,7 +149,7 @@ class TaskOutputFiles:
         delivered = DeliveredFiles(self._store, claim, files)
 
         def signed(output: Output) -> OutputUpload:
-            return OutputUpload.of(output, bucket.attempts.plan(bucket.signed_file(output, claim.job_id)))
+            return OutputUpload.of(output, bucket.attempts.plan(bucket.sign_file(output, claim.job_id)))
 
         def send(upload: OutputUpload) -> StoredFile:
             last = time.monotonic() + _MAX_RETRY
@@ -216,7 +216,7 @@ class TaskOutputFiles:
                 if name is not None and one["status"] == DEAD:
                     entries.setdefault(name, _NOT_MADE | {"error": one["last_error"]})
                 continue
-            stored = self._store.output_files.delivered(one["delivery_id"]).get(file.position)
+            stored = self._store.output_files.receipts(one["delivery_id"]).get(file.position)
             if one["status"] == DELIVERED and stored is not None:
                 # Of several targets of a file, the first one that has it counts.
                 if "error" in entries.get(file.name, {"error": None}):
@@ -227,7 +227,7 @@ class TaskOutputFiles:
 
     def _copies(self, others: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
         """Return what the first target that takes all files has stored, by the positions of the files."""
-        found = (self._store.output_files.delivered(one["delivery_id"]) for one in others if not one["output_name"])
+        found = (self._store.output_files.receipts(one["delivery_id"]) for one in others if not one["output_name"])
         return next(filter(None, found), {})
 
     def _service_entry(self, file: TaskFile) -> dict[str, Any]:

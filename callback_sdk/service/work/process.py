@@ -162,7 +162,7 @@ class ChildProcess:
         versions = self._imported.versions if self._imported is not None else ()
         limits = [version.max_runs for version in versions if version.name in (self._algorithms or (version.name,))]
         lowest = min(self._max_runs, *(limit or math.inf for limit in (max_runs, *limits)))
-        return self._runs + 1 >= lowest or self._retained() > self._max_retained_bytes / 2
+        return self._runs + 1 >= lowest or self._retained_bytes() > self._max_retained_bytes / 2
 
     def prepare(self, stop: StopSignal) -> bool:
         """Prepare the child for a task, unless it is prepared: import the registry, and call the setups.
@@ -277,11 +277,11 @@ class ChildProcess:
     def _discard_unusable(self) -> None:
         if self._pool is not None and not (self._pool.active and is_alive(self._pid)):
             self.close()
-        elif (retained := self._retained()) > self._max_retained_bytes:
+        elif (retained := self._retained_bytes()) > self._max_retained_bytes:
             _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
             self.close()
 
-    def _retained(self) -> int:
+    def _retained_bytes(self) -> int:
         """Return the bytes that the child retains from earlier runs."""
         return retained_by(self._pid) - self._baseline.memory if self._baseline is not None else 0
 

@@ -78,17 +78,17 @@ class ResultsBucket:
         """Single attempts at this bucket, on connections of their own."""
         return attempts_of(ResultsWriter())
 
-    def shown(self, callback: Callback, job_id: str) -> Callback:
+    def with_shown_url(self, callback: Callback, job_id: str) -> Callback:
         """Return a target `results:` with the URL of its object, to show it.
 
         Raises:
             TargetError: Its name is invalid, or it has members for another target.
             SigningError: There are no credentials.
         """
-        signed = self.signed(callback, job_id)
+        signed = self.sign(callback, job_id)
         return evolve(callback, shown=SecretURL(signed.url.bare).with_public_path())
 
-    def signed(self, callback: Callback, job_id: str) -> Callback:
+    def sign(self, callback: Callback, job_id: str) -> Callback:
         """Return the target of one attempt, with a signed URL.
 
         Args:
@@ -101,7 +101,7 @@ class ResultsBucket:
         """
         return evolve(self._object(job_id, _name(callback), JSON), param=callback.param)
 
-    def signed_file(self, output: Output, job_id: str) -> Callback:
+    def sign_file(self, output: Output, job_id: str) -> Callback:
         """Return the target of an output file beside the document, with a signed URL.
 
         Args:
@@ -131,7 +131,7 @@ class ResultsBucket:
             ConfigurationError: There are no credentials, or no region, or the store rejects the bucket or the key.
         """
         try:
-            self.signed(Callback(SecretURL("results:")), "check")
+            self.sign(Callback(SecretURL("results:")), "check")
         except SigningError as error:
             failure = error
         else:

@@ -38,10 +38,10 @@ def left() -> list[str]:
     A segment that stays mapped, as a model in a global variable, is not left behind.
     """
     _created.intersection_update(name for name in tuple(_created) if (_FOLDER / name).exists())
-    return sorted(_created - _used())[:_MAX_NAMES] if _created else []
+    return sorted(_created - _segments_in_use())[:_MAX_NAMES] if _created else []
 
 
-def _used() -> set[str]:
+def _segments_in_use() -> set[str]:
     """Return the names that are mapped in any process of this user."""
     found: set[str] = set()
     prefix = f"{_FOLDER}/"

@@ -36,7 +36,7 @@ class UploadInterruptedError(BlobStorageError):
     """The process ended before the results were stored."""
 
 
-def _interrupted() -> UploadInterruptedError:
+def _interruption() -> UploadInterruptedError:
     return UploadInterruptedError("The process is ending.", hint="The task runs again.")
 
 
@@ -101,7 +101,7 @@ class PendingUploads:
         with self._changed:
             uploads = list(self._open)
         for upload in uploads:
-            self._end(upload, _interrupted())
+            self._end(upload, _interruption())
 
     def check(self) -> None:
         """Check that the thread runs.
@@ -152,13 +152,13 @@ class PendingUploads:
         except Exception as error:  # noqa: BLE001 - the claim must be released after any error
             self._unavailable = isinstance(error, StorageUnavailableError)
             if isinstance(error, BlobStorageError) and not isinstance(error, BlobMissingError):
-                self._outage.failed(error)
+                self._outage.record_failure(error)
                 return False
             # If the file was removed, only another run can create it.
             failure = error
         else:
             self._unavailable = False
-            self._outage.recovered()
+            self._outage.record_recovery()
         self._end(upload, failure)
         return True
 
@@ -179,7 +179,7 @@ class PendingUploads:
                 self._waiting.append(upload)
                 self._changed.notify_all()
                 return
-        self._end(upload, _interrupted())
+        self._end(upload, _interruption())
 
     def _loop(self) -> None:
         failures = 0

@@ -31,7 +31,7 @@ def opened(folder: Path) -> Store:
 
 def keys(folder: Path) -> tuple[webhooks.SigningKey, ...]:
     store = opened(folder)
-    found = store.signing_secrets.keys(store.users.named("anna").user_id)
+    found = store.signing_secrets.keys(store.users.by_name("anna").user_id)
     store.close()
     return found
 

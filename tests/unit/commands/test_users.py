@@ -68,7 +68,7 @@ def test_changes_to_accounts_are_in_the_audit_log(folder: Path, caplog: pytest.L
     assert {record.owner for record in records} == {"anna"}  # type: ignore[attr-defined]
     with opened(folder) as store:
         entries = store.audit.page(AuditFilter(), limit=20)
-        assert store.users.named("anna").role == USER
+        assert store.users.by_name("anna").role == USER
     assert [entry.action for entry in reversed(entries)] == actions
     assert {(entry.actor, entry.owner, entry.via) for entry in entries} == {(None, "anna", "command")}
     assert [entry.facts.get("may_read") for entry in entries[:2]] == [None, True]

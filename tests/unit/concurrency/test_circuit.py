@@ -21,14 +21,14 @@ from callback_sdk.concurrency.circuit import (
 
 def failed(circuit: Circuit, now: float, times: int = 1, **options: float) -> Circuit:
     for _ in range(times):
-        circuit = circuit.failed(now, threshold=5, **options)
+        circuit = circuit.after_failure(now, threshold=5, **options)
     return circuit
 
 
 def test_a_run_of_failures_opens_a_circuit() -> None:
     """Four failures don't, and a response in between begins another run."""
     assert failed(Circuit(), 0, 4).state(0) == CLOSED
-    assert failed(failed(Circuit(), 0, 4).succeeded(), 0, 4).state(0) == CLOSED
+    assert failed(failed(Circuit(), 0, 4).after_success(), 0, 4).state(0) == CLOSED
     circuit = failed(Circuit(), 100, 5)
     assert (circuit.state(100), circuit.window(100), circuit.open_since) == (OPEN, 0, 100)
     assert circuit.state(100 + FIRST_OPEN) == HALF_OPEN
@@ -66,21 +66,21 @@ def test_late_failures_of_earlier_attempts_do_not_extend_the_open_period() -> No
 
 def test_a_host_that_works_again_is_given_more_and_more_deliveries() -> None:
     """One at first, then one more with each success, until it is treated as any other host."""
-    circuit = failed(Circuit(), 0, 5).succeeded()
+    circuit = failed(Circuit(), 0, 5).after_success()
     windows = []
     while circuit != Circuit():
         windows.append(circuit.window(20))
-        circuit = circuit.succeeded()
+        circuit = circuit.after_success()
     assert windows == list(range(1, RAMP + 1))
     assert circuit.window(20) == math.inf
 
 
 def test_a_host_that_fails_again_while_it_recovers_is_left_alone_for_longer() -> None:
     """The periods begin again only once it is at full speed."""
-    circuit = failed(failed(Circuit(), 0, 5).succeeded(), 20, 5)
+    circuit = failed(failed(Circuit(), 0, 5).after_success(), 20, 5)
     assert (circuit.openings, circuit.retry_at) == (2, 50)
     for _ in range(RAMP + 1):
-        circuit = circuit.succeeded()
+        circuit = circuit.after_success()
     assert failed(circuit, 100, 5).retry_at == 100 + FIRST_OPEN
 
 

@@ -535,11 +535,11 @@ def test_claim_that_was_lost_changes_nothing(stores: tuple[OutboxStore, OutboxSt
     assert first.pending_send(old) is None
     first.renew([old])
     first.release(old)
-    assert not first.failed(old, "late", None)
-    assert first.delivered(old, RECEIPT) == (False, [])
+    assert not first.record_failure(old, "late", None)
+    assert first.record_receipt(old, RECEIPT) == (False, [])
     (entry,) = second.entries()
     assert (entry.status, entry.sending, entry.attempts) == ("pending", True, 2)
-    assert second.delivered(new, RECEIPT) == (True, [])
+    assert second.record_receipt(new, RECEIPT) == (True, [])
     assert first.entries()[0].status == "delivered"
 
 

@@ -208,8 +208,8 @@ def test_leases_restart_after_an_outage_of_the_database(store: Store, monkeypatc
     )
     wait_until(lambda: store.tasks.reclaim(silent_for=1000) == [] and _silent(store, 0.5))
     dispatcher._check_leases_and_expiry()
-    assert store.tasks.claimed("w") == {"1": 1}
-    wait_until(lambda: dispatcher._check_leases_and_expiry() or store.tasks.claimed("w") == {})
+    assert store.tasks.claims_of("w") == {"1": 1}
+    wait_until(lambda: dispatcher._check_leases_and_expiry() or store.tasks.claims_of("w") == {})
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 

@@ -47,7 +47,7 @@ class House:
 
     def give_up(self, delivery_id: str) -> None:
         self.runtime.store.deliveries.claim(delivery_id, "w")
-        self.runtime.store.deliveries.failed(delivery_id, 1, "410", None)
+        self.runtime.store.deliveries.record_failure(delivery_id, 1, "410", None)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_next_attempt_by_a_wrong_clock_is_repaired(house: House, ahead: timedelt
     house.submit("1")
     delivery_id = house.finish("1", b"{}")
     house.runtime.store.deliveries.claim(delivery_id, "w")
-    house.runtime.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
+    house.runtime.store.deliveries.record_failure(delivery_id, 1, "503", ahead.total_seconds())
     house.keeper().run_round(0.0)
     assert house.woken == [True] * is_due
     taken = house.runtime.store.deliveries.fetch_due(9, redispatch_after=0.0)

@@ -50,7 +50,7 @@ def upload(url: str) -> GCSUpload:
 )
 def test_session_at_the_same_provider_is_used(location: str) -> None:
     """Google may name another of its hosts."""
-    own = upload(START).started(Response(201, location=location))
+    own = upload(START).with_session(Response(201, location=location))
     sent = own.send_from(0, BODY, now=NOW)
     assert sent.url.reveal().endswith(location)
     assert ID in sent.secrets().reveal()
@@ -76,7 +76,7 @@ def test_session_at_the_same_provider_is_used(location: str) -> None:
 def test_session_elsewhere_is_refused(location: str) -> None:
     """A store, or a proxy before it, can't direct the document to another host."""
     with pytest.raises(DeliveryError, match="without the URI of a session") as caught:
-        upload(START).started(Response(201, location=location))
+        upload(START).with_session(Response(201, location=location))
     assert ID not in str(caught.value)
     assert not caught.value.retryable
 
@@ -153,7 +153,7 @@ def test_response_about_another_document_is_an_error(url: str, response: Respons
 
 def test_session_that_was_started_is_canceled_and_a_given_one_is_not() -> None:
     """Its owner may use it again."""
-    own = upload(START).started(Response(201, location=SESSION))
+    own = upload(START).with_session(Response(201, location=SESSION))
     canceled = own.abort(now=NOW)
     assert canceled is not None
     assert (canceled.method, canceled.url.reveal(), canceled.accepts) == ("DELETE", SESSION, {204, 404, 410, 499})

@@ -237,9 +237,9 @@ def test_parts_without_an_etag_say_what_to_do() -> None:
     """A proxy may remove it; once it doesn't, a retry succeeds."""
     target = planned()
     part = target.ranges(1)[0]
-    assert target.stored(part, Answer(headers={"etag": '"a"'})) == '"a"'
+    assert target.part_identity(part, Answer(headers={"etag": '"a"'})) == '"a"'
     with pytest.raises(DeliveryError, match=r"no ETag.*proxy") as caught:
-        target.stored(part, Answer())
+        target.part_identity(part, Answer())
     assert (caught.value.retryable, caught.value.transient) == (True, False)
 
 

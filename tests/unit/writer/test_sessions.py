@@ -42,7 +42,7 @@ def requests(
     assert isinstance(target, GCSUpload)
     target = evolve(target, part_size=part_size)
     if target.is_own:
-        target = target.started(response(201, location=SESSION))
+        target = target.with_session(response(201, location=SESSION))
     return target, SessionRequests(target, BODY, send, delivery_error)
 
 

@@ -24,7 +24,9 @@ def test_an_entry_is_stored_and_logged(store: Store, caplog: pytest.LogCaptureFi
     """Whole in the database; escaped and shortened in the log."""
     caplog.set_level(logging.INFO)
     log = AuditLog(store.audit)
-    log.acted("redelivered", OTTO, owner="anna", job_id="1", delivery_ids=["a", "b"], note="x\ny" * 100, empty=None)
+    log.record_action(
+        "redelivered", OTTO, owner="anna", job_id="1", delivery_ids=["a", "b"], note="x\ny" * 100, empty=None
+    )
     (entry,) = store.audit.page(AuditFilter(), limit=9)
     assert (entry.actor, entry.owner, entry.job_id, entry.via) == ("otto", "anna", "1", "api")
     assert entry.address == "192.0.2.1"
@@ -49,11 +51,11 @@ def test_a_repeated_view_is_one_entry(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(audit.time, "monotonic", lambda: moment[0])
     log = AuditLog(store.audit)
     for _ in range(3):
-        log.viewed("task-viewed", OTTO, owner="anna", job_id="1")
-    log.viewed("logs-viewed", OTTO, owner="anna", job_id="1")
-    log.viewed("task-viewed", OTTO, owner="anna", job_id="2")
+        log.record_view("task-viewed", OTTO, owner="anna", job_id="1")
+    log.record_view("logs-viewed", OTTO, owner="anna", job_id="1")
+    log.record_view("task-viewed", OTTO, owner="anna", job_id="2")
     moment[0] = audit.REPEAT_INTERVAL
-    log.viewed("task-viewed", OTTO, owner="anna", job_id="1")
+    log.record_view("task-viewed", OTTO, owner="anna", job_id="1")
     entries = store.audit.page(AuditFilter(), limit=9)
     assert [(entry.action, entry.job_id) for entry in reversed(entries)] == [
         ("task-viewed", "1"),
@@ -68,5 +70,5 @@ def test_remembered_views_are_bounded(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(audit, "_MAX_REMEMBERED", 2)
     log = AuditLog(store.audit)
     for job_id in ("1", "2", "3", "1"):
-        log.viewed("task-viewed", OTTO, job_id=job_id)
+        log.record_view("task-viewed", OTTO, job_id=job_id)
     assert len(store.audit.page(AuditFilter(), limit=9)) == 4

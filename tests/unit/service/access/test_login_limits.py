@@ -27,7 +27,7 @@ NUMBERS = itertools.count()
 
 def fail(limiter: LoginLimiter, name: str, address: str, password: str | None = None) -> None:
     """Fail with a password, each time another one unless it is given."""
-    limiter.failed(name, address, Secret(password or f"guess {next(NUMBERS)}"))
+    limiter.record_failure(name, address, Secret(password or f"guess {next(NUMBERS)}"))
 
 
 def wait(limiter: LoginLimiter, name: str, address: str, password: str = "right") -> float:
@@ -92,14 +92,14 @@ def test_a_login_does_not_reset_the_count_of_the_address(limiter: LoginLimiter) 
     """A successful login resets only the failures of its own account."""
     for number in range(20):
         fail(limiter, f"user{number}", BOT)
-        limiter.succeeded("mallory", BOT)
+        limiter.record_success("mallory", BOT)
     assert wait(limiter, "anna", BOT) > 0
     assert wait(limiter, "mallory", BOT) == 0
     for _ in range(20):
         fail(limiter, "mallory", BOT)
     assert wait(limiter, "mallory", BOT) > 0
     fail(limiter, "anna", HOME)
-    limiter.succeeded("anna", HOME)
+    limiter.record_success("anna", HOME)
     assert wait(limiter, "anna", HOME) == 0
 
 
@@ -146,7 +146,7 @@ def test_typos_behind_one_address_never_add_up(limiter: LoginLimiter, clock: Clo
 
 def test_a_guesser_does_not_delay_known_users_of_the_address(limiter: LoginLimiter) -> None:
     """Users that have logged in from the address before; others are delayed like the guesser."""
-    limiter.succeeded("anna", HOME)
+    limiter.record_success("anna", HOME)
     for number in range(100):
         fail(limiter, f"user{number}", HOME)
     assert wait(limiter, "another", HOME) > 0

@@ -105,7 +105,7 @@ def test_revocation_applies_to_all_tokens(authenticators: list[Authenticator], s
     """A new password, revoked tokens and a disabled user, on every service at once."""
     first, second = authenticators
     access, refresh = first.log_in("anna", PASSWORD)
-    user = store.users.named("anna")
+    user = store.users.by_name("anna")
     {
         "password": lambda: store.users.set_password("anna", hash_password(PASSWORD)),
         "revoke": lambda: store.users.revoke_tokens(user.user_id),
@@ -119,7 +119,7 @@ def test_revocation_applies_to_all_tokens(authenticators: list[Authenticator], s
 
 def test_a_session_expires(authenticators: list[Authenticator], store: Store, cipher: CredentialCipher) -> None:
     """Its refresh tokens expire with it, and expired sessions are removed."""
-    user = store.users.named("anna")
+    user = store.users.by_name("anna")
     store.sessions.open("s", user.user_id, life=-1, token_id="t")
     token = Tokens(cipher.derive("tokens")).issue(
         user.user_id, user.token_generation, REFRESH, session="s", token_id="t"
@@ -134,6 +134,6 @@ def test_a_refresh_token_without_a_session_is_rejected(
     authenticators: list[Authenticator], store: Store, cipher: CredentialCipher
 ) -> None:
     """Such a token was issued by a version without sessions; its owner logs in again."""
-    user = store.users.named("anna")
+    user = store.users.by_name("anna")
     with pytest.raises(TokenError, match="Log in"):
         authenticators[0].renew(Tokens(cipher.derive("tokens")).issue(user.user_id, user.token_generation, REFRESH))

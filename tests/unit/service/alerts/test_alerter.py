@@ -71,7 +71,7 @@ def kill_delivery(store: Store, count: int = 1, *, first: int = 0) -> None:
     """Make deliveries dead."""
     for delivery_id in end_tasks(store, count, first=first):
         found = claim(store, delivery_id)
-        store.deliveries.failed(delivery_id, found.attempt, "403", None)
+        store.deliveries.record_failure(delivery_id, found.attempt, "403", None)
 
 
 def test_a_receiver_is_told_once_and_when_it_has_ended(store: Store, tmp_path: Path, receiver: WebhookReceiver) -> None:

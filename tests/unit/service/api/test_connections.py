@@ -259,8 +259,8 @@ def test_invalid_http_gets_a_json_response(serve: Callable[..., Server]) -> None
 
 def test_limits_fit_the_open_files(caplog: pytest.LogCaptureFixture) -> None:
     """At most half of them are connections, and the log says which limit to raise."""
-    assert ConnectionLimits(total=1000).fitted(100_000).total == 1000
-    assert ConnectionLimits(total=1000).fitted(256).total == 128
+    assert ConnectionLimits(total=1000).fit_to(100_000).total == 1000
+    assert ConnectionLimits(total=1000).fit_to(256).total == 128
     assert "ulimit -n" in caplog.text
 
 

@@ -70,7 +70,7 @@ def test_a_closed_session_is_invalid_for_every_copy_of_its_cookie(sessions: Sess
 
 def test_sessions_end_with_their_api_token(sessions: Sessions, store: Store) -> None:
     """A session opened with an API token ends when the token is revoked; the cookie doesn't contain the token."""
-    token, user = new_api_token(), store.users.named("anna")
+    token, user = new_api_token(), store.users.by_name("anna")
     store.users.add_token(user.user_id, digest(token), label="pages")
     _, cookie = sessions.by_token(token)
     assert token.reveal() not in cookie.reveal()
@@ -83,7 +83,7 @@ def test_sessions_end_with_their_api_token(sessions: Sessions, store: Store) -> 
 
 def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, cipher: CredentialCipher) -> None:
     """Not with other keys, not without a signature, not from an access token."""
-    user = store.users.named("anna")
+    user = store.users.by_name("anna")
     claims = {"sub": user.user_id, "gen": user.token_generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
     store.sessions.open("x", user.user_id, life=60)
     others = CredentialCipher([new_key()]).derive("pages")[0].reveal()

@@ -52,13 +52,13 @@ def claim(store: Store, delivery_id: str, worker: str = "w") -> DeliveryClaim:
 def fail(store: Store, found: DeliveryClaim, *, retry_in: float | None = 5.0, retry_after: float = 0.0) -> None:
     """End an attempt with a transient failure."""
     outcome = HostOutcome(origin=found.origin, is_available=False, retry_after=retry_after, error="It is away.")
-    store.deliveries.failed(found.delivery_id, found.attempt, "It is away.", retry_in, host=outcome)
+    store.deliveries.record_failure(found.delivery_id, found.attempt, "It is away.", retry_in, host=outcome)
 
 
 def reject(store: Store, found: DeliveryClaim) -> None:
     """End an attempt with a response such as 403, which is about the delivery alone."""
     outcome = HostOutcome(origin=found.origin, is_available=True) if found.host_is_known else None
-    store.deliveries.failed(found.delivery_id, found.attempt, "It is forbidden.", None, host=outcome)
+    store.deliveries.record_failure(found.delivery_id, found.attempt, "It is forbidden.", None, host=outcome)
 
 
 def deliver(store: Store, found: DeliveryClaim) -> None:
@@ -66,7 +66,7 @@ def deliver(store: Store, found: DeliveryClaim) -> None:
     at = datetime.now(timezone.utc)
     receipt = Receipt(target_kind="webhook", url="u", status=200, size=1, sha256="00", started_at=at, finished_at=at)
     outcome = HostOutcome(origin=found.origin, is_available=True) if found.host_is_known else None
-    store.deliveries.delivered(found.delivery_id, found.attempt, receipt, host=outcome)
+    store.deliveries.record_receipt(found.delivery_id, found.attempt, receipt, host=outcome)
 
 
 def open_circuit(store: Store, ids: Sequence[str]) -> None:

@@ -44,7 +44,7 @@ def add(
 
 def fail(store: Store, delivery_id: str, error: str = "410 Gone", *, dead: bool = True) -> None:
     claim = store.deliveries.claim(delivery_id, "w")
-    store.deliveries.failed(delivery_id, claim.attempt, error, None if dead else 60.0)
+    store.deliveries.record_failure(delivery_id, claim.attempt, error, None if dead else 60.0)
 
 
 def found(store: Store, owner: str | None = None, **wanted: object) -> list[str]:

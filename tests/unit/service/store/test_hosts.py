@@ -119,7 +119,7 @@ def test_a_probe_that_shows_nothing_of_its_host_is_followed_by_another(store: St
     (probe,) = fetch(store)
     found = claim(store, probe)
     nothing = HostOutcome(origin=HOST, is_available=None)
-    store.deliveries.failed(probe, found.attempt, "The target has expired.", None, host=nothing)
+    store.deliveries.record_failure(probe, found.attempt, "The target has expired.", None, host=nothing)
     assert (state(store).state, fetch(store)) == ("half-open", [ids[6]])
 
 

@@ -76,6 +76,6 @@ def test_deliveries_are_repaired(store: Store, delivery_id: str) -> None:
 def test_correct_times_are_not_changed(store: Store, delivery_id: str) -> None:
     """A recent heartbeat and an attempt in some hours are plausible."""
     store.deliveries.claim(delivery_id, "w")
-    store.deliveries.failed(delivery_id, 1, "503", 3600.0)
+    store.deliveries.record_failure(delivery_id, 1, "503", 3600.0)
     store.tasks.claim("waits", "w")
     assert repair(store) == 0

@@ -67,7 +67,7 @@ def test_a_dead_delivery_gets_a_new_target(store: Store, cipher: CredentialCiphe
     finish(store)
     claim = store.deliveries.claim(delivery_id, "w")
     assert claim is not None
-    store.deliveries.failed(delivery_id, claim.attempt, "It has expired.", None)
+    store.deliveries.record_failure(delivery_id, claim.attempt, "It has expired.", None)
     assert store.deliveries.redeliver("1", delivery_id, new(NEW))
     again = store.deliveries.claim(delivery_id, "w")
     assert again is not None
@@ -85,14 +85,14 @@ def test_a_running_attempt_loses_its_claim(store: Store, delivery_id: str) -> No
     running = store.deliveries.claim(delivery_id, "w")
     assert running is not None
     assert store.deliveries.redeliver("1", delivery_id, new(NEW))
-    store.deliveries.delivered(delivery_id, running.attempt, receipt(OLD))
+    store.deliveries.record_receipt(delivery_id, running.attempt, receipt(OLD))
     assert not store.deliveries.replace_target(running, new(OLD))
     (delivery,) = store.deliveries.of("1")
     assert (delivery["status"], delivery["receipt"], "/new" in delivery["url"]) == ("pending", None, True)
     again = store.deliveries.claim(delivery_id, "v")
     assert again is not None
     assert again.attempt > running.attempt
-    store.deliveries.delivered(delivery_id, again.attempt, receipt(NEW))
+    store.deliveries.record_receipt(delivery_id, again.attempt, receipt(NEW))
     first, second = store.deliveries.attempts("1")
     assert "may have delivered the result to https://b.s3.eu-central-1.amazonaws.com/old" in first["error"]
     assert second["error"] is None
@@ -105,7 +105,7 @@ def test_a_delivered_result_is_delivered_to_another_target(store: Store, deliver
     finish(store)
     claim = store.deliveries.claim(delivery_id, "w")
     assert claim is not None
-    store.deliveries.delivered(delivery_id, claim.attempt, receipt(OLD))
+    store.deliveries.record_receipt(delivery_id, claim.attempt, receipt(OLD))
     assert store.deliveries.redeliver("1", delivery_id, new(NEW))
     (delivery,) = store.deliveries.of("1")
     assert (delivery["status"], delivery["receipt"]["url"]) == ("pending", OLD)

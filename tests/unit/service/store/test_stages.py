@@ -72,9 +72,9 @@ def end(store: Store, position: int, *, dead: bool = False) -> None:
     claim = store.deliveries.claim(delivery_id, "w")
     staged = claim.job_id if claim.staged else None
     if dead:
-        store.deliveries.failed(delivery_id, claim.attempt, "403", None, staged=staged)
+        store.deliveries.record_failure(delivery_id, claim.attempt, "403", None, staged=staged)
     else:
-        store.deliveries.delivered(delivery_id, claim.attempt, RECEIPT, staged=staged)
+        store.deliveries.record_receipt(delivery_id, claim.attempt, RECEIPT, staged=staged)
 
 
 @pytest.mark.parametrize("dead", [False, True])
@@ -96,7 +96,7 @@ def test_a_retry_keeps_documents_waiting(store: Store) -> None:
     finish(store, ["a"])
     delivery_id = store.deliveries.of("1")[1]["delivery_id"]
     claim = store.deliveries.claim(delivery_id, "w")
-    store.deliveries.failed(delivery_id, claim.attempt, "503", 60.0, staged="1")
+    store.deliveries.record_failure(delivery_id, claim.attempt, "503", 60.0, staged="1")
     assert statuses(store) == [("pending", False), ("pending", True)]
 
 
@@ -138,7 +138,7 @@ def test_a_worker_claims_the_deliveries_of_the_first_stage(store: Store) -> None
     due = finish(store, ["a", "b"], sender=DeliveringWorker(worker="w", free_slots=9))
     (claim,) = due.claims
     assert (claim.output_name, claim.staged, claim.has_outputs) == ("a", True, True)
-    store.deliveries.delivered(claim.delivery_id, claim.attempt, RECEIPT, staged="1")
+    store.deliveries.record_receipt(claim.delivery_id, claim.attempt, RECEIPT, staged="1")
     assert statuses(store) == [("pending", False), ("pending", True), ("delivered", False)]
     end(store, 1)
     assert statuses(store)[0] == ("pending", True)
@@ -164,10 +164,10 @@ def test_a_redelivery_forgets_what_was_stored(store: Store) -> None:
     (delivery,) = store.deliveries.of("1")
     for _ in range(2):
         store.output_files.add_delivered(delivery["delivery_id"], {0: {"entry": {}}})
-    assert store.output_files.delivered(delivery["delivery_id"]) == {0: {"entry": {}}}
+    assert store.output_files.receipts(delivery["delivery_id"]) == {0: {"entry": {}}}
     end(store, 0)
     store.deliveries.redeliver("1", delivery["delivery_id"])
-    assert store.output_files.delivered(delivery["delivery_id"]) == {}
+    assert store.output_files.receipts(delivery["delivery_id"]) == {}
 
 
 def test_a_canceled_task_delivers_its_document(store: Store) -> None:

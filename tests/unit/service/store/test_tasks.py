@@ -159,7 +159,7 @@ def test_a_new_password_revokes_tokens(store: Store) -> None:
     """A new hash of the same password doesn't."""
     anna = store.users.add("anna", password_hash="old")
     store.users.rehash(anna.user_id, "old", "rehashed")
-    assert store.users.named("anna").token_generation == anna.token_generation
+    assert store.users.by_name("anna").token_generation == anna.token_generation
     assert store.users.set_password("anna", "new").token_generation == anna.token_generation + 1
 
 
@@ -168,7 +168,7 @@ def test_a_new_password_is_not_overwritten_by_a_new_hash_of_the_old_one(store: S
     anna = store.users.add("anna", password_hash="old")
     store.users.set_password("anna", "new")
     store.users.rehash(anna.user_id, "old", "rehashed")
-    assert store.users.named("anna").password_hash == "new"
+    assert store.users.by_name("anna").password_hash == "new"
 
 
 def test_a_revoked_token_never_counts_again(store: Store) -> None:
@@ -180,7 +180,7 @@ def test_a_revoked_token_never_counts_again(store: Store) -> None:
     assert not store.users.add_token(anna.user_id, "digest", label="serve", only=True)
     assert store.users.of_token("digest") is None
     assert store.users.add_token(anna.user_id, "another", label="serve", only=True)
-    assert store.users.of_token("another") == store.users.named("anna")
+    assert store.users.of_token("another") == store.users.by_name("anna")
 
 
 def test_a_release_is_not_a_crash(store: Store) -> None:
@@ -196,7 +196,7 @@ def test_a_canceled_task_stays_canceled(store: Store) -> None:
     job_id = submit(store, "1", URL)
     claim = store.tasks.claim(job_id, "w")
     assert store.tasks.cancel(job_id) == "Canceled"
-    assert store.tasks.claimed("w") == {}
+    assert store.tasks.claims_of("w") == {}
     assert not store.tasks.finish(job_id, claim.attempt, RunOutcome(success=True))
     assert store.tasks.get(job_id)["status"] == "Canceled"
     done = submit(store, "2")
@@ -217,11 +217,11 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     assert store.deliveries.open(claim).plain()["url"] == URL
     assert (claim.attempt, claim.run, claim.nulls_written, claim.result.success) == (1, 1, 3, True)
     assert store.deliveries.claim(first, "w") is None
-    store.deliveries.failed(first, 1, "503", 4e9)
+    store.deliveries.record_failure(first, 1, "503", 4e9)
     assert store.deliveries.next_due() == 0
     assert [delivery for delivery, _ in due(store, job_id)] == [second]
     store.deliveries.claim(second, "w")
-    store.deliveries.failed(second, 1, "410", None)
+    store.deliveries.record_failure(second, 1, "410", None)
     assert store.deliveries.next_due() > 3e9
     assert store.deliveries.claim(second, "w") is None
     assert [delivery["status"] for delivery in store.deliveries.of(job_id)] == ["pending", "dead"]
@@ -296,10 +296,10 @@ def test_a_receipt_is_stored(store: Store) -> None:
     """It can be read again, with all attempts."""
     (delivery,) = ended(store, "1", URL)
     store.deliveries.claim(delivery, "w")
-    store.deliveries.failed(delivery, 1, "503", 0.0)
+    store.deliveries.record_failure(delivery, 1, "503", 0.0)
     store.deliveries.claim(delivery, "w")
     sent = receipt()
-    store.deliveries.delivered(delivery, 2, sent)
+    store.deliveries.record_receipt(delivery, 2, sent)
     (stored,) = store.deliveries.of("1")
     assert Receipt.from_dict(stored["receipt"]) == sent
     attempts = store.deliveries.attempts("1")
@@ -314,7 +314,7 @@ def test_an_attempt_that_lost_its_claim_changes_nothing(store: Store) -> None:
     store.deliveries.claim(delivery, "old")
     assert store.deliveries.reclaim(worker="old") == 1
     store.deliveries.claim(delivery, "new")
-    store.deliveries.failed(delivery, 1, "too late", None)
+    store.deliveries.record_failure(delivery, 1, "too late", None)
     (kept,) = store.deliveries.of("1")
     assert (kept["status"], kept["worker"], kept["attempt_count"]) == ("pending", "new", 2)
 
@@ -326,7 +326,7 @@ def test_interrupted_attempts_use_up_no_retries(store: Store) -> None:
         claim = store.deliveries.claim(delivery, "w")
         assert (claim.attempt, claim.since_redelivery) == (number, 1)
         store.deliveries.reclaim(worker="w")
-    store.deliveries.failed(delivery, store.deliveries.claim(delivery, "w").attempt, "503", 0.0)
+    store.deliveries.record_failure(delivery, store.deliveries.claim(delivery, "w").attempt, "503", 0.0)
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (MAX_INTERRUPTED + 2, 2)
     store.deliveries.reclaim(worker="w")
@@ -344,10 +344,10 @@ def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
     assert store.deliveries.redeliver("1", delivery)
     assert store.deliveries.claim(delivery, "w") is None
     # Had nobody asked during the try, it would be dead now.
-    store.deliveries.failed(delivery, 1, "410", None)
+    store.deliveries.record_failure(delivery, 1, "410", None)
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (2, 1)
-    store.deliveries.failed(delivery, 2, "410", None)
+    store.deliveries.record_failure(delivery, 2, "410", None)
     assert store.deliveries.of("1")[0]["status"] == "dead"
     assert store.deliveries.redeliver("1", delivery)
     claim = store.deliveries.claim(delivery, "w")
@@ -407,18 +407,18 @@ def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
     start = store.clock()
     submit(store, "1")
     submit(store, "2")
-    assert store.queue.dispatched(["a", "b"], since=start) == []
+    assert store.queue.find_dispatched(["a", "b"], since=start) == []
     assert store.queue.fetch_due(9, redispatch_after=AGAIN) == ["1", "2"]
-    assert store.queue.dispatched(["b", "a"], since=start) == ["a"]
-    assert store.queue.dispatched(["b"], since=start) == store.queue.dispatched([], since=start) == []
-    assert store.queue.dispatched(["a"], since=store.clock() + 1) == []
+    assert store.queue.find_dispatched(["b", "a"], since=start) == ["a"]
+    assert store.queue.find_dispatched(["b"], since=start) == store.queue.find_dispatched([], since=start) == []
+    assert store.queue.find_dispatched(["a"], since=store.clock() + 1) == []
     store.tasks.claim("1", "w")
-    assert store.queue.dispatched(["a"], since=start) == ["a"]
+    assert store.queue.find_dispatched(["a"], since=start) == ["a"]
     load = store.stats.loads()["a"]
     assert (load.queued, load.running) == (1, 1)
     assert 0 <= load.oldest < 60
     store.tasks.claim("2", "w")
-    assert store.queue.dispatched(["a"], since=start) == []
+    assert store.queue.find_dispatched(["a"], since=start) == []
     assert store.stats.loads() == {"a": AlgorithmLoad(running=2)}
 
 
@@ -426,12 +426,12 @@ def test_dispatched_unclaimed_deliveries_are_found(store: Store) -> None:
     """Deliveries that are not due, or have a running attempt, don't count."""
     start = store.clock()
     (delivery,) = ended(store, "1", URL)
-    assert not store.deliveries.dispatched(since=start)
+    assert not store.deliveries.has_dispatched(since=start)
     assert len(store.deliveries.fetch_due(9, redispatch_after=AGAIN)) == 1
-    assert store.deliveries.dispatched(since=start)
-    assert not store.deliveries.dispatched(since=store.clock() + 1)
+    assert store.deliveries.has_dispatched(since=start)
+    assert not store.deliveries.has_dispatched(since=store.clock() + 1)
     store.deliveries.claim(delivery, "w")
-    assert not store.deliveries.dispatched(since=start)
+    assert not store.deliveries.has_dispatched(since=start)
 
 
 def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[], Store]) -> None:

@@ -22,8 +22,8 @@ def test_an_outage_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
     outage = make_log(moments)
     for number in range(36_000):
         moments.append(number / 10)
-        assert outage.failed(EngineError("The broker is away.")) == number + 1
-    outage.recovered()
+        assert outage.record_failure(EngineError("The broker is away.")) == number + 1
+    outage.record_recovery()
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "Nothing is sent: The broker is away."
     assert lines[1] == "Nothing is sent: The broker is away. (99 repeats not logged)"
@@ -35,10 +35,10 @@ def test_an_outage_is_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
 def test_an_outage_after_another_one_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
     """Its first failure is logged at once, and a recovery without an outage isn't."""
     outage = make_log([5.0])
-    outage.recovered()
-    outage.failed(EngineError("A."))
-    outage.recovered()
-    outage.failed(EngineError("B."))
+    outage.record_recovery()
+    outage.record_failure(EngineError("A."))
+    outage.record_recovery()
+    outage.record_failure(EngineError("B."))
     assert [record.getMessage() for record in caplog.records] == [
         "Nothing is sent: A.",
         "Everything is sent again, after 0 s and 1 failure.",
@@ -50,7 +50,7 @@ def test_another_kind_of_failure_is_logged_at_once(caplog: pytest.LogCaptureFixt
     """With its traceback the first time, if it is a bug of this package."""
     outage = make_log([5.0])
     for error in (EngineError("A."), EngineError("A."), KeyError("x"), KeyError("y")):
-        outage.failed(error)
+        outage.record_failure(error)
     assert [record.getMessage() for record in caplog.records] == [
         "Nothing is sent: A.",
         "Nothing is sent: KeyError: 'x' (1 repeat not logged)",

@@ -66,7 +66,7 @@ def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat
         store.tasks.reclaim(worker="w")
         store.tasks.claim("1", "another")
         assert stop.result(30) == CANCEL
-    assert store.tasks.claimed("another") == {"1": 2}
+    assert store.tasks.claims_of("another") == {"1": 2}
 
 
 def test_signs_of_life_keep_a_claim(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def test_the_key_is_made_of_prefix_and_task(place: str, url: str, key: str) -> N
     """The shown URL has no signature, and the signed one keeps the document's part of the parameter."""
     bucket = ResultsBucket(place)
     target = callback(url, {"run": 7})
-    assert str(bucket.shown(target, "42").shown_url) == f"https://bucket.s3.eu-central-1.amazonaws.com{key}"
-    signed = bucket.signed(target, "42")
+    assert str(bucket.with_shown_url(target, "42").shown_url) == f"https://bucket.s3.eu-central-1.amazonaws.com{key}"
+    signed = bucket.sign(target, "42")
     assert signed.url.path == key
     assert signed.url.query("X-Amz-Expires") == "600"
     assert signed.param == {"run": 7}
@@ -52,7 +52,7 @@ def test_the_key_is_made_of_prefix_and_task(place: str, url: str, key: str) -> N
 def test_no_name_leads_out_of_the_tasks_prefix(name: str) -> None:
     """Whatever a user writes after the colon."""
     with pytest.raises(InvalidTargetError):
-        ResultsBucket("s3://bucket/runs").signed(callback(f"results:{name}"), "42")
+        ResultsBucket("s3://bucket/runs").sign(callback(f"results:{name}"), "42")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_no_name_leads_out_of_the_tasks_prefix(name: str) -> None:
 def test_an_output_file_is_an_object_beside_the_document(name: str, key: str) -> None:
     """With its own media type."""
     output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="image/png")
-    signed = ResultsBucket("s3://bucket/runs").signed_file(output, "42")
+    signed = ResultsBucket("s3://bucket/runs").sign_file(output, "42")
     assert signed.url.bare.endswith(f".amazonaws.com{key}")
     assert signed.url.query("X-Amz-Expires") == "600"
     assert signed.headers is not None
@@ -72,7 +72,7 @@ def test_the_longest_names_fit_in_a_key() -> None:
     """1,024 bytes; a longer prefix is an error at the start."""
     name = "/".join(["x" * 255, "x" * 254, "x"])
     output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="a/b")
-    ResultsBucket("s3://bucket/" + "p" * 450).signed_file(output, str(uuid.UUID(int=0)))
+    ResultsBucket("s3://bucket/" + "p" * 450).sign_file(output, str(uuid.UUID(int=0)))
     with pytest.raises(ConfigurationError):
         ResultsBucket("s3://bucket/" + "p" * 451)
 
@@ -89,7 +89,7 @@ def test_the_longest_names_fit_in_a_key() -> None:
 def test_members_of_other_targets_are_rejected(param: dict[str, Any]) -> None:
     """The service's own signature has no headers of a user."""
     with pytest.raises(CallbackParamError):
-        ResultsBucket("s3://bucket/runs").signed(callback("results:", param), "42")
+        ResultsBucket("s3://bucket/runs").sign(callback("results:", param), "42")
 
 
 @pytest.mark.parametrize(
