@@ -198,7 +198,7 @@ class SecretURL(Secret[str]):
         return other
 
     def with_parameters(self, query: str) -> SecretURL:
-        """Return the same URL with further parameters, which are no credentials.
+        """Return the same URL with further parameters that are not credentials.
 
         Args:
             query: The parameters, percent-encoded.

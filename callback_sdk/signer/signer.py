@@ -366,7 +366,7 @@ class S3Signer:
     def abort_multipart(self, target: PresignedMultipart) -> None:
         """Abort a multipart upload that will not be used, and discard its parts.
 
-        An upload that was completed or aborted is no error, and the object of a completed one stays.
+        If the upload was completed or aborted, this does nothing. The object of a completed one stays.
 
         Args:
             target: From `presign_multipart`.

@@ -45,7 +45,7 @@ def start_upload(client: Any, bucket: str, key: str, arguments: Mapping[str, Any
 
 
 def abort_upload(client: Any, bucket: str, key: str, upload_id: Secret[str]) -> None:
-    """Abort a multipart upload. One that doesn't exist any more is no error.
+    """Abort a multipart upload, if it still exists.
 
     Args:
         client: A boto3 S3 client.

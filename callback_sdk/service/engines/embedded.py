@@ -205,7 +205,7 @@ class EmbeddedEngine:
     def _check_workers(self) -> None:
         """Raise an error if no worker can take tasks.
 
-        A process that is replaced, and loads for a while, is no reason: tasks are accepted meanwhile.
+        While a process is replaced, and loads the algorithms, tasks are accepted: that alone isn't an error.
         """
         states = self.workers()
         if any(one.is_available for one in states):
