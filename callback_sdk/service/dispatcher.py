@@ -198,11 +198,12 @@ class Dispatcher:
             _log.warning("The database's clock was set; repairing times that lie in its future.")
             repairs.repair_times(self._store.database, lease=self._lease)
         if silence >= self._lease:
-            for job_id, attempt in self._store.tasks.reclaim(silent_for=self._lease):
+            for task in self._store.tasks.reclaim(silent_for=self._lease):
                 _log.warning(
-                    "Task %s: lease expired, requeueing.",
-                    job_id,
-                    extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
+                    "Task %s: lease expired, %s.",
+                    task.job_id,
+                    "failing it after its last run" if task.has_failed else "requeueing",
+                    extra={"action": "take_back", "job_id": task.job_id, "attempt": task.attempt},
                 )
             self._store.deliveries.reclaim(silent_for=self._lease)
         if count := self._store.hosts.end_expired():

@@ -51,10 +51,15 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Engine]:
     needed = algorithms_with_devices(runtime.registry.versions(name) for name in runtime.registry)
     devices = devices_per_run(needed, runtime.runs.devices)
     worker = f"embedded-{options.instance}"
-    lost = runtime.store.tasks.reclaim(worker=worker)
+    reclaimed = runtime.store.tasks.reclaim(worker=worker)
     runtime.store.deliveries.reclaim(worker=worker)
-    if lost:
-        _log.warning("Requeued %d tasks that were running when the service stopped.", len(lost))
+    if reclaimed:
+        failed = sum(task.has_failed for task in reclaimed)
+        _log.warning(
+            "Tasks that were running when the service stopped: %d requeued, %d failed after too many crashes.",
+            len(reclaimed) - failed,
+            failed,
+        )
     children = [] if options.child is None else [options.child]
     if needed and children:
         # Its processes call the setups of some algorithms only.

@@ -90,6 +90,21 @@ class Submission:
 
 
 @define(frozen=True)
+class ReclaimedTask:
+    """A task whose worker is dead.
+
+    Attributes:
+        job_id: Its id.
+        attempt: The number of the run that was lost.
+        has_failed: Whether it failed, as its runs have crashed too often; otherwise it is queued again.
+    """
+
+    job_id: str
+    attempt: int
+    has_failed: bool = False
+
+
+@define(frozen=True)
 class AcceptedTask:
     """A task that was stored.
 

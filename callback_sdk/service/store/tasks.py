@@ -22,6 +22,7 @@ from callback_sdk.service.store.models import (
     DeliveringWorker,
     DueDeliveries,
     IdempotencyKey,
+    ReclaimedTask,
     RunOutcome,
     Submission,
     TaskRow,
@@ -231,15 +232,12 @@ class TaskStore(TaskReader):
 
         return self._database.write(stop)
 
-    def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[tuple[str, int]]:
-        """Reclaim the tasks of dead workers.
+    def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[ReclaimedTask]:
+        """Requeue the tasks of dead workers, or fail those whose runs have crashed too often.
 
         Args:
             worker: A worker that is known to be dead; None for all whose lease has expired.
             silent_for: Seconds without a heartbeat after which a lease has expired.
-
-        Returns:
-            Ids and attempts of the tasks.
         """
         dead = [tasks.c.status == IN_PROGRESS]
         if worker is not None:
@@ -251,11 +249,11 @@ class TaskStore(TaskReader):
         query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).order_by(tasks.c.owner)
         query = query.with_for_update(skip_locked=True)
 
-        def reclaim(connection: sa.Connection) -> list[tuple[str, int]]:
-            shard = usage.shard()
-            claimed = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
-            for job_id, attempt in claimed:
-                outcomes.record_crash(connection, job_id, attempt, reason, shard=shard)
-            return claimed
+        def reclaim(connection: sa.Connection) -> list[ReclaimedTask]:
+            shard, found = usage.shard(), []
+            for job_id, attempt in connection.execute(query).all():
+                ended = outcomes.record_crash(connection, job_id, attempt, reason, shard=shard)
+                found.append(ReclaimedTask(job_id, attempt, has_failed=ended is not None))
+            return found
 
         return self._database.write(reclaim)

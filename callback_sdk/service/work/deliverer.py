@@ -196,7 +196,9 @@ class Deliverer:
             self._fail(claim, error, extra)
             return has_responded(error)
         else:
-            receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
+            # Nulls are in the document, and not in an output file that has a target of its own.
+            nulls_written = claim.nulls_written if claim.output_name is None else 0
+            receipt = evolve(receipt, attempts=claim.attempt, nulls_written=nulls_written)
             DELIVERY_ATTEMPTS.labels("delivered").inc()
             staged = claim.job_id if claim.staged else None
             host = HostOutcome(origin=claim.origin, is_available=True) if claim.host_is_known else None

@@ -213,6 +213,26 @@ def test_leases_restart_after_an_outage_of_the_database(store: Store, monkeypatc
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 
+def test_the_log_says_whether_a_lost_task_is_requeued_or_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three lost runs are two that are repeated, and the end of the task."""
+    monkeypatch.setattr(module, "_LEASE_CHECK_INTERVAL", 0.0)
+    submit(store, "1")
+    dispatcher = Dispatcher(
+        store=store, engine=RecordingEngine(), wakeup=threading.Event(), lease=timedelta(seconds=0.1)
+    )
+    for _ in range(3):
+        store.tasks.claim("1", "w")
+        wait_until(lambda: dispatcher._check_leases_and_expiry() or store.tasks.claims_of("w") == {})
+    assert [record.getMessage() for record in caplog.records if record.name == module.__name__] == [
+        "Task 1: lease expired, requeueing.",
+        "Task 1: lease expired, requeueing.",
+        "Task 1: lease expired, failing it after its last run.",
+    ]
+    assert store.tasks.get("1")["status"] == "Finished"
+
+
 def test_silence_counts_while_everybody_could_be_heard_alone() -> None:
     """The time since the database was away, this machine slept or the clock was put forward, whichever was last."""
     watch = Watch()

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
+from callback_sdk.service.store.models import ReclaimedTask
 from callback_sdk.service.store.repairs import repair_times
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import parse_callbacks
@@ -57,7 +58,7 @@ def test_the_lease_of_a_dead_worker_expires(store: Store) -> None:
     assert repair(store) >= 1
     assert store.tasks.reclaim(silent_for=20.0) == []
     shift(store, tasks, -21.0, "heartbeat_at")
-    assert store.tasks.reclaim(silent_for=20.0) == [("waits", 1)]
+    assert store.tasks.reclaim(silent_for=20.0) == [ReclaimedTask("waits", 1)]
 
 
 def test_deliveries_are_repaired(store: Store, delivery_id: str) -> None:

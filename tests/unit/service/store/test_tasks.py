@@ -26,6 +26,7 @@ from callback_sdk.service.store import (
 )
 from callback_sdk.service.store.deliveries import MAX_INTERRUPTED
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
+from callback_sdk.service.store.models import ReclaimedTask
 from callback_sdk.service.store.search import TaskFilter
 from callback_sdk.service.store.stats import AlgorithmLoad
 from callback_sdk.service.store.tables import deliveries, tasks
@@ -365,7 +366,7 @@ def test_claims_of_a_dead_worker_are_reclaimed(store: Store, open_store: Callabl
     (delivery,) = ended(store, "3", URL)
     store.deliveries.claim(delivery, "dead")
     anew = open_store()
-    assert anew.tasks.reclaim(worker="dead") == [("1", 1)]
+    assert anew.tasks.reclaim(worker="dead") == [ReclaimedTask("1", 1)]
     assert anew.deliveries.reclaim(worker="dead") == 1
     assert anew.tasks.claim(running, "w").attempt == 2
     assert anew.deliveries.claim(delivery, "w").attempt == 2
@@ -384,7 +385,7 @@ def test_who_is_silent_loses_its_claims(store: Store) -> None:
     assert store.deliveries.reclaim(silent_for=1800) == 0
     assert store.tasks.get(job_id)["progress"] == {"fraction": 0.5, "message": "half"}
     pass_an_hour(store)
-    assert store.tasks.reclaim(silent_for=1800) == [(job_id, 1)]
+    assert store.tasks.reclaim(silent_for=1800) == [ReclaimedTask(job_id, 1)]
     assert store.deliveries.reclaim(silent_for=1800) == 1
 
 

@@ -110,7 +110,10 @@ def test_each_upload_to_the_bucket_is_signed_when_it_begins(
 
 
 def test_the_new_target_of_a_file_is_stored(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is sent there, so that a later attempt doesn't ask again."""
+    """Before anything is sent there, so that a later attempt doesn't ask again.
+
+    The nulls of the document are not on the receipt of the file.
+    """
     exchange, failing, asked = DeliveryAttempts._exchange, [True], []
 
     def exchanged(self: DeliveryAttempts, upload: Any) -> Any:
@@ -143,13 +146,17 @@ def test_the_new_target_of_a_file_is_stored(store: Store, tmp_path: Path, monkey
         digest = hashlib.sha256(b"x").hexdigest()
         new = NewFile(name="a.bin", size=1, sha256=digest, media_type="a/b", data=b"x")
         store.output_files.insert("1", attempt, [new])
-        store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}", output_attempt=attempt))
+        store.tasks.finish(
+            "1", attempt, RunOutcome(success=True, results=b"{}", nulls_written=7, output_attempt=attempt)
+        )
         ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
         assert deliverer.attempt_now(delivery_id, host)
         failing.clear()
         assert deliverer.attempt_now(delivery_id, host)
         assert objects.objects["bucket/new.bin"].body == b"x"
-    assert ([one["status"] for one in store.deliveries.of("1")], asked) == (["delivered"], ["a.bin"])
+    (delivery,) = store.deliveries.of("1")
+    assert (delivery["status"], asked) == ("delivered", ["a.bin"])
+    assert delivery["receipt"]["nulls_written"] is None
     scratch.close()
 
 
