@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.blobs import BlobStorage, output_name, results_name
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import idempotency, repairs
-from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.supervision.threads import PeriodicThread
 from callback_sdk.transport.retry import MAX_DELAY
 
 _log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ _BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""
 
 
-class Housekeeper:
+class Housekeeper(PeriodicThread):
     """A thread that removes expired data. Several services may use the same store, each with such a thread.
 
     Args:
@@ -46,6 +45,8 @@ class Housekeeper:
     """
 
     def __init__(self, runtime: Runtime, *, keep: timedelta | None = None, wakeup: Callable[[], None]) -> None:
+        # Listing a large bucket takes long.
+        super().__init__(name="housekeeper", interval=_INTERVAL)
         self._store = runtime.store
         self._blobs: BlobStorage = runtime.blobs
         self._registry = runtime.registry
@@ -54,31 +55,12 @@ class Housekeeper:
         self._max_delay = max((MAX_DELAY, *(delay * 1.1 for delay in runtime.delivery.retry_delays)))
         self._awake = wakeup
         self._missing: dict[str, float] = {}
-        self._stopping = threading.Event()
-        # Listing a large bucket takes long. No round counts as hanging, and shutdown doesn't wait for one.
-        self._thread = SupervisedThread(self._loop, name="housekeeper", stopping=self._stopping)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the thread after the current round."""
-        self._stopping.set()
-
-    def check(self) -> None:
-        """Check that the thread runs.
-
-        Raises:
-            ThreadError: The thread has ended.
-        """
-        self._thread.check()
-
-    def run_round(self, moment: float) -> None:
+    def run_round(self, moment: float | None = None) -> None:
         """Run every step once. A step that fails doesn't prevent the others, and is repeated in the next round.
 
         Args:
-            moment: The current time of a monotonic clock, in seconds.
+            moment: The time of a monotonic clock, in seconds; None for now.
         """
         steps = (
             self._delete_keys,
@@ -90,7 +72,7 @@ class Housekeeper:
             self._release_space,
             self._repair_times,
         )
-        for step in (*steps, lambda: self._end_unknown(moment)):
+        for step in (*steps, lambda: self._end_unknown(time.monotonic() if moment is None else moment)):
             try:
                 step()
             except CallbackSDKError as error:  # noqa: PERF203 - eight rounds
@@ -101,11 +83,6 @@ class Housekeeper:
                     # The store is closed. The first round after the next start repeats the steps.
                     return
                 _log.exception("A housekeeping step failed.")
-
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
-            self.run_round(time.monotonic())
-            self._stopping.wait(_INTERVAL)
 
     def _delete_keys(self) -> None:
         idempotency.delete(self._store.database, older_than=KEY_AGE.total_seconds())

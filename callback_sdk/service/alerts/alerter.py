@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -19,7 +18,7 @@ from callback_sdk.service.blobs import BlobStorage
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.store import Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
-from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.supervision.threads import PeriodicThread
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class AlertSettings:
     holder: str
 
 
-class Alerter:
+class Alerter(PeriodicThread):
     """Observes a service, and sends alerts.
 
     Args:
@@ -67,6 +66,7 @@ class Alerter:
     def __init__(
         self, *, store: Store, blobs: BlobStorage, engine: Engine, file: FileBook, settings: AlertSettings
     ) -> None:
+        super().__init__(name="alerts", interval=INTERVAL)
         self._store = store
         self._blobs = blobs
         self._engine = engine
@@ -74,24 +74,6 @@ class Alerter:
         self._shared = StoreBook(store.alerts)
         self._settings = settings
         self._outage = OutageLog(_log, failing="Alerts can't be sent", working="Alerts are sent again")
-        self._stopping = threading.Event()
-        self._thread = SupervisedThread(self._loop, name="alerts", stopping=self._stopping)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the thread, without waiting for a receiver that doesn't respond."""
-        self._stopping.set()
-
-    def check(self) -> None:
-        """Check that the thread runs.
-
-        Raises:
-            ThreadError: The thread has ended.
-        """
-        self._thread.check()
 
     def run_round(self) -> None:
         """Observe once, and send what there is to say."""
@@ -139,9 +121,3 @@ class Alerter:
             return False
         self._outage.record_recovery()
         return True
-
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
-            self.run_round()
-            self._thread.complete_round()
-            self._stopping.wait(INTERVAL)

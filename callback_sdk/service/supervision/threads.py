@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from callback_sdk.errors import CallbackSDKError
@@ -112,3 +113,43 @@ class SupervisedThread:
         self._round_at = time.monotonic()
         if self._round_timeout is None:
             self._failure = None
+
+
+class PeriodicThread(ABC):
+    """A supervised thread that repeats a round until it is closed. No round counts as hanging.
+
+    Args:
+        name: Name of the thread, for logs and errors.
+        interval: Seconds between two rounds.
+    """
+
+    def __init__(self, *, name: str, interval: float) -> None:
+        self._interval = interval
+        self._stopping = threading.Event()
+        self._thread = SupervisedThread(self._loop, name=name, stopping=self._stopping)
+
+    @abstractmethod
+    def run_round(self) -> None:
+        """Do what there is to do."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread after the current round, and don't wait for it: it may wait for another machine."""
+        self._stopping.set()
+
+    def check(self) -> None:
+        """Check that the thread runs.
+
+        Raises:
+            ThreadError: The thread has ended.
+        """
+        self._thread.check()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self.run_round()
+            self._thread.complete_round()
+            self._stopping.wait(self._interval)
