@@ -129,7 +129,7 @@ def show_found(delivery: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON of a delivery in a list of deliveries of several tasks.
 
     Args:
-        delivery: A row of `BulkRedelivery`.
+        delivery: A row of `BulkRedeliveryStore`.
     """
     names = ("delivery_id", "job_id", "algorithm", "host")
     return {

@@ -67,7 +67,7 @@ class RedeliveryPage:
     next: Position | None
 
 
-class BulkRedelivery:
+class BulkRedeliveryStore:
     """Deliveries of all tasks, by filters.
 
     Args:

@@ -16,7 +16,7 @@ from callback_sdk.service.store import schema
 from callback_sdk.service.store.alerts import AlertStore
 from callback_sdk.service.store.attention import DeliveryAttention
 from callback_sdk.service.store.audit import AuditStore
-from callback_sdk.service.store.bulk_redelivery import BulkRedelivery
+from callback_sdk.service.store.bulk_redelivery import BulkRedeliveryStore
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -89,7 +89,7 @@ class Store:
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)
-        self.bulk_redelivery = BulkRedelivery(database, cipher)
+        self.bulk_redelivery = BulkRedeliveryStore(database, cipher)
         self.audit = AuditStore(database)
         self.hosts = HostStore(database, policy)
         self.alerts = AlertStore(database)
