@@ -16,7 +16,7 @@ from callback_sdk.targets.members import (
     SUCCEEDED,
     type_with_article,
 )
-from callback_sdk.text.descriptions import shown
+from callback_sdk.text.descriptions import short_repr
 
 _HINT = (
     f'Give a list of one or more of "{STARTED}", "{PROGRESS}" and "{COMPLETED}", or of "{SUCCEEDED}" or "{FAILED}" for '
@@ -41,7 +41,7 @@ def read_events(url: SecretURL, param: Secret[Any]) -> frozenset[str]:
         raise _invalid(url, "is an empty list")
     for name in given.reveal():
         if not isinstance(name, str) or name not in EVENT_NAMES:
-            raise _invalid(url, f"has {shown(name)}, which is not an event")
+            raise _invalid(url, f"has {short_repr(name)}, which is not an event")
     return frozenset(given.reveal())
 
 

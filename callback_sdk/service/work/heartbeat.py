@@ -150,7 +150,9 @@ class Heartbeat:
             stop.request(reason)
 
     def _loop(self) -> None:
-        run_heartbeat(self._run_round, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
+        run_heartbeat(
+            self._run_round, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.record_failure
+        )
 
     def _run_round(self) -> None:
         is_due = time.monotonic() - self._renewed_at >= self._interval
