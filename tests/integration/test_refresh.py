@@ -303,7 +303,7 @@ def _dying(path: Path, step: str) -> None:
     if step == "stored":
         OutboxStore.replace_target = after(OutboxStore.replace_target)  # type: ignore[method-assign]
     if step == "sent":
-        OutboxStore.delivered = die  # type: ignore[method-assign]
+        OutboxStore.record_receipt = die  # type: ignore[method-assign]
     with Outbox(path) as outbox:
         outbox.run(until_empty=True)
 

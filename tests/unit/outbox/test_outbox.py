@@ -594,7 +594,7 @@ def test_outcome_that_can_not_be_stored_is_stored_later(
         raise OutboxError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(OutboxStore, "delivered", full)
+        patch.setattr(OutboxStore, "record_receipt", full)
         written = outbox.write(RESULT, webhook.url)
         assert (len(written.receipts), written.pending) == (1, ())
         assert outbox.entries()[0].sending

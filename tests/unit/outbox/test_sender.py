@@ -92,8 +92,8 @@ class Signal:
         (OutboxSender, "_begin_attempts", True, None),
         (OutboxSender, "_attempt_and_save", False, None),
         (OutboxSender, "_attempt_and_save", True, None),
-        (OutboxStore, "delivered", False, None),
-        (OutboxStore, "delivered", True, None),
+        (OutboxStore, "record_receipt", False, None),
+        (OutboxStore, "record_receipt", True, None),
         (HostSlots, "end", True, None),
         (OutboxSender, "_end_attempt", True, None),
     ],
@@ -151,7 +151,7 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
 
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         with monkeypatch.context() as patch:
-            patch.setattr(OutboxStore, "delivered", full)
+            patch.setattr(OutboxStore, "record_receipt", full)
             outbox.write(RESULT, webhook.url)
         Signal(monkeypatch, OutboxStore, "delivered", after=False)
         sender = outbox._states.get().sender

@@ -123,7 +123,7 @@ def test_a_crash_during_a_refresh_delivers_to_one_target(
             elif step == "stored":
                 patch.setattr(store.deliveries, "replace_target", lambda *given: replace(*given) and _die())
             else:
-                patch.setattr(store.deliveries, "delivered", _die)
+                patch.setattr(store.deliveries, "record_receipt", _die)
             with pytest.raises(SystemExit):
                 deliverer.attempt_now(delivery_id, host)
         assert store.deliveries.reclaim(worker="w") == 1
