@@ -43,6 +43,7 @@ class Arguments(NamedTuple):
         job_id: The job's id; None for that of the scheduler.
         results: Where the program writes its results; None for a temporary file.
         outputs: Patterns of output files.
+        include_existing: Whether results and output files count that the program has not changed.
         timeout: The time limit.
         grace_period: Time from SIGTERM to SIGKILL.
         outbox: The file of the outbox; None without one.
@@ -54,6 +55,7 @@ class Arguments(NamedTuple):
     job_id: str | None
     results: Path | None
     outputs: list[str]
+    include_existing: bool
     timeout: timedelta | None
     grace_period: timedelta
     outbox: Path | None
@@ -75,6 +77,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
         job_id=found.job_id,
         results=found.results,
         outputs=found.output,
+        include_existing=found.include_existing,
         timeout=found.timeout,
         grace_period=found.grace_period,
         outbox=found.outbox,
@@ -117,6 +120,11 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="output files that the program writes, such as 'model/*.bin'; none, the job has failed. Repeatable.",
+    )
+    add(
+        "--include-existing",
+        action="store_true",
+        help="also deliver results and output files that were there before and that the program has not changed",
     )
     add("--timeout", metavar="DURATION", type=_duration, help="time after which the program is asked to end")
     add(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from callback_sdk.errors import ConfigurationError, OutboxError
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:
+    from callback_sdk.errors import CallbackSDKError
     from callback_sdk.models import JobResult
     from callback_sdk.writer import ResultsWriter
 
@@ -17,6 +20,9 @@ PLACEHOLDER = "{job_id}"
 _NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')
 """Characters that names of files can't have. Ids of AWS Batch have a colon before the index of an array."""
 
+_USUAL = re.compile(r"(?!con|prn|aux|nul|com|lpt)[0-9a-z](?:[0-9a-z_.\[\]-]{0,98}[0-9a-z_\]-])?", re.IGNORECASE)
+"""Ids that any name can have. Others are checked, which takes longer to import."""
+
 
 def with_job_id(targets: list[Secret[Any]], job_id: str) -> list[Secret[Any]]:
     """Replace `{job_id}` in the names of documents, so that one signature for a prefix serves all jobs of an array.
@@ -24,6 +30,9 @@ def with_job_id(targets: list[Secret[Any]], job_id: str) -> list[Secret[Any]]:
     Args:
         targets: Targets as they were read.
         job_id: The job's id.
+
+    Raises:
+        ConfigurationError: The name that this makes is not allowed.
     """
     return [Secret(_with_job_id(each.reveal(), job_id)) for each in targets]
 
@@ -41,9 +50,26 @@ def _with_job_id(value: Any, job_id: str) -> Any:
 
 def _renamed(prefix: Any, job_id: str) -> Any:
     document = prefix.get("document") if isinstance(prefix, dict) else None
-    if not isinstance(document, str):
+    if not isinstance(document, str) or PLACEHOLDER not in document:
         return prefix
-    return {**prefix, "document": document.replace(PLACEHOLDER, _NOT_IN_NAMES.sub("_", job_id))}
+    part = _NOT_IN_NAMES.sub("_", job_id)
+    name = document.replace(PLACEHOLDER, part)
+    if _USUAL.fullmatch(part) is None:
+        _check_name(name)
+    return {**prefix, "document": name}
+
+
+def _check_name(name: str) -> None:
+    from callback_sdk.errors import OutputError
+    from callback_sdk.outputs.names import checked_name
+
+    try:
+        checked_name(name)
+    except OutputError as error:
+        raise ConfigurationError(
+            f"The job id can't be part of the document's name: {error.message}",
+            hint="Give another --job-id, or sign a target for each job, without {job_id}.",
+        ) from None
 
 
 def folder_of(targets: list[Secret[Any]]) -> str:
@@ -84,13 +110,16 @@ def check(targets: list[Secret[Any]]) -> None:
         check_target(target.reveal(), storage_endpoints=config.storage_endpoints, aistore_clusters=clusters)
 
 
-def deliver(result: JobResult, targets: list[Secret[Any]], outbox: Path | None) -> str | None:
+def deliver(
+    result: JobResult, targets: list[Secret[Any]], outbox: Path | None, warn: Callable[[CallbackSDKError], object]
+) -> str | None:
     """Deliver a result, and return None if all targets have it, otherwise what remains to be done.
 
     Args:
         result: The result.
         targets: Its targets.
         outbox: The file of the outbox, in which the document is stored before anything is sent; None without one.
+        warn: Called with the error of an outbox that can't store it, after which it is sent all the same.
 
     Raises:
         EncodingError: The results are not JSON, or an output file is not valid; nothing was sent.
@@ -99,17 +128,28 @@ def deliver(result: JobResult, targets: list[Secret[Any]], outbox: Path | None) 
     from callback_sdk.config.target_files import split_outputs
 
     documents, own = split_outputs(targets)
-    with _writer() as writer:
+    with open_writer() as writer:
+        try:
+            pending: Sequence[object] = [] if outbox is None else _write_to(outbox, writer, result, documents, own)
+        except (ConfigurationError, OutboxError) as error:
+            warn(error)
+            outbox = None
         if outbox is None:
             writer.write(result, documents.reveal(), outputs=own)
             return None
-        from callback_sdk.outbox import Outbox
-
-        with Outbox(outbox, writer=writer) as store:
-            pending = store.write(result, documents.reveal(), outputs=own).pending
     if not pending:
         return None
     return f"{len(pending)} of the deliveries not made yet: callback-sdk outbox run {outbox} --until-empty"
+
+
+def _write_to(
+    outbox: Path, writer: ResultsWriter, result: JobResult, documents: Secret[list[Any]], own: Secret[dict[str, Any]]
+) -> Sequence[object]:
+    """Write a result to an outbox, and return its pending deliveries."""
+    from callback_sdk.outbox import Outbox
+
+    with Outbox(outbox, writer=writer) as store:
+        return store.write(result, documents.reveal(), outputs=own).pending
 
 
 def open_sender(outbox: Path | None) -> None:
@@ -118,14 +158,19 @@ def open_sender(outbox: Path | None) -> None:
     Raises:
         CallbackSDKError: The configuration is not valid, or the outbox can't be opened.
     """
-    with _writer() as writer:
+    with open_writer() as writer:
         if outbox is not None:
             from callback_sdk.outbox import Outbox
 
             Outbox(outbox, writer=writer).close()
 
 
-def _writer() -> ResultsWriter:
+def open_writer() -> ResultsWriter:
+    """Return a writer with the configuration of the environment.
+
+    Raises:
+        ConfigurationError: The configuration is not valid.
+    """
     from callback_sdk.aistore.sources import token_sources
     from callback_sdk.config.storage import WriterConfig
     from callback_sdk.writer import ResultsWriter

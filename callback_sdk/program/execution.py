@@ -39,6 +39,9 @@ _SHELL_SIGNALS = 128
 STOPS = {signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that ask the program to end."""
 
+_INIT = 1
+"""The first process of a container."""
+
 _DEADLY = {signal.SIGTERM, signal.SIGXCPU}
 """Signals of schedulers, which kill everything some time later."""
 
@@ -130,29 +133,41 @@ class Execution:
             **group,  # type: ignore[arg-type]
         )
 
-    def wait(self, give_up: Callable[[], bool]) -> Ending:
+    def wait(self, give_up: Callable[[], bool], on_stop: Callable[[int, object], None]) -> Ending:
         """Wait for the end of the program, and forward signals to it meanwhile.
 
         Args:
             give_up: Asked whenever SIGCHLD arrives: whether the program must be stopped.
+            on_stop: Handler of signals that ask to end, once the program has ended. SIGINT raises KeyboardInterrupt.
         """
-        while not (ended := os.waitpid(self._pid, os.WNOHANG))[0]:
+        while (status := self._ended()) is None:
             if give_up() and self._kill_at is None:
                 self._stop()
             self._handle(self._next_signal())
             self._apply_limits()
-        self._note_late_signals(_ended_by(os.waitstatus_to_exitcode(ended[1])))
-        # Signals are ignored from now on: what remains to be done is to deliver how it ended.
+        self._note_late_signals(_ended_by(os.waitstatus_to_exitcode(status)))
+        # What remains to be done is to deliver how it ended.
         for number in _FORWARDED - {signal.SIGINT}:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, on_stop if number in STOPS - self._ignored else signal.SIG_IGN)
         kills = memory_kills() - self._kills_before
         tail = self._error.tail()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        return Ending(ended[1], self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
+        return Ending(status, self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
 
     def flush(self) -> None:
         """Wait until what the program has written to its standard error is passed on."""
         self._error.flush()
+
+    def _ended(self) -> int | None:
+        """Return the wait status of the program once it has ended."""
+        if os.getpid() != _INIT:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            return status if pid else None
+        # Processes whose parents have ended become children of the first process of a container: pid_namespaces(7).
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            if found[0] == self._pid:
+                return found[1]
+        return None
 
     def _note_late_signals(self, ended_by: int | None) -> None:
         """Note the signals that have also been sent to the program, which has ended of that before they were handled.

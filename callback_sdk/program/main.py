@@ -18,10 +18,12 @@ from callback_sdk.errors import CallbackParamError, CallbackSDKError, Configurat
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, with_job_id
 from callback_sdk.program.execution import STOPS, Ending, Execution
-from callback_sdk.program.files import RESULTS, ResultsFile, find_outputs
-from callback_sdk.program.report import failure, is_canceled
+from callback_sdk.program.files import RESULTS, OutputPatterns, ResultsFile
+from callback_sdk.program.interruption import Interruption
+from callback_sdk.program.report import failure, is_canceled, warning
 from callback_sdk.program.scheduler import SLURM, Scheduler, scheduler
 from callback_sdk.redaction import Secret
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.escaping import escape
 
 if TYPE_CHECKING:
@@ -65,9 +67,17 @@ def main(arguments: Sequence[str]) -> int:
         return _fail(error, EXIT_USAGE)
     try:
         code = job.run()
+    except KeyboardInterrupt:
+        if job.interruption.number is None:
+            raise
+        code = -job.interruption.number
     finally:
         job.results.remove()
     return code if code >= 0 else _end_by(-code)
+
+
+_SHOWN = 3
+"""Files that a message names."""
 
 
 class ProgramJob:
@@ -78,7 +88,7 @@ class ProgramJob:
         found: The scheduler.
 
     Raises:
-        CallbackSDKError: There are no targets, or no job id.
+        CallbackSDKError: There are no targets, no job id, or no directory for the results.
     """
 
     def __init__(self, given: Arguments, found: Scheduler | None) -> None:
@@ -86,7 +96,9 @@ class ProgramJob:
         self._job_id = _job_id(given, found)
         self._targets = with_job_id(_targets(given), self._job_id)
         self._invalid: CallbackSDKError | None = None
-        self.results = ResultsFile(given.results)
+        self._outputs = OutputPatterns(given.outputs, existing=given.include_existing)
+        self.interruption = Interruption()
+        self.results = ResultsFile(given.results, existing=given.include_existing)
 
     def run(self) -> int:
         given = self._given
@@ -105,7 +117,7 @@ class ProgramJob:
             return self._deliver(self._failed(problem), code)
         # The program has started: checking the targets imports more than that took.
         threading.Thread(target=self._check, name="check", daemon=True).start()
-        ending = execution.wait(lambda: self._invalid is not None)
+        ending = execution.wait(lambda: self._invalid is not None, self.interruption)
         try:
             return _fail(self._invalid, EXIT_USAGE) if self._invalid is not None else self._report(ending)
         finally:
@@ -144,15 +156,22 @@ class ProgramJob:
         if error is not None:
             result = self._failed(error, canceled=is_canceled(ending, found))
             return self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
+        if (doubt := warning(ending)) is not None:
+            _print(doubt)
         try:
-            outputs, missing = find_outputs(self._given.outputs)
+            outputs = self._outputs.find()
         except OutputError as problem:
             return self._invalid_results(f"The program exited with 0, but its output files are not valid: {problem}")
-        if self.results.is_missing:
-            missing.append(str(self.results.path))
+        left_out = ""
+        if outputs.unchanged:
+            left_out = f"Left out, as they were there before: {_listed(outputs.unchanged)} (see --include-existing)."
+        missing = [*outputs.missing, *([str(self.results.path)] if self.results.is_missing else [])]
         if missing:
-            return self._invalid_results(f"The program exited with 0, but did not write {', '.join(missing)}.")
-        return self._deliver(self._succeeded(outputs), 0)
+            cause = f"The program exited with 0, but did not write {', '.join(missing)}."
+            return self._invalid_results(f"{cause} {left_out}".strip())
+        if left_out:
+            _print(left_out)
+        return self._deliver(self._succeeded(outputs.files), 0)
 
     def _succeeded(self, outputs: dict[str, Path]) -> JobResult:
         from callback_sdk.models import JobResult
@@ -179,7 +198,7 @@ class ProgramJob:
         from callback_sdk.errors import EncodingError
 
         try:
-            remaining = deliver(result, self._targets, self._given.outbox)
+            remaining = deliver(result, self._targets, self._given.outbox, _warn)
         except EncodingError as error:
             if not result.success:
                 return _fail(error, code or EXIT_UNDELIVERED)
@@ -193,6 +212,11 @@ class ProgramJob:
         if remaining is not None:
             _print(remaining)
         return code
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{', '.join(map(short_repr, paths[:_SHOWN]))}{more}"
 
 
 def _next_step(outbox: Path | None) -> str:
@@ -230,6 +254,9 @@ def _targets(given: Arguments) -> list[Secret[Any]]:
 
 def _end_by(number: int) -> NoReturn:
     """End like the program, so that a scheduler records the same end for both."""
+    if os.getpid() == 1:
+        # The first process of a container isn't ended by signals of its own: pid_namespaces(7).
+        os._exit(128 + number)
     # There is nothing to examine in a core dump of this process.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -241,8 +268,12 @@ def _end_by(number: int) -> NoReturn:
 
 
 def _fail(error: CallbackSDKError, code: int) -> int:
-    _print(f"{error.message} {error.command_hint}".strip())
+    _warn(error)
     return code
+
+
+def _warn(error: CallbackSDKError) -> None:
+    _print(f"{error.message} {error.command_hint}".strip())
 
 
 def _print(message: str) -> None:

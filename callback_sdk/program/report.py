@@ -27,13 +27,29 @@ def failure(ending: Ending, *, timeout: timedelta | None, found: Scheduler | Non
     if ending.code == 0 and not ending.timed_out:
         return None
     cause = _cause(ending, timeout, found)
+    if ending.memory_kills and not _is_out_of_memory(ending):
+        cause += f" Before, the kernel killed {_processes(ending)} because the memory limit was reached."
     tail = _last_lines(ending.error_tail)
     return f"{cause}\n\nThe end of its standard error:\n{tail}" if tail else cause
 
 
+def warning(ending: Ending) -> str | None:
+    """Return what a person should know of a program that exited with 0; None if there is nothing.
+
+    Args:
+        ending: How it ended.
+    """
+    if not ending.memory_kills or ending.code:
+        return None
+    return (
+        f"The program exited with 0, but the kernel killed {_processes(ending)} because the memory limit was reached: "
+        "its results may be incomplete."
+    )
+
+
 def is_canceled(ending: Ending, found: Scheduler | None) -> bool:
     """Return whether a program failed because somebody asked it to end, before any time limit."""
-    if ending.code == 0 or ending.timed_out or ending.memory_kills or not _is_stopped(ending, found):
+    if ending.code == 0 or ending.timed_out or not _is_stopped(ending, found) or _is_out_of_memory(ending):
         return False
     return ending.stopped_by != signal.SIGXCPU and not _at_limit(ending, found)
 
@@ -42,7 +58,7 @@ def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -
     ended = _ended(ending)
     if ending.timed_out:
         return f"The program was stopped at its time limit of {timeout}: it {ended}."
-    if ending.memory_kills and ending.code:
+    if _is_out_of_memory(ending):
         return f"The memory limit was reached, and the kernel killed a process of the program: it {ended}."
     if not _is_stopped(ending, found):
         return f"The program {ended}."
@@ -56,6 +72,20 @@ def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -
 def _is_stopped(ending: Ending, found: Scheduler | None) -> bool:
     # A scheduler that ends the job may have signaled the program alone.
     return ending.stopped_by is not None or (found is not None and found.at_limit is not None)
+
+
+def _is_out_of_memory(ending: Ending) -> bool:
+    """Return whether a program failed because of its memory limit.
+
+    The kernel's counter is of all processes of the control group. A program may outlive those that were killed, and end
+    later for another reason.
+    """
+    was_asked = ending.stopped_by is not None and ending.stopped_by == ending.ended_by
+    return bool(ending.memory_kills and ending.code) and not ending.timed_out and not was_asked
+
+
+def _processes(ending: Ending) -> str:
+    return "a process" if ending.memory_kills == 1 else f"{ending.memory_kills} processes"
 
 
 def _at_limit(ending: Ending, found: Scheduler | None) -> bool:

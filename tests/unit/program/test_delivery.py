@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.outputs.names import checked_name
 from callback_sdk.program.delivery import folder_of, with_job_id
 from callback_sdk.redaction import Secret
@@ -46,3 +47,13 @@ def test_other_targets_stay_as_they_are() -> None:
     targets = [Secret("https://example.org/{job_id}"), Secret({"url": "u", "param": {"id": "{job_id}"}})]
     assert [each.reveal() for each in with_job_id(targets, "1")] == [each.reveal() for each in targets]
     assert folder_of(targets) == ""
+
+
+@pytest.mark.parametrize("job_id", ["..", "a\nb", "x" * 300, "aux", "1.", "\udcff"])
+def test_an_id_that_no_name_can_have_is_an_error_at_once(job_id: str) -> None:
+    """The program would run in vain."""
+    target = Secret({"url": "u", "param": _prefix("{job_id}/result.json")})
+    with pytest.raises(ConfigurationError, match="can't be part of the document's name"):
+        with_job_id([target], job_id)
+    plain = Secret({"url": "u", "param": _prefix("result.json")})
+    assert with_job_id([plain], job_id)[0].reveal() == plain.reveal()

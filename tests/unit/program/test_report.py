@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.program.execution import Ending
-from callback_sdk.program.report import failure, is_canceled
+from callback_sdk.program.report import failure, is_canceled, warning
 from callback_sdk.program.scheduler import Scheduler
 
 ENDED = Ending(status=0, stopped_by=None, stopped_at=0.0, timed_out=False, memory_kills=0, error_tail=b"")
@@ -50,6 +50,20 @@ def test_a_program_that_exits_with_0_has_not_failed() -> None:
             (
                 "The memory limit was reached, and the kernel killed a process of the program: "
                 "it was ended by signal 9 (SIGKILL)."
+            ),
+        ),
+        (
+            {"status": int(signal.SIGTERM), "stopped_by": signal.SIGTERM, "memory_kills": 2},
+            (
+                "The program was asked to end with SIGTERM: it was ended by signal 15 (SIGTERM). "
+                "Before, the kernel killed 2 processes because the memory limit was reached."
+            ),
+        ),
+        (
+            {"status": int(signal.SIGKILL), "timed_out": True, "memory_kills": 1},
+            (
+                "The program was stopped at its time limit of 0:05:00: it was ended by signal 9 (SIGKILL). "
+                "Before, the kernel killed a process because the memory limit was reached."
             ),
         ),
         (
@@ -94,6 +108,19 @@ def test_what_the_scheduler_says_counts_more_than_the_clock(stopped_by: int | No
 )
 def test_only_a_program_that_somebody_has_stopped_is_canceled(fields: dict[str, Any]) -> None:
     assert not is_canceled(ENDED._replace(**fields), None)
+
+
+@pytest.mark.parametrize("status", [int(signal.SIGTERM), _exited(143)])
+def test_a_program_that_outlived_the_memory_limit_can_be_canceled(status: int) -> None:
+    """The kernel counts the processes that it has killed since the job began."""
+    assert is_canceled(ENDED._replace(status=status, stopped_by=signal.SIGTERM, memory_kills=1), None)
+
+
+def test_success_after_the_memory_limit_is_doubtful() -> None:
+    """A shell without `set -e` ignores that its commands were killed."""
+    assert warning(ENDED) is None
+    assert warning(ENDED._replace(status=_exited(3), memory_kills=1)) is None
+    assert "killed a process because the memory limit was reached" in (warning(ENDED._replace(memory_kills=1)) or "")
 
 
 def test_the_error_has_the_last_lines_as_a_terminal_shows_them() -> None:
