@@ -41,7 +41,7 @@ def write_callbacks(folder: Path, webhook: WebhookReceiver) -> Path:
     return path
 
 
-def start(*arguments: object, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
+def start_exec(*arguments: object, before: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[bytes]:
     """Start the command.
 
     Args:
@@ -57,9 +57,9 @@ def start(*arguments: object, before: tuple[str, ...] = (), **options: Any) -> s
     )
 
 
-def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+def run_exec(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run the command to its end."""
-    with start(*arguments, **options) as process:
+    with start_exec(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
     printed = (out or b"") + (err or b"")
     assert b"Traceback" not in printed
@@ -67,7 +67,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def document(webhook: WebhookReceiver) -> dict[str, Any]:
+def document_of(webhook: WebhookReceiver) -> dict[str, Any]:
     """Return the one document that was delivered."""
     (request,) = webhook.requests
     found: dict[str, Any] = json.loads(request.body)

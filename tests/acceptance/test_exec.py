@@ -11,52 +11,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from callback_sdk import Outbox, S3Signer
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
-
-ROOT = Path(__file__).parents[2]
-SECRET = "MARKER51bd"
+from tests.acceptance.exec_command import ROOT, SECRET, document_of, run_exec, start_exec, wait_for, write_callbacks
 
 
 @pytest.fixture
 def callbacks(tmp_path: Path, webhook: WebhookReceiver) -> Path:
-    path = tmp_path / "callbacks.json"
-    path.write_text(json.dumps({"url": f"{webhook.url}?token={SECRET}", "param": {"run": 7}}))
-    return path
-
-
-def _start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("environment", {})
-    return subprocess.Popen(
-        [sys.executable, "-m", "callback_sdk.cli", "exec", *map(str, arguments)],
-        env=environment,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-    )
-
-
-def _run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    with _start(*arguments, **options) as process:
-        out, err = process.communicate(timeout=120)
-    assert b"Traceback" not in err
-    assert SECRET.encode() not in out + err
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def _document(webhook: WebhookReceiver) -> dict[str, Any]:
-    (request,) = webhook.requests
-    document: dict[str, Any] = json.loads(request.body)
-    return document
-
-
-def _wait_for(path: Path) -> None:
-    end = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < end, f"{path.name} was not written"
-        time.sleep(0.02)
+    return write_callbacks(tmp_path, webhook)
 
 
 def _has_ended(pid: int) -> bool:
@@ -69,7 +34,7 @@ def _has_ended(pid: int) -> bool:
 def test_a_program_does_not_get_the_targets(callbacks: Path, tmp_path: Path) -> None:
     """They are credentials, and a nested command would deliver the same job twice."""
     environment = {"CALLBACK_SDK_CALLBACKS_FILE": str(callbacks), "CALLBACK_SDK_CALLBACKS": SECRET, "OTHER": "1"}
-    run = _run("--job-id", "42", "--", "sh", "-c", f"env > {tmp_path}/env", environment=environment)
+    run = run_exec("--job-id", "42", "--", "sh", "-c", f"env > {tmp_path}/env", environment=environment)
     assert run.returncode == 0
     variables = (tmp_path / "env").read_text()
     assert "OTHER=1" in variables
@@ -79,9 +44,9 @@ def test_a_program_does_not_get_the_targets(callbacks: Path, tmp_path: Path) -> 
 
 def test_a_program_that_succeeds_delivers_its_results(callbacks: Path, webhook: WebhookReceiver) -> None:
     script = 'cat; printf "\\377err" >&2; echo \'{"life": 7.5}\' > "$CALLBACK_SDK_RESULTS"'
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script, stdin=subprocess.DEVNULL)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script, stdin=subprocess.DEVNULL)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"\xfferr")
-    assert _document(webhook) == {
+    assert document_of(webhook) == {
         "job_id": "42",
         "status": "Finished",
         "callback_param": {"run": 7},
@@ -93,8 +58,8 @@ def test_a_program_that_succeeds_delivers_its_results(callbacks: Path, webhook: 
 def test_targets_come_from_the_environment(webhook: WebhookReceiver) -> None:
     environment = {"CALLBACK_SDK_CALLBACKS": webhook.url, "SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8"}
     environment["SLURM_ARRAY_TASK_ID"] = "3"
-    assert _run("--", "true", environment=environment).returncode == 0
-    assert _document(webhook)["job_id"] == "8_3"
+    assert run_exec("--", "true", environment=environment).returncode == 0
+    assert document_of(webhook)["job_id"] == "8_3"
 
 
 @pytest.mark.parametrize(
@@ -116,9 +81,9 @@ def test_a_program_that_fails_is_delivered_with_the_cause(
     options = ("--callbacks-file", callbacks, "--job-id", "42")
     directory = tmp_path / "temporary"
     directory.mkdir()
-    run = _run(*options, "--", "sh", "-c", program, environment={"TMPDIR": str(directory)})
+    run = run_exec(*options, "--", "sh", "-c", program, environment={"TMPDIR": str(directory)})
     assert run.returncode == code
-    document = _document(webhook)
+    document = document_of(webhook)
     assert (document["status"], document["success"], document["results"]) == ("Finished", False, None)
     assert document["error"] == error
     assert list(directory.iterdir()) == []
@@ -132,18 +97,18 @@ def test_a_program_that_cannot_be_executed_is_delivered_as_failed(
     if mode is not None:
         program.write_text("#!/bin/sh\n")
         program.chmod(mode)
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--", program)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--", program)
     assert run.returncode == code
-    assert f"{program} can't be executed" in _document(webhook)["error"]
+    assert f"{program} can't be executed" in document_of(webhook)["error"]
 
 
 def test_a_time_limit_stops_the_whole_group(callbacks: Path, webhook: WebhookReceiver, tmp_path: Path) -> None:
     """SIGKILL follows for a program that ignores SIGTERM."""
     script = f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/pid; while :; do sleep 0.1; done"
     options = ("--timeout", "2s", "--grace-period", "500ms")
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "sh", "-c", script)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "sh", "-c", script)
     assert run.returncode == 124
-    assert _document(webhook)["error"] == (
+    assert document_of(webhook)["error"] == (
         "The program was stopped at its time limit of 0:00:02: it was ended by signal 9 (SIGKILL)."
     )
     assert _has_ended(int((tmp_path / "pid").read_text()))
@@ -156,12 +121,12 @@ def test_a_signal_is_forwarded_and_the_end_delivered(
     """A program that saves its work at SIGTERM and exits with 0 has succeeded; otherwise the job is canceled."""
     save = "trap 'echo 1 > $CALLBACK_SDK_RESULTS; exit 0' TERM; " if handles else ""
     script = f"{save}touch {tmp_path}/started; while :; do sleep 0.05; done"
-    with _start("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script) as process:
-        _wait_for(tmp_path / "started")
+    with start_exec("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script) as process:
+        wait_for(tmp_path / "started")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == (0 if handles else -signal.SIGTERM)
-    document = _document(webhook)
+    document = document_of(webhook)
     assert (document["success"], document["results"]) == ((True, 1) if handles else (False, None))
     assert document["status"] == ("Finished" if handles else "Canceled")
 
@@ -180,7 +145,7 @@ def test_a_signal_that_reaches_the_program_first_was_meant_for_both(callbacks: P
         check=False,
     )
     assert run.returncode == -signal.SIGTERM
-    document = _document(webhook)
+    document = document_of(webhook)
     assert document["status"] == "Canceled"
     assert "asked to end with SIGTERM" in document["error"]
 
@@ -219,13 +184,13 @@ def test_slurm_says_whether_a_job_has_reached_its_time_limit(
     """It is asked when the program starts and when it has ended, as a busy controller may not answer."""
     script = f"touch {tmp_path}/started; exec sleep 300"
     environment = _slurm(tmp_path, f"touch shown; {answer}")
-    with _start("--callbacks-file", callbacks, "--", "sh", "-c", script, environment=environment) as process:
-        _wait_for(tmp_path / "started")
-        _wait_for(tmp_path / "shown")
+    with start_exec("--callbacks-file", callbacks, "--", "sh", "-c", script, environment=environment) as process:
+        wait_for(tmp_path / "started")
+        wait_for(tmp_path / "shown")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
-    document = _document(webhook)
+    document = document_of(webhook)
     assert document["status"] == status
     assert error in document["error"]
 
@@ -234,12 +199,12 @@ def test_other_signals_are_the_programs(callbacks: Path, webhook: WebhookReceive
     """Slurm's `--signal=B:USR1@60` announces the end, and doesn't start it."""
     loop = f"while [ ! -e {tmp_path}/saved ]; do sleep 0.05; done; exit 0"
     script = f"trap 'touch {tmp_path}/saved' USR1; touch {tmp_path}/started; {loop}"
-    with _start("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script) as process:
-        _wait_for(tmp_path / "started")
+    with start_exec("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script) as process:
+        wait_for(tmp_path / "started")
         process.send_signal(signal.SIGUSR1)
         process.communicate(timeout=60)
     assert process.returncode == 0
-    assert _document(webhook)["success"] is True
+    assert document_of(webhook)["success"] is True
 
 
 def test_ctrl_c_at_a_terminal_ends_the_program_and_is_delivered(
@@ -249,12 +214,12 @@ def test_ctrl_c_at_a_terminal_ends_the_program_and_is_delivered(
     script = f"read line; echo got $line; touch {tmp_path}/started; exec sleep 300"
     pid, terminal = _at_terminal("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
     os.write(terminal, b"hello\n")
-    _wait_for(tmp_path / "started")
+    wait_for(tmp_path / "started")
     os.write(terminal, b"\x03")
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGINT
-    document = _document(webhook)
+    document = document_of(webhook)
     assert (document["status"], document["success"]) == ("Canceled", False)
 
 
@@ -270,7 +235,7 @@ def test_invalid_targets_are_an_error_at_once(target: str, error: str, tmp_path:
     """The program is not started, or is stopped before it has run for long: its results would be lost."""
     path = tmp_path / "callbacks.json"
     path.write_text(target)
-    run = _run("--callbacks-file", path, "--job-id", "42", "--", "sleep", "300")
+    run = run_exec("--callbacks-file", path, "--job-id", "42", "--", "sleep", "300")
     assert run.returncode == 2
     assert error in run.stderr.decode()
 
@@ -292,7 +257,7 @@ def test_invalid_targets_are_an_error_at_once(target: str, error: str, tmp_path:
     ],
 )
 def test_wrong_usage_runs_nothing(arguments: list[str], error: str, tmp_path: Path) -> None:
-    run = _run(*arguments, cwd=tmp_path)
+    run = run_exec(*arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert error in run.stderr.decode()
 
@@ -308,9 +273,9 @@ def test_wrong_usage_runs_nothing(arguments: list[str], error: str, tmp_path: Pa
 def test_missing_or_invalid_results_are_delivered_as_a_failure(
     options: tuple[str, ...], script: str, error: str, callbacks: Path, webhook: WebhookReceiver, tmp_path: Path
 ) -> None:
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "sh", "-c", script, cwd=tmp_path)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "sh", "-c", script, cwd=tmp_path)
     assert run.returncode == 65
-    document = _document(webhook)
+    document = document_of(webhook)
     assert document["success"] is False
     assert error in document["error"]
 
@@ -318,7 +283,7 @@ def test_missing_or_invalid_results_are_delivered_as_a_failure(
 def test_an_outbox_that_cannot_be_opened_is_an_error_at_once(callbacks: Path, tmp_path: Path) -> None:
     """At the end of the program, its results would be lost."""
     path = tmp_path / "missing" / "directory" / "outbox.sqlite3"
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path, "--", "sleep", "300")
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path, "--", "sleep", "300")
     assert run.returncode == 2
     assert f"The outbox {path} can't be created" in run.stderr.decode()
 
@@ -327,7 +292,7 @@ def test_what_cannot_be_sent_stays_in_the_outbox(callbacks: Path, webhook: Webho
     webhook.respond(503)
     path = tmp_path / "outbox.sqlite3"
     script = 'echo 7 > "$CALLBACK_SDK_RESULTS"'
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path, "--", "sh", "-c", script)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path, "--", "sh", "-c", script)
     assert run.returncode == 0
     assert f"callback-sdk outbox run {path}" in run.stderr.decode()
     webhook.respond(200)
@@ -340,7 +305,7 @@ def test_what_cannot_be_sent_stays_in_the_outbox(callbacks: Path, webhook: Webho
 def test_a_failed_delivery_without_an_outbox_is_an_error(callbacks: Path, webhook: WebhookReceiver) -> None:
     """A scheduler must not take the job for done."""
     webhook.respond(404)
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--", "true")
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--", "true")
     assert run.returncode == 75
     assert b"404" in run.stderr
 
@@ -355,8 +320,8 @@ def test_a_job_that_is_killed_while_it_sends_has_its_document_in_the_outbox(
         callbacks.write_text(f"http://127.0.0.1:{silent.getsockname()[1]}/done")
         options = ("--callbacks-file", callbacks, "--job-id", "42", "--outbox", path)
         script = f"touch {tmp_path}/started; exec sleep 300"
-        with _start(*options, "--", "sh", "-c", script) as process:
-            _wait_for(tmp_path / "started")
+        with start_exec(*options, "--", "sh", "-c", script) as process:
+            wait_for(tmp_path / "started")
             process.send_signal(signal.SIGTERM)
             connection, _ = silent.accept()
             process.kill()
@@ -367,7 +332,7 @@ def test_a_job_that_is_killed_while_it_sends_has_its_document_in_the_outbox(
         assert (entry.job_id, entry.status) == ("42", "pending")
         outbox.redeliver(entry.delivery_id, target=webhook.url)
         outbox.run(until_empty=True)
-    assert _document(webhook)["status"] == "Canceled"
+    assert document_of(webhook)["status"] == "Canceled"
 
 
 @pytest.mark.parametrize("has_outbox", [True, False])
@@ -377,7 +342,7 @@ def test_ctrl_c_while_the_document_is_sent_says_what_to_do(has_outbox: bool, tmp
         silent.settimeout(60)
         callbacks.write_text(f"http://127.0.0.1:{silent.getsockname()[1]}/done")
         outbox = ("--outbox", path) if has_outbox else ()
-        with _start("--callbacks-file", callbacks, "--job-id", "42", *outbox, "--", "true") as process:
+        with start_exec("--callbacks-file", callbacks, "--job-id", "42", *outbox, "--", "true") as process:
             connection, _ = silent.accept()
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
@@ -402,7 +367,9 @@ def test_jobs_of_an_array_share_one_signature(seaweedfs: SeaweedFS, bucket: str,
         folder = tmp_path / index
         folder.mkdir()
         own = {**environment, "SLURM_ARRAY_TASK_ID": index}
-        run = _run("--callbacks-file", path, "--output", "*.bin", "--", "sh", "-c", script, cwd=folder, environment=own)
+        run = run_exec(
+            "--callbacks-file", path, "--output", "*.bin", "--", "sh", "-c", script, cwd=folder, environment=own
+        )
         assert run.returncode == 0, run.stderr
     client = seaweedfs.client()
     for index in ("1", "2"):
@@ -417,7 +384,7 @@ def test_jobs_of_an_array_share_one_signature(seaweedfs: SeaweedFS, bucket: str,
 
 def test_nothing_heavy_is_imported_for_a_program(callbacks: Path) -> None:
     environment = {"PYTHONPROFILEIMPORTTIME": "1"}
-    run = _run("--callbacks-file", callbacks, "--job-id", "42", "--", "true", environment=environment)
+    run = run_exec("--callbacks-file", callbacks, "--job-id", "42", "--", "true", environment=environment)
     assert run.returncode == 0
     lines = [line for line in run.stderr.splitlines() if line.startswith(b"import time:")]
     names = [line.rpartition(b"|")[2].strip().decode() for line in lines]
@@ -447,16 +414,16 @@ def test_standard_error_that_takes_nothing_prevents_no_delivery(
     )
     os.close(writer)
     assert run.returncode == 65
-    assert "missing.json" in _document(webhook)["error"]
+    assert "missing.json" in document_of(webhook)["error"]
 
 
 def test_a_full_disk_for_standard_error_does_not_end_the_program(callbacks: Path, webhook: WebhookReceiver) -> None:
     """A write to the full disk would fail, but send no signal. A closed pipe would send SIGPIPE."""
     script = "for each in 1 2 3; do echo $each >&2; sleep 0.2; done; exit 0"
     arguments = ("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
-    with Path("/dev/full").open("wb") as full, _start(*arguments, stderr=full) as process:
+    with Path("/dev/full").open("wb") as full, start_exec(*arguments, stderr=full) as process:
         assert process.wait(60) == 0
-    assert _document(webhook)["success"] is True
+    assert document_of(webhook)["success"] is True
 
 
 @pytest.mark.parametrize("background", ["", "sleep 20 & "])
@@ -468,7 +435,9 @@ def test_a_slow_reader_gets_the_whole_standard_error(
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)
     script = f"{background}head -c 100000 /dev/zero >&2"
-    with _start("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script, stderr=writer) as process:
+    with start_exec(
+        "--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script, stderr=writer
+    ) as process:
         os.close(writer)
         end = time.monotonic() + 60
         while not webhook.requests:
@@ -495,7 +464,7 @@ def test_signals_at_a_terminal_that_reach_only_the_command_are_forwarded(
     """Those of `docker kill -s` or `timeout --foreground`, and that of a terminal which hangs up."""
     script = f"ulimit -c 0; touch {tmp_path}/started; exec sleep 300"
     pid, terminal = _at_terminal("--callbacks-file", callbacks, "--job-id", "42", "--", "sh", "-c", script)
-    _wait_for(tmp_path / "started")
+    wait_for(tmp_path / "started")
     if number is None:
         os.close(terminal)
     else:
@@ -504,7 +473,7 @@ def test_signals_at_a_terminal_that_reach_only_the_command_are_forwarded(
     if number is not None:
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == -(number or signal.SIGHUP)
-    assert _document(webhook)["status"] == "Canceled"
+    assert document_of(webhook)["status"] == "Canceled"
 
 
 def test_a_signal_that_is_ignored_has_not_canceled_the_job(
@@ -516,15 +485,15 @@ def test_a_signal_that_is_ignored_has_not_canceled_the_job(
     with subprocess.Popen(
         ["nohup", sys.executable, "-m", "callback_sdk.cli", *words], env=os.environ | {"PYTHONPATH": str(ROOT)}
     ) as process:
-        _wait_for(tmp_path / "started")
+        wait_for(tmp_path / "started")
         process.send_signal(signal.SIGHUP)
         (tmp_path / "go").touch()
         assert process.wait(60) == 3
-    document = _document(webhook)
+    document = document_of(webhook)
     assert (document["status"], document["error"]) == ("Finished", "The program exited with code 3.")
 
 
 def test_a_time_limit_may_be_longer_than_the_system_can_wait(callbacks: Path, webhook: WebhookReceiver) -> None:
     options = ("--timeout", "900000000d", "--grace-period", "900000000d")
-    assert _run("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "true").returncode == 0
-    assert _document(webhook)["success"] is True
+    assert run_exec("--callbacks-file", callbacks, "--job-id", "42", *options, "--", "true").returncode == 0
+    assert document_of(webhook)["success"] is True

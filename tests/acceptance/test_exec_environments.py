@@ -17,10 +17,10 @@ from callback_sdk.testing import WebhookReceiver
 from tests.acceptance.exec_command import (
     OWN_MOUNTS,
     OWN_PROCESSES,
-    document,
+    document_of,
     namespaces,  # noqa: F401 - a fixture
-    run,
-    start,
+    run_exec,
+    start_exec,
     wait_for,
     write_callbacks,
 )
@@ -46,9 +46,9 @@ def test_the_first_process_of_a_container_reaps_the_others(
     orphans = "for each in 1 2 3; do (sleep 0.1 & exec true); done; sleep 1"
     count = "grep -l '^State:.*Z' /proc/[0-9]*/status | wc -l"
     script = f'{orphans}; echo "[$PPID, $({count})]" > $CALLBACK_SDK_RESULTS'
-    done = run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, before=OWN_PROCESSES)
+    done = run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, before=OWN_PROCESSES)
     assert done.returncode == 0, done.stderr
-    assert document(webhook)["results"] == [1, 0]
+    assert document_of(webhook)["results"] == [1, 0]
 
 
 @pytest.mark.usefixtures("namespaces")
@@ -58,9 +58,9 @@ def test_the_first_process_of_a_container_ends_as_a_shell_would(
 ) -> None:
     """The kernel ignores signals that it sends to itself."""
     script = f"kill -{number} $$"
-    done = run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, before=OWN_PROCESSES)
+    done = run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, before=OWN_PROCESSES)
     assert done.returncode == 128 + number
-    assert f"signal {int(number)}" in document(webhook)["error"]
+    assert f"signal {int(number)}" in document_of(webhook)["error"]
 
 
 @pytest.mark.usefixtures("namespaces")
@@ -75,9 +75,9 @@ def test_a_container_without_a_disk_that_can_be_written(callbacks: Path, webhook
     environment = {"HOME": "/nonexistent"}
     script = 'echo "\\"$CALLBACK_SDK_RESULTS\\"" > $CALLBACK_SDK_RESULTS'
     options = ("--callbacks-file", "/proc/self/fd/9", *JOB)
-    done = run(*options, "--", "sh", "-c", script, before=before, environment=environment)
+    done = run_exec(*options, "--", "sh", "-c", script, before=before, environment=environment)
     assert done.returncode == 0, done.stderr
-    results = document(webhook)["results"]
+    results = document_of(webhook)["results"]
     assert results.startswith("/dev/shm/callback-sdk-")
     assert not Path(results).parent.exists()
 
@@ -91,10 +91,10 @@ def test_an_outbox_on_a_full_disk_prevents_no_delivery(
     disk.mkdir()
     fill = f"cat /dev/zero > {disk}/filler 2>/dev/null; echo 7 > $CALLBACK_SDK_RESULTS"
     options = ("--callbacks-file", callbacks, *JOB, "--outbox", disk / "outbox.sqlite3")
-    done = run(*options, "--", "sh", "-c", fill, before=_mounting("size=1m", disk))
+    done = run_exec(*options, "--", "sh", "-c", fill, before=_mounting("size=1m", disk))
     assert done.returncode == 0, done.stderr
     assert b"outbox.sqlite3" in done.stderr
-    assert document(webhook)["results"] == 7
+    assert document_of(webhook)["results"] == 7
 
 
 @pytest.mark.parametrize("has_outbox", [True, False])
@@ -109,7 +109,7 @@ def test_the_second_signal_ends_the_delivery(
         callbacks.write_text(f"http://127.0.0.1:{silent.getsockname()[1]}/done")
         outbox = ("--outbox", path) if has_outbox else ()
         script = f"touch {tmp_path}/started; exec sleep 300" if first == "to the program" else "exit 0"
-        with start("--callbacks-file", callbacks, *JOB, *outbox, "--", "sh", "-c", script) as process:
+        with start_exec("--callbacks-file", callbacks, *JOB, *outbox, "--", "sh", "-c", script) as process:
             if first == "to the program":
                 wait_for(tmp_path / "started")
                 process.send_signal(signal.SIGTERM)
@@ -130,13 +130,13 @@ def test_the_second_signal_ends_the_delivery(
             (entry,) = kept.entries()
             kept.redeliver(entry.delivery_id, target=webhook.url)
             kept.run(until_empty=True)
-        assert document(webhook)["success"] is (first == "while it sends")
+        assert document_of(webhook)["success"] is (first == "while it sends")
 
 
 def test_output_files_of_an_earlier_job_are_left_out(callbacks: Path, tmp_path: Path) -> None:
     (tmp_path / "old.bin").write_text("old")
     options = ("--callbacks-file", callbacks, *JOB, "--output", "*.bin")
-    done = run(*options, "--", "true", cwd=tmp_path)
+    done = run_exec(*options, "--", "true", cwd=tmp_path)
     assert done.returncode == 65
     assert (
         b"did not write *.bin. Left out, as they were there before: 'old.bin' (see --include-existing)" in done.stderr
@@ -149,7 +149,7 @@ def test_output_files_of_an_earlier_run_can_be_included(
 ) -> None:
     (tmp_path / "old.bin").write_text("old")
     options = ("--callbacks-file", callbacks, *JOB, "--output", "*.bin", *option)
-    done = run(*options, "--", "sh", "-c", "echo new > new.bin", cwd=tmp_path)
+    done = run_exec(*options, "--", "sh", "-c", "echo new > new.bin", cwd=tmp_path)
     # A webhook takes no output files, which is an error that names them.
     assert b"new.b" in done.stderr
     assert (b"Left out, as they were there before: 'old.bin'" in done.stderr) is (not option)
@@ -159,7 +159,7 @@ def test_an_id_that_no_name_can_have_runs_nothing(tmp_path: Path) -> None:
     path = tmp_path / "callbacks.json"
     prefix = {"s3_fields": {"key": "runs/${filename}"}, "s3_prefix": {"document": "{job_id}/result.json"}}
     path.write_text(json.dumps({"url": "https://bucket.s3.amazonaws.com/", "param": prefix}))
-    done = run("--callbacks-file", path, "--job-id", "..", "--", "touch", tmp_path / "started")
+    done = run_exec("--callbacks-file", path, "--job-id", "..", "--", "touch", tmp_path / "started")
     assert done.returncode == 2
     assert b"can't be part of the document's name" in done.stderr
     assert not (tmp_path / "started").exists()
@@ -174,14 +174,14 @@ def test_results_that_are_no_file_are_an_error(what: str, callbacks: Path, webho
         "device": "ln -s /dev/zero $CALLBACK_SDK_RESULTS",
         "loop": "ln -s $CALLBACK_SDK_RESULTS $CALLBACK_SDK_RESULTS",
     }[what]
-    assert run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", make).returncode == 65
-    assert document(webhook)["success"] is False
+    assert run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", make).returncode == 65
+    assert document_of(webhook)["success"] is False
 
 
 def test_results_may_be_a_link_to_a_file(callbacks: Path, webhook: WebhookReceiver, tmp_path: Path) -> None:
     script = f"echo 7 > {tmp_path}/own.json; ln -s {tmp_path}/own.json $CALLBACK_SDK_RESULTS"
-    assert run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script).returncode == 0
-    assert document(webhook)["results"] == 7
+    assert run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script).returncode == 0
+    assert document_of(webhook)["results"] == 7
 
 
 def test_a_process_in_another_session_prevents_no_delivery(
@@ -191,23 +191,23 @@ def test_a_process_in_another_session_prevents_no_delivery(
     script = (
         f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 300' & while [ ! -s {tmp_path}/pid ]; do :; done; exit 3"
     )
-    done = run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, stdout=subprocess.DEVNULL)
+    done = run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, stdout=subprocess.DEVNULL)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     assert done.returncode == 3
-    assert document(webhook)["error"] == "The program exited with code 3."
+    assert document_of(webhook)["error"] == "The program exited with code 3."
 
 
 def test_a_program_that_closes_its_streams_is_waited_for(callbacks: Path, webhook: WebhookReceiver) -> None:
     script = 'exec <&- >&- 2>&-; sleep 0.5; echo 7 > "$CALLBACK_SDK_RESULTS"'
-    assert run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script).returncode == 0
-    assert document(webhook)["results"] == 7
+    assert run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script).returncode == 0
+    assert document_of(webhook)["results"] == 7
 
 
 def test_only_the_end_of_a_long_standard_error_is_kept(callbacks: Path, webhook: WebhookReceiver) -> None:
     script = "head -c 200000000 /dev/zero | tr '\\0' 'x' >&2; echo >&2; echo the end >&2; exit 1"
-    done = run("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, stderr=subprocess.DEVNULL)
+    done = run_exec("--callbacks-file", callbacks, *JOB, "--", "sh", "-c", script, stderr=subprocess.DEVNULL)
     assert done.returncode == 1
-    error = document(webhook)["error"]
+    error = document_of(webhook)["error"]
     assert error.endswith("x\nthe end")
     assert len(error) < 5000
 
@@ -215,6 +215,6 @@ def test_only_the_end_of_a_long_standard_error_is_kept(callbacks: Path, webhook:
 def test_no_time_is_not_a_time_limit(callbacks: Path, tmp_path: Path) -> None:
     """As for timeout(1) it could mean that there is none."""
     options = ("--callbacks-file", callbacks, *JOB, "--timeout", "0s")
-    done = run(*options, "--", "touch", tmp_path / "started")
+    done = run_exec(*options, "--", "touch", tmp_path / "started")
     assert done.returncode == 2
     assert not (tmp_path / "started").exists()
