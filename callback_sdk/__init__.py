@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk._version import __version__
 
 if TYPE_CHECKING:
-    from callback_sdk import aistore, compat, errors, types, webhooks
+    from callback_sdk import aistore, compat, errors, receivers, types, webhooks
     from callback_sdk.client import (
         Algorithm,
         BatchItem,
@@ -75,6 +75,7 @@ __all__ = [
     "compat",
     "errors",
     "get_instance",
+    "receivers",
     "types",
     "webhooks",
 ]

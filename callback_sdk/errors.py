@@ -23,6 +23,8 @@
     ├── FeaturesError                    features that aren't a table, or that an algorithm rejects
     ├── ParametersError                  parameters that can't be sent, or that an algorithm rejects
     ├── WebhookVerificationError         webhook signature verification failed
+    ├── DocumentError                    received data that is not what the receiver expects
+    │   └── BodyTooLargeError            it exceeds the receiver's limit
     ├── DeliveryError                    a delivery attempt failed
     │   ├── RefreshError                 the issuer gave no new target for an expired one
     │   └── MultipleDeliveryErrors       two or more targets failed
@@ -272,6 +274,27 @@ class ParametersError(CallbackSDKError, ValueError):
 
 class WebhookVerificationError(CallbackSDKError, ValueError):
     """A webhook's signature is invalid, or its timestamp is outside the tolerance."""
+
+
+class DocumentError(CallbackSDKError, ValueError):
+    """What was received is not a result document, a notification of a bucket or a request for a target."""
+
+
+class BodyTooLargeError(DocumentError):
+    """A body exceeds the limit of its receiver.
+
+    Attributes:
+        max_bytes: The limit.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(
+            f"The body has more than {max_bytes} bytes.", hint="Raise max_bytes of the receiver, or send less."
+        )
+        self.max_bytes = max_bytes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.max_bytes,))
 
 
 class DeliveryError(CallbackSDKError):

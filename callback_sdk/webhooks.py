@@ -213,7 +213,7 @@ def verify(
     max_age = total_seconds("tolerance", tolerance, zero=True)
     given_secrets = [secrets] if isinstance(secrets, str) else several("secrets", secrets)
     keys = [verification_key(Secret(secret)) for secret in given_secrets]
-    given = _texts(headers)
+    given = texts_of(headers)
     missing = [name for name in _HEADERS if not given.get(name)]
     if missing:
         raise WebhookVerificationError(
@@ -236,8 +236,15 @@ def verify(
     return given["webhook-id"]
 
 
-def _texts(headers: Any) -> dict[str, str]:
-    """Return headers by lower-case names. ASGI frameworks have names and values as bytes."""
+def texts_of(headers: Any) -> dict[str, str]:
+    """Return headers by lower-case names. ASGI frameworks have names and values as bytes.
+
+    Args:
+        headers: A mapping of names to values.
+
+    Raises:
+        WebhookVerificationError: It is not a mapping.
+    """
     try:
         pairs = [(_text(name), _text(value)) for name, value in headers.items()]
     except Exception:  # noqa: BLE001 - a foreign mapping may raise anything

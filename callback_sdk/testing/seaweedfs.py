@@ -164,7 +164,7 @@ class SeaweedFS:
                 "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
             },
             folder=self._folder,
-            files={"s3.json": json.dumps(self._identities())},
+            files=self._files(),
             remove=[_SOCKET_FOLDER / f"seaweedfs-{name}-{self._ports[port]}.sock" for port, name in _SOCKETS.items()],
         )
 
@@ -189,6 +189,10 @@ class SeaweedFS:
             "-s3.port.lance=0",
             *(f"-{name}={port}" for name, port in self._ports.items()),
         ]
+
+    def _files(self) -> dict[str, str]:
+        """Return the settings, by the names of their files in the server's directory."""
+        return {"s3.json": json.dumps(self._identities())}
 
     def _identities(self) -> dict[str, Any]:
         credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]

@@ -37,8 +37,10 @@ from callback_sdk import (
     compat,
     errors,
     get_instance,
+    receivers,
     webhooks,
 )
+from callback_sdk.receivers.aws_lambda import endpoint
 from callback_sdk.service import JobContext, Progress, Registry
 from callback_sdk.targets import Target
 from callback_sdk.testing import LocalService, ObjectStore, ReceivedRequest, WebhookReceiver
@@ -150,6 +152,35 @@ def registering() -> None:
         mean(None, {}, JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)), dict[str, float]
     )
     assert_type(list(registry), list[str])
+
+
+def handle(result: receivers.ReceivedResult) -> None:
+    assert_type(result.job_id, str)
+    assert_type(result.bucket_object, receivers.BucketObject | None)
+
+
+async def handle_later(result: JobResult) -> None:
+    raise NotImplementedError
+
+
+def issue(request: receivers.TargetRequest) -> PresignedPut | None:
+    assert_type(request.output, str | None)
+    return None
+
+
+def receiving_results(headers: dict[str, str], body: bytes) -> None:
+    ids = receivers.SQLiteIds("ids.sqlite3")
+    receiver = receivers.Receiver(handle, secrets=lambda: ["whsec_…"], ids=ids)
+    receivers.Receiver(handle_later, secrets="whsec_…", ids=lambda result: result.job_id == "42")
+    receivers.Receiver(receivers.Inbox("inbox.sqlite3").put, secrets=None, headers={"Authorization": "Bearer …"})
+    receivers.Receiver(handle)  # type: ignore[call-arg]
+    receivers.Receiver(handle, secrets="whsec_…", ids="memory")  # type: ignore[arg-type]
+    assert_type(receiver.receive(headers, body), receivers.Reply)
+    assert_type(endpoint(receiver)({}, None), dict[str, Any])
+    endpoint(receivers.TargetIssuer(issue, secrets="whsec_…"))
+    endpoint(receivers.BucketReceiver(handle, None, headers={"Authorization": "Bearer …"}))
+    endpoint(handle)  # type: ignore[arg-type]
+    assert_type(receivers.read_document(body), receivers.ReceivedResult | receivers.ReceivedEvent)
 
 
 def testing() -> None:

@@ -30,7 +30,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 MAKEFILE = (ROOT / "Makefile").read_text()
 MODULES = (
     "callback_sdk",
-    *(f"callback_sdk.{name}" for name in ("aistore", "errors", "service", "testing", "webhooks")),
+    *(f"callback_sdk.{name}" for name in ("aistore", "errors", "receivers", "service", "testing", "webhooks")),
 )
 MAX_README_LINES = 140
 FOREIGN_OPTIONS = {"--preload"}

@@ -1,0 +1,58 @@
+"""Reply: the response of a receiver, before a framework sends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+
+RETRY_AFTER = 5
+"""Seconds after which a delivery that can't be taken now should be sent again."""
+
+
+@define(frozen=True)
+class Reply:
+    """Response to a request.
+
+    Attributes:
+        status: HTTP status.
+        body: Bytes of the body.
+        headers: Headers of the response.
+    """
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+def json_reply(status: int, value: Any, **headers: str) -> Reply:
+    """Return a reply with JSON.
+
+    Args:
+        status: HTTP status.
+        value: What the body contains.
+        **headers: Further headers; an underscore in a name is a hyphen.
+    """
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Reply(status, json.dumps(value).encode(), {"content-type": "application/json", **named})
+
+
+def refusal(status: int, message: str) -> Reply:
+    """Return a reply that tells what is wrong.
+
+    Args:
+        status: HTTP status.
+        message: Description of the problem.
+    """
+    return json_reply(status, {"error": message})
+
+
+def busy(message: str) -> Reply:
+    """Return a reply after which the sender tries again.
+
+    Args:
+        message: Why the delivery can't be taken now.
+    """
+    return json_reply(503, {"error": message}, retry_after=str(RETRY_AFTER))
