@@ -26,6 +26,7 @@ from attrs import define, evolve, field
 from callback_sdk.concurrency import reaper
 from callback_sdk.documents import output_list
 from callback_sdk.documents.document import Encoded, encode
+from callback_sdk.documents.error_text import clean, describe
 from callback_sdk.documents.values.keys import key_text
 from callback_sdk.documents.values.paths import member
 from callback_sdk.errors import EncodingError, OutputError
@@ -44,7 +45,6 @@ from callback_sdk.service.work import (
     stack_dump,
     startup,
 )
-from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.text.tracebacks import user_traceback
 
 _log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from attrs import define, field
 
+from callback_sdk.documents.error_text import clean, describe
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import without_credentials
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.work import shared_memory, stack_dump
-from callback_sdk.service.work.error_text import clean, describe
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
 from callback_sdk.text.tracebacks import user_traceback

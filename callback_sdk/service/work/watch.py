@@ -15,8 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.documents.error_text import describe
 from callback_sdk.service.supervision.memory import Meter
-from callback_sdk.service.work.error_text import describe
 from callback_sdk.service.work.outcome import Outcome, StopSignal
 from callback_sdk.service.work.output_capture import bound_size
 

@@ -1,4 +1,4 @@
-"""Texts of exceptions that code of an algorithm's author has raised."""
+"""The `error` of a document: the type and the message of an exception that users' code has raised."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""callback_sdk.service.work.error_text"""
+"""callback_sdk.documents.error_text"""
 
 from __future__ import annotations
 
 import pytest
 
-from callback_sdk.service.work.error_text import clean, describe
+from callback_sdk.documents.error_text import clean, describe
 
 
 @pytest.mark.parametrize("length", [0, 1900, 1990, 3000])
