@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve
-
 from callback_sdk.concurrency.forking import PerProcess
-from callback_sdk.documents.document import encode
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
@@ -29,13 +24,9 @@ from callback_sdk.errors import (
     TargetError,
 )
 from callback_sdk.models import JobResult
-from callback_sdk.outbox.database import OutboxDatabase
-from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, StoredResults, WriteResult
-from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.new_deliveries import DeliveryPlanner, object_url
-from callback_sdk.outbox.owner import ClaimOwner
-from callback_sdk.outbox.sender import OutboxSender
-from callback_sdk.outbox.store import OutboxStore
+from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, WriteResult
+from callback_sdk.outbox.new_deliveries import object_url
+from callback_sdk.outbox.state import SHUTDOWN_TIMEOUT, OutboxState, as_read_back
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
@@ -53,9 +44,6 @@ logger = logging.getLogger(__name__)
 
 RECEIPT_RETENTION = timedelta(days=30)
 """Default retention of receipts."""
-
-SHUTDOWN_TIMEOUT = timedelta(seconds=10)
-"""Maximum duration of attempts that are still running when `run` or `close` is about to return."""
 
 _POLL_INTERVAL = 0.5
 """Seconds between checks for due deliveries of other processes, and for processes that have ended."""
@@ -117,7 +105,7 @@ class Outbox:
         self._receipt_retention = total_seconds("receipt_retention", receipt_retention)
         # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
         # that nobody references is collected at once, and its lock is released.
-        self._states = PerProcess(functools.partial(_ProcessState.open, self.path, writer, create=create))
+        self._states = PerProcess(functools.partial(OutboxState.open, self.path, writer, create=create))
         # Opened at once, so that a wrong path raises here and not at the first result.
         self._process_state()
 
@@ -173,7 +161,7 @@ class Outbox:
         own = wrap_secret(outputs)
         del outputs
         with _typed_errors():
-            given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
+            given = [as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
             return self._write(result, given, own)
 
     def _write(self, result: JobResult, given: Sequence[Callback], own: Secret[Any]) -> WriteResult:
@@ -309,7 +297,7 @@ class Outbox:
         with _typed_errors():
             return self._process_state().clean_up(total_seconds("older_than", older_than))
 
-    def _process_state(self) -> _ProcessState:
+    def _process_state(self) -> OutboxState:
         """Return the connection and the helpers of this process.
 
         Raises:
@@ -325,94 +313,6 @@ class Outbox:
         return state
 
 
-@define(frozen=True, kw_only=True)
-class _ProcessState:
-    """Connection, lock and threads of one process."""
-
-    database: OutboxDatabase
-    store: OutboxStore
-    files: ResultFiles
-    owner: ClaimOwner
-    writer: ResultsWriter
-    sender: OutboxSender
-    planner: DeliveryPlanner
-
-    @classmethod
-    def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> _ProcessState:
-        folder = path.with_name(f"{path.name}-files")
-        database = OutboxDatabase(path, folder, create=create)
-        owner, files = ClaimOwner(folder), ResultFiles(folder)
-        store = OutboxStore(database, owner.name)
-        writer = writer or ResultsWriter()
-        return cls(
-            database=database,
-            store=store,
-            files=files,
-            owner=owner,
-            writer=writer,
-            sender=OutboxSender(store=store, files=files, writer=attempts_of(writer)),
-            planner=DeliveryPlanner(attempts_of(writer), store),
-        )
-
-    def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
-        self.sender.shut_down(SHUTDOWN_TIMEOUT if timeout is None else timeout)
-        with contextlib.suppress(Exception):
-            self.sender.save_pending_outcomes()
-        self.sender.close()
-        self.owner.close()
-        self.database.close()
-        if own_writer:
-            self.writer.close()
-
-    def replace_target(self, delivery_id: str, given: Secret[Any]) -> None:
-        """Replace the target of a delivery, and remove the credentials of the old one from the file."""
-        (callback,) = map(_as_read_back, required_callbacks(Secret([given.reveal()])))
-        target = attempts_of(self.writer).plan(callback)
-        target.check(now=datetime.now(timezone.utc))
-        self.store.replace(delivery_id, target, attempts_of(self.writer).plan)
-        # Until it is overwritten, the write-ahead log has them too.
-        self.database.checkpoint()
-
-    def add_and_send(
-        self,
-        result: JobResult,
-        new_deliveries: Sequence[NewDelivery],
-        stored: StoredResults,
-        nulls_written: int,
-        object_url: str | None,
-    ) -> tuple[bool, dict[str, Receipt | Exception]]:
-        """Store deliveries and make one attempt at each; return whether any was new, and the outcomes."""
-        if not new_deliveries:
-            return False, {}
-        job = evolve(result, results=None, outputs=None)
-        new, claims = self.store.add(job, new_deliveries, stored, nulls_written=nulls_written, object_url=object_url)
-        return new, self.sender.send(claims)
-
-    def reclaim_claims(self) -> None:
-        """Release the claims of processes that have ended."""
-        for owner in self.store.reclaim(self.owner.is_gone, self.sender.sending()):
-            logger.warning("claims of a process that has ended are released; its deliveries are due again")
-            self.owner.remove_lock_file(owner)
-
-    def send_due(self) -> None:
-        """Start attempts at due deliveries up to the number of free slots."""
-        self.sender.save_pending_outcomes()
-        self.reclaim_claims()
-        self.owner.acquire_lock()
-        self.sender.start_due()
-
-    def clean_up(self, receipt_retention: float) -> int:
-        """Delete old receipts, and files that killed processes have left."""
-        count = self.store.purge(time.time() - receipt_retention)
-        # The names are listed first: a file that is created later belongs to a commit that follows this list.
-        names = self.files.names()
-        self.files.sweep(names, self.store.files())
-        self.owner.sweep()
-        # Deleted credentials would stay in the write-ahead log until it is overwritten.
-        self.database.checkpoint()
-        return count
-
-
 @contextlib.contextmanager
 def _typed_errors() -> Iterator[None]:
     """Convert unexpected exceptions to errors of this package."""
@@ -425,11 +325,6 @@ def _typed_errors() -> Iterator[None]:
             f"The outbox failed with {type(error).__name__}; deliveries that were stored before are safe.",
             hint="See the cause of the error.",
         ) from strip_traceback(error)
-
-
-def _as_read_back(callback: Callback) -> Callback:
-    """Return a callback after a round trip through JSON, so that the first attempt sends the same bytes as retries."""
-    return evolve(callback, param=json.loads(encode(callback.param, path="callback_param", only_finite=True).data))
 
 
 def _written(

@@ -15,8 +15,8 @@ from callback_sdk import JobResult, Outbox
 from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.errors import DeliveryError, OutboxError
-from callback_sdk.outbox.outbox import SHUTDOWN_TIMEOUT
 from callback_sdk.outbox.sender import OutboxSender
+from callback_sdk.outbox.state import SHUTDOWN_TIMEOUT
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.http import HTTPSender
