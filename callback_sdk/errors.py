@@ -29,6 +29,7 @@
     │   ├── RefreshError                 the issuer gave no new target for an expired one
     │   └── MultipleDeliveryErrors       two or more targets failed
     ├── OutboxError                      the outbox can't store or change a delivery
+    │   └── JobEndedError                the job's end was recorded before, for example at its time limit
     ├── AIStoreError                     an S3 request to AIStore can't be made
     │   ├── RedirectError                a redirect that isn't followed
     │   │   ├── RedirectHostError        to a host outside the cluster
@@ -370,6 +371,10 @@ class MultipleDeliveryErrors(DeliveryError):  # noqa: N818 - a group: `errors` h
 
 class OutboxError(CallbackSDKError):
     """The outbox can't store or change a delivery. Deliveries that it stored earlier are not affected."""
+
+
+class JobEndedError(OutboxError):
+    """The end of a job was recorded before by another process: at its time limit, or because it was taken for dead."""
 
 
 class AIStoreError(CallbackSDKError):

@@ -19,7 +19,7 @@ from callback_sdk.filesystem.locks import wait_for_lock
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 5
+VERSION = 6
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
@@ -32,6 +32,15 @@ _SENT_OUTPUTS = """CREATE TABLE sent_outputs (
         PRIMARY KEY (result, upload)
     ) WITHOUT ROWID"""
 """Output files that a target has. The column `upload` identifies file and target; `file` is a `StoredFile`."""
+
+_OPEN_JOBS = """CREATE TABLE open_jobs (
+        key TEXT PRIMARY KEY,
+        job_id TEXT NOT NULL,
+        targets TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        reports_loss INTEGER NOT NULL,
+        begun_at REAL NOT NULL
+    ) WITHOUT ROWID"""
 
 _TABLES = (
     """CREATE TABLE results (
@@ -66,6 +75,7 @@ _TABLES = (
         object_url TEXT
     )""",
     _SENT_OUTPUTS,
+    _OPEN_JOBS,
     "CREATE INDEX deliveries_due ON deliveries (status, next_attempt_at)",
     "CREATE INDEX deliveries_result ON deliveries (result)",
     "CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL",
@@ -87,6 +97,7 @@ _UPGRADES = {
         _SENT_OUTPUTS,
     ),
     5: ("ALTER TABLE deliveries ADD COLUMN object_url TEXT",),
+    6: (_OPEN_JOBS,),
 }
 """Statements that upgrade a file to each version from the previous one."""
 
@@ -100,13 +111,14 @@ class OutboxDatabase:
         path: The file.
         folder: The directory of large results and lock files.
         create: Whether to create the file and the directory if they don't exist.
+        durable: Whether a commit waits until it is on disk, and survives a power failure.
 
     Raises:
         ConfigurationError: The file can't be opened, is not an outbox, or was created by a newer version.
         OutboxError: The file is damaged, or the disk is full.
     """
 
-    def __init__(self, path: Path, folder: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, folder: Path, *, create: bool, durable: bool = True) -> None:
         self.path = path
         # Reentrant, so that a signal handler gets an error instead of waiting forever for the frame that it
         # interrupted.
@@ -117,7 +129,7 @@ class OutboxDatabase:
             _close_inherited(path)
             if create:
                 _create_file(path)
-            self._connection = _connect(path, folder)
+            self._connection = _connect(path, folder, durable=durable)
             self._identity = _identity(path)
         _OPEN.add(self)
         after_fork(self, OutboxDatabase._leave_to_parent)
@@ -261,7 +273,7 @@ def _create_file(path: Path) -> None:
             create_file(path).close()
 
 
-def _connect(path: Path, folder: Path) -> sqlite3.Connection:
+def _connect(path: Path, folder: Path, *, durable: bool) -> sqlite3.Connection:
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
         raise ConfigurationError(f"The outbox {path} {problem}.", hint="Check the path.")
@@ -271,6 +283,8 @@ def _connect(path: Path, folder: Path) -> sqlite3.Connection:
     )
     try:
         connection.row_factory = sqlite3.Row
+        # synchronous=FULL: SQLite's default in WAL mode, NORMAL, may lose the latest commits in a power failure.
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         version = _version(connection, path)
         if not version:
             with _exclusive(folder):
@@ -278,9 +292,8 @@ def _connect(path: Path, folder: Path) -> sqlite3.Connection:
         elif version < VERSION:
             _upgrade(connection)
         create_directory(folder)
-        # synchronous=FULL: SQLite's default in WAL mode, NORMAL, may lose the latest commits in a power failure.
         # secure_delete: zeroes deleted content, so that credentials don't stay in free pages of the file.
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for pragma in ("foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()

@@ -19,6 +19,7 @@ from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
     DeliveryError,
+    JobEndedError,
     MultipleDeliveryErrors,
     OutboxError,
     TargetError,
@@ -26,7 +27,8 @@ from callback_sdk.errors import (
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, WriteResult
 from callback_sdk.outbox.new_deliveries import object_url
-from callback_sdk.outbox.state import SHUTDOWN_TIMEOUT, OutboxState, as_read_back
+from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
+from callback_sdk.outbox.state import SHUTDOWN_TIMEOUT, OutboxState, Profile, as_read_back
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
@@ -53,6 +55,10 @@ _OUTAGE_PAUSE = 5.0
 
 _CLEAN_UP_INTERVAL = 60 * 60.0
 """Seconds between two purges of old receipts and orphaned files."""
+
+LOST_JOB = JobFailure(
+    "The process that ran the job ended before the job did: it was killed, perhaps with its container."
+)
 
 
 class Outbox:
@@ -89,6 +95,8 @@ class Outbox:
         ...     outbox.run(until_empty=True)
     """
 
+    _profile = Profile()
+
     @clearing_locals
     def __init__(
         self,
@@ -105,7 +113,8 @@ class Outbox:
         self._receipt_retention = total_seconds("receipt_retention", receipt_retention)
         # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
         # that nobody references is collected at once, and its lock is released.
-        self._states = PerProcess(functools.partial(OutboxState.open, self.path, writer, create=create))
+        open_state = functools.partial(OutboxState.open, self.path, writer, self._profile, create=create)
+        self._states = PerProcess(open_state)
         # Opened at once, so that a wrong path raises here and not at the first result.
         self._process_state()
 
@@ -164,7 +173,9 @@ class Outbox:
             given = [as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
             return self._write(result, given, own)
 
-    def _write(self, result: JobResult, given: Sequence[Callback], own: Secret[Any]) -> WriteResult:
+    def _write(
+        self, result: JobResult, given: Sequence[Callback], own: Secret[Any], *, ends: str | None = None
+    ) -> WriteResult:
         state = self._process_state()
         state.owner.acquire_lock()
         state.reclaim_claims()
@@ -183,11 +194,19 @@ class Outbox:
         attempts_of(state.writer).end_events(result.job_id)
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
-        new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, object_url(given))
+        try:
+            found = state.add_and_send(result, new_deliveries, stored, nulls_written, object_url(given), ends)
+        except JobEndedError:
+            state.files.remove(stored.files)
+            raise
+        new, outcomes = found
         if not new:
             state.files.remove(stored.files)
+        ids = [delivery.delivery_id for delivery in new_deliveries]
+        if self._profile.waits:
+            state.wait_for(ids)
         try:
-            entries = state.store.entries(ids=[delivery.delivery_id for delivery in new_deliveries])
+            entries = state.store.entries(ids=ids)
         except CallbackSDKError as error:
             error.receipts = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Receipt))
             raise
@@ -234,6 +253,7 @@ class Outbox:
                     if time.monotonic() - cleaned_up_at >= _CLEAN_UP_INTERVAL:
                         state.clean_up(self._receipt_retention)
                         cleaned_up_at = time.monotonic()
+                    self._end_lost_jobs(state)
                     state.send_due()
                     if until_empty and state.store.is_empty():
                         return
@@ -297,6 +317,30 @@ class Outbox:
         with _typed_errors():
             return self._process_state().clean_up(total_seconds("older_than", older_than))
 
+    def _end_lost_jobs(self, state: OutboxState) -> None:
+        """Deliver a failure for each open job whose process has ended."""
+        for owner in state.open_jobs.owners():
+            if state.owner.is_gone(owner):
+                self._end_jobs_of(owner, LOST_JOB)
+                state.owner.remove_lock_file(owner)
+
+    def _end_jobs_of(self, owner: str, failure: JobFailure) -> None:
+        jobs = self._process_state().open_jobs
+        for job in jobs.of(owner):
+            if not job.reports_loss:
+                logger.warning("job %s: its process has ended; no failure is delivered, as it runs again", job.job_id)
+                jobs.remove(job.key)
+                continue
+            logger.warning("job %s: its process has ended; a failure is delivered", job.job_id)
+            try:
+                self._end_job(job, failure.of(job), Secret(None))
+            except CallbackSDKError as error:
+                logger.error("job %s: %s", job.job_id, error)
+
+    def _end_job(self, job: OpenJob, result: JobResult, own: Secret[Any]) -> WriteResult:
+        given = [as_read_back(callback) for callback in required_callbacks(job.callbacks)]
+        return self._write(result, given, own, ends=job.key)
+
     def _process_state(self) -> OutboxState:
         """Return the connection and the helpers of this process.
 
@@ -311,6 +355,50 @@ class Outbox:
             state.close(own_writer=self._writer is None, timeout=timedelta(0))
             raise
         return state
+
+
+# For programs and workers whose jobs end with their process. It is not part of the public API.
+
+
+@clearing_locals
+def begin_job(outbox: Outbox, job: OpenJob) -> None:
+    """Store a job that begins now, so that its failure is delivered if its process ends before it does."""
+    with _typed_errors():
+        outbox._process_state().open_jobs.add(job)
+
+
+@clearing_locals
+def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any]) -> WriteResult:
+    """Store the outcome of an open job, and send it; see `Outbox.write`.
+
+    Raises:
+        JobEndedError: Another process has recorded its end; nothing was stored.
+    """
+    with _typed_errors():
+        return outbox._end_job(job, result, outputs)
+
+
+@clearing_locals
+def drop_job(outbox: Outbox, job: OpenJob) -> None:
+    """End an open job without a document."""
+    with _typed_errors():
+        outbox._process_state().open_jobs.remove(job.key)
+
+
+@clearing_locals
+def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure) -> None:
+    """Deliver a failure for each open job of a process that has ended."""
+    with _typed_errors():
+        outbox._end_jobs_of(owner, failure)
+
+
+@clearing_locals
+def fail_job(outbox: Outbox, key: str, failure: JobFailure) -> None:
+    """Deliver a failure for an open job; nothing if it has ended."""
+    with _typed_errors(), contextlib.suppress(JobEndedError):
+        job = outbox._process_state().open_jobs.find(key)
+        if job is not None:
+            outbox._end_job(job, failure.of(job), Secret(None))
 
 
 @contextlib.contextmanager

@@ -43,6 +43,16 @@ class ClaimOwner:
         # The claims of an outbox that was dropped without `close` must not look alive.
         self._release_lock()
 
+    @property
+    def path(self) -> Path:
+        """The lock file."""
+        return self._folder / f"{self.name}{_SUFFIX}"
+
+    def fileno(self) -> int:
+        """Return the descriptor of the lock, which is held. A process with a copy of it holds the lock, too."""
+        self.acquire_lock()
+        return self._descriptor
+
     def acquire_lock(self) -> None:
         """Take the lock by which other processes see that this one is alive. Must be called before the first claim.
 
@@ -51,9 +61,8 @@ class ClaimOwner:
         """
         with self._lock:
             if self._descriptor < 0:
-                path = self._folder / f"{self.name}{_SUFFIX}"
                 try:
-                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | PRIVATE, 0o600)
+                    self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | PRIVATE, 0o600)
                 except OSError as error:
                     raise OutboxError(
                         f"No file can be created in {self._folder}: {error.strerror or error}.",

@@ -24,7 +24,7 @@ from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
-from callback_sdk.transport.retry import next_delay
+from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.failures import has_responded, loggable_text
@@ -45,9 +45,18 @@ class OutboxSender:
         store: Stores the outcomes.
         files: The files of results.
         writer: Sends the results.
+        delays: Delays between the attempts of a delivery.
     """
 
-    def __init__(self, *, store: OutboxStore, files: ResultFiles, writer: DeliveryAttempts) -> None:
+    def __init__(
+        self,
+        *,
+        store: OutboxStore,
+        files: ResultFiles,
+        writer: DeliveryAttempts,
+        delays: Sequence[timedelta] = SERVICE_DELAYS,
+    ) -> None:
+        self._delays = delays
         self._store = store
         self._files = files
         self._writer = writer
@@ -300,7 +309,7 @@ class OutboxSender:
             logger.warning("%s: claim lost to another process; outcome discarded", claim.delivery_id)
 
     def _record_failure(self, claim: OutboxClaim, error: Exception) -> bool:
-        moment, text = _next_attempt(error, claim.attempt), loggable_text(error)
+        moment, text = _next_attempt(error, claim.attempt, self._delays), loggable_text(error)
         extra = {"action": "deliver", "delivery_id": claim.delivery_id, "attempt": claim.attempt}
         if moment is None:
             logger.error("%s: delivery failed, giving up: %s", claim.delivery_id, text, extra=extra)
@@ -321,9 +330,9 @@ class OutboxSender:
             self._end_attempt(claim)
 
 
-def _next_attempt(error: Exception, attempts: int) -> float | None:
+def _next_attempt(error: Exception, attempts: int, delays: Sequence[timedelta]) -> float | None:
     """Return the time of the next attempt, in seconds since 1970; None to give up."""
-    delay = next_delay(error, attempts)
+    delay = next_delay(error, attempts, delays)
     return None if delay is None else time.time() + delay.total_seconds()
 
 

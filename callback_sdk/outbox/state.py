@@ -16,15 +16,17 @@ from attrs import define, evolve
 from callback_sdk.documents.document import encode
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import OutboxDatabase
-from callback_sdk.outbox.entries import NewDelivery, StoredResults
+from callback_sdk.outbox.entries import PENDING, NewDelivery, StoredResults
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.new_deliveries import DeliveryPlanner
+from callback_sdk.outbox.open_jobs import OpenJobs
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, required_callbacks
+from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.writer import attempts_of
 
@@ -34,12 +36,32 @@ SHUTDOWN_TIMEOUT = timedelta(seconds=10)
 """Maximum duration of attempts that are still running when `run` or `close` is about to return."""
 
 
+_WAIT_INTERVAL = 0.1
+"""Seconds between checks for due deliveries while a caller waits for the end of some."""
+
+
+@define(frozen=True, kw_only=True)
+class Profile:
+    """How an outbox stores and sends.
+
+    Attributes:
+        durable: Whether what was stored survives a power failure, and not only the death of the process.
+        delays: Delays between the attempts of a delivery.
+        waits: Whether `write` waits until no delivery is pending, and not only for the first attempt at each.
+    """
+
+    durable: bool = True
+    delays: tuple[timedelta, ...] = SERVICE_DELAYS
+    waits: bool = False
+
+
 @define(frozen=True, kw_only=True)
 class OutboxState:
     """Connection, lock and threads of one process."""
 
     database: OutboxDatabase
     store: OutboxStore
+    open_jobs: OpenJobs
     files: ResultFiles
     owner: ClaimOwner
     writer: ResultsWriter
@@ -47,19 +69,20 @@ class OutboxState:
     planner: DeliveryPlanner
 
     @classmethod
-    def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> OutboxState:
-        folder = path.with_name(f"{path.name}-files")
-        database = OutboxDatabase(path, folder, create=create)
+    def open(cls, path: Path, writer: ResultsWriter | None, profile: Profile, *, create: bool) -> OutboxState:
+        folder = folder_of(path)
+        database = OutboxDatabase(path, folder, create=create, durable=profile.durable)
         owner, files = ClaimOwner(folder), ResultFiles(folder)
         store = OutboxStore(database, owner.name)
         writer = writer or ResultsWriter()
         return cls(
             database=database,
             store=store,
+            open_jobs=OpenJobs(database),
             files=files,
             owner=owner,
             writer=writer,
-            sender=OutboxSender(store=store, files=files, writer=attempts_of(writer)),
+            sender=OutboxSender(store=store, files=files, writer=attempts_of(writer), delays=profile.delays),
             planner=DeliveryPlanner(attempts_of(writer), store),
         )
 
@@ -89,13 +112,24 @@ class OutboxState:
         stored: StoredResults,
         nulls_written: int,
         object_url: str | None,
+        ends: str | None,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
         """Store deliveries and make one attempt at each; return whether any was new, and the outcomes."""
-        if not new_deliveries:
+        if not new_deliveries and ends is None:
             return False, {}
         job = evolve(result, results=None, outputs=None)
-        new, claims = self.store.add(job, new_deliveries, stored, nulls_written=nulls_written, object_url=object_url)
+        facts: dict[str, Any] = {"nulls_written": nulls_written, "object_url": object_url, "ends": ends}
+        new, claims = self.store.add(job, new_deliveries, stored, **facts)
         return new, self.sender.send(claims)
+
+    def wait_for(self, ids: Sequence[str]) -> None:
+        """Send what is due until none of some deliveries is pending."""
+        while True:
+            ended = self.sender.ended
+            self.send_due()
+            if all(entry.status != PENDING for entry in self.store.entries(ids=ids)):
+                return
+            self.sender.wait_for_end(ended, _WAIT_INTERVAL)
 
     def reclaim_claims(self) -> None:
         """Release the claims of processes that have ended."""
@@ -120,6 +154,11 @@ class OutboxState:
         # Deleted credentials would stay in the write-ahead log until it is overwritten.
         self.database.checkpoint()
         return count
+
+
+def folder_of(path: Path) -> Path:
+    """Return the directory of the large results and the lock files of an outbox."""
+    return path.with_name(f"{path.name}-files")
 
 
 def as_read_back(callback: Callback) -> Callback:

@@ -14,8 +14,9 @@ from typing import Any
 from attrs import evolve
 
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE
-from callback_sdk.errors import OutboxError
+from callback_sdk.errors import JobEndedError, OutboxError
 from callback_sdk.models import JobResult
+from callback_sdk.outbox import open_jobs
 from callback_sdk.outbox.database import BUSY_TIMEOUT, OutboxDatabase
 from callback_sdk.outbox.entries import (
     DEAD,
@@ -94,6 +95,7 @@ class OutboxStore:
         *,
         nulls_written: int,
         object_url: str | None,
+        ends: str | None = None,
     ) -> tuple[bool, list[OutboxClaim]]:
         """Store deliveries, and claim those that are due. Deliveries that are already stored are not changed.
 
@@ -103,13 +105,22 @@ class OutboxStore:
             stored: Location of the results.
             nulls_written: Number of NaN, NaT and infinite values in the results that were written as null.
             object_url: URL of the results, without a signature.
+            ends: Key of the open job that ends with this result; None without one.
 
         Returns:
             Whether any delivery was new, and the claims.
+
+        Raises:
+            JobEndedError: The job has ended already; nothing is stored.
         """
         now = time.time()
         ids = [delivery.delivery_id for delivery in new_deliveries]
         with self._database.transaction() as connection:
+            if ends is not None and not open_jobs.close(connection, ends):
+                raise JobEndedError(
+                    f"Another process has recorded the end of job {job.job_id} already.",
+                    hint="It reached its time limit, or its process was taken for dead. Nothing was stored.",
+                )
             known = {row["id"] for row in _select(connection, "SELECT id FROM deliveries WHERE id IN", ids)}
             new = {delivery.delivery_id: delivery for delivery in new_deliveries if delivery.delivery_id not in known}
             if new:
