@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Progress,
     )
     from callback_sdk.outbox import Outbox
+    from callback_sdk.program.job import JobDelivery, delivering
     from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
@@ -52,6 +53,7 @@ __all__ = [
     "Delivery",
     "DeliveryFilter",
     "DeliveryProxy",
+    "JobDelivery",
     "JobResult",
     "Outbox",
     "PresignedMultipart",
@@ -73,6 +75,7 @@ __all__ = [
     "aistore",
     "check_target",
     "compat",
+    "delivering",
     "errors",
     "get_instance",
     "receivers",
@@ -90,6 +93,7 @@ _HOMES = {
     "Delivery": "client",
     "DeliveryFilter": "models",
     "DeliveryProxy": "transport.delivery_proxy",
+    "JobDelivery": "program.job",
     "JobResult": "models",
     "Outbox": "outbox",
     "PresignedMultipart": "models",
@@ -108,6 +112,7 @@ _HOMES = {
     "Timeouts": "transport.http",
     "Version": "client",
     "check_target": "targets",
+    "delivering": "program.job",
     "get_instance": "compat",
 }
 

@@ -104,6 +104,11 @@ class PerProcess(Generic[T]):
                 self._value = self._value or (new,)
             return self._value[0]
 
+    def peek(self) -> T | None:
+        """Return the value of this process; None if there is none."""
+        value = self._value
+        return None if value is None else value[0]
+
     def pop(self) -> T | None:
         """Remove the value of this process and return it; None if there is none."""
         with self._lock:

@@ -126,6 +126,7 @@ def deliver(
         CallbackSDKError: A target does not have the result, and will not get it from the outbox.
     """
     from callback_sdk.config.target_files import split_outputs
+    from callback_sdk.program.configured import open_writer
 
     documents, own = split_outputs(targets)
     with open_writer() as writer:
@@ -158,26 +159,10 @@ def open_sender(outbox: Path | None) -> None:
     Raises:
         CallbackSDKError: The configuration is not valid, or the outbox can't be opened.
     """
+    from callback_sdk.program.configured import open_writer
+
     with open_writer() as writer:
         if outbox is not None:
             from callback_sdk.outbox import Outbox
 
             Outbox(outbox, writer=writer).close()
-
-
-def open_writer() -> ResultsWriter:
-    """Return a writer with the configuration of the environment.
-
-    Raises:
-        ConfigurationError: The configuration is not valid.
-    """
-    from callback_sdk.aistore.sources import token_sources
-    from callback_sdk.config.storage import WriterConfig
-    from callback_sdk.writer import ResultsWriter
-
-    config = WriterConfig.from_environ()
-    return ResultsWriter(
-        storage_endpoints=config.storage_endpoints,
-        aistore_clusters=token_sources(config.aistore_clusters),
-        webhook_secrets=config.webhook_secrets,
-    )

@@ -73,7 +73,7 @@ class Ending(NamedTuple):
     @property
     def ended_by(self) -> int | None:
         """The number of the signal that ended it, or the last command of a shell; None without one."""
-        return _ended_by(self.code)
+        return ended_by(self.code)
 
 
 class Execution:
@@ -145,7 +145,7 @@ class Execution:
                 self._stop()
             self._handle(self._next_signal())
             self._apply_limits()
-        self._note_late_signals(_ended_by(os.waitstatus_to_exitcode(status)))
+        self._note_late_signals(ended_by(os.waitstatus_to_exitcode(status)))
         # What remains to be done is to deliver how it ended.
         for number in _FORWARDED - {signal.SIGINT}:
             signal.signal(number, on_stop if number in STOPS - self._ignored else signal.SIG_IGN)
@@ -239,7 +239,8 @@ class Execution:
             pass
 
 
-def _ended_by(code: int) -> int | None:
+def ended_by(code: int) -> int | None:
+    """Return the number of the signal that an exit code stands for, also that of a shell; None without one."""
     number = -code if code < 0 else code - _SHELL_SIGNALS
     return number if number in signal.valid_signals() else None
 

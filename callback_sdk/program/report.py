@@ -6,7 +6,7 @@ import re
 import signal
 from datetime import timedelta
 
-from callback_sdk.program.execution import Ending
+from callback_sdk.program.execution import Ending, ended_by
 from callback_sdk.program.scheduler import Scheduler
 from callback_sdk.text.escaping import escape
 
@@ -55,18 +55,18 @@ def is_canceled(ending: Ending, found: Scheduler | None) -> bool:
 
 
 def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -> str:
-    ended = _ended(ending)
+    how = ended(ending.code)
     if ending.timed_out:
-        return f"The program was stopped at its time limit of {timeout}: it {ended}."
+        return f"The program was stopped at its time limit of {timeout}: it {how}."
     if _is_out_of_memory(ending):
-        return f"The memory limit was reached, and the kernel killed a process of the program: it {ended}."
+        return f"The memory limit was reached, and the kernel killed a process of the program: it {how}."
     if not _is_stopped(ending, found):
-        return f"The program {ended}."
+        return f"The program {how}."
     sent = f" with {signal.Signals(ending.stopped_by).name}" if ending.stopped_by else ""
     if _at_limit(ending, found):
         by = found.name if found else "the system"
-        return f"The program was stopped at the time limit of {by}{sent}: it {ended}."
-    return f"The program was asked to end{sent}{f' by {found.name}' if found else ''}: it {ended}."
+        return f"The program was stopped at the time limit of {by}{sent}: it {how}."
+    return f"The program was asked to end{sent}{f' by {found.name}' if found else ''}: it {how}."
 
 
 def _is_stopped(ending: Ending, found: Scheduler | None) -> bool:
@@ -92,8 +92,13 @@ def _at_limit(ending: Ending, found: Scheduler | None) -> bool:
     return ending.stopped_by == signal.SIGXCPU or (found is not None and found.reached_limit(ending.stopped_at))
 
 
-def _ended(ending: Ending) -> str:
-    code, number = ending.code, ending.ended_by
+def ended(code: int) -> str:
+    """Return how something ended, as the end of a sentence.
+
+    Args:
+        code: Its exit code, or the negative number of its signal.
+    """
+    number = ended_by(code)
     try:
         name = signal.Signals(number or 0).name
     except ValueError:

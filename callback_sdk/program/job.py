@@ -1,0 +1,216 @@
+"""`callback_sdk.delivering`: a function of any worker as a job whose document is delivered, however it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from types import TracebackType
+from typing import Any, Literal, NoReturn
+
+from callback_sdk.config.target_files import split_outputs
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError
+from callback_sdk.models import JobResult
+from callback_sdk.outbox import Outbox, OutboxEntry
+from callback_sdk.outbox.open_jobs import JobFailure
+from callback_sdk.parsing import Duration, total_seconds
+from callback_sdk.program.delivery import check, folder_of, with_job_id
+from callback_sdk.program.job_report import ends_process, is_retry, of_exception
+from callback_sdk.program.supervision import BegunJob
+from callback_sdk.receipt import Receipt
+from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
+from callback_sdk.targets.callbacks import required_callbacks
+from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets
+
+logger = logging.getLogger(__name__)
+
+
+@clearing_locals
+def delivering(
+    callback_url: CallbackURLs,
+    callback_param: CallbackParams | Secret[Any] | None = None,
+    *,
+    job_id: str,
+    outputs: OutputTargets | Secret[Any] | None = None,
+    outbox: Outbox | str | os.PathLike[str] | None = None,
+    timeout: Duration | None = None,
+    error_is_final: bool = True,
+    death_is_final: bool = True,
+) -> JobDelivery:
+    """Run a `with` block as a job, and deliver how it ended: its results, its exception, or the death of its process.
+
+    For functions of task queues, process pools and serverless platforms. A small process watches this one from the
+    first block on: if this one is killed, by the OOM killer for example, the other one delivers that.
+
+    Args:
+        callback_url: A URL, what `S3Signer` returns, a `(url, param)` pair, or a list of these. In the name of a
+            document below a prefix, `{job_id}` is replaced.
+        callback_param: A dict for all of them, or a list with one for each; see `ResultsWriter.write`.
+        job_id: The job's id. If the queue runs a job again, give the same one.
+        outputs: Targets of single output files, by their names; see `ResultsWriter.write`.
+        outbox: An `Outbox`, or the path of its file. The block's document is in it before anything is sent, and what
+            can't be sent stays there. Without one, transient failures are retried for two minutes.
+        timeout: Time after which a failure is delivered, a `timedelta` or seconds. The block is not interrupted.
+        error_is_final: Whether an exception of the block is delivered. Give False if the queue then runs the job again.
+        death_is_final: Whether the end of the process is delivered, by SIGKILL or `SystemExit` for example, likewise.
+
+    Returns:
+        The job: assign its `results`, and add output files with `output`.
+
+    Raises:
+        ConfigurationError: An argument is invalid, or the process that watches this one can't be started.
+        CallbackSDKError: A target can't be used; the block does not run.
+
+    Example:
+        >>> @app.task(bind=True)
+        ... def simulate(self, url, steps):
+        ...     with callback_sdk.delivering(url, job_id=self.request.id) as job:
+        ...         job.results = run_simulation(steps)
+    """
+    callback_url, callback_param, own = wrap_secret(callback_url), wrap_secret(callback_param), wrap_secret(outputs)
+    del outputs
+    # Validates the id.
+    job_id = JobResult(job_id=job_id, success=True).job_id
+    documents = [Secret(callback.plain()) for callback in required_callbacks(callback_url, callback_param)]
+    files = [_named(name, Secret(target)) for name, target in (own.reveal() or {}).items()]
+    targets = with_job_id([*documents, *files], job_id)
+    check(targets)
+    return JobDelivery(
+        job_id=job_id,
+        targets=targets,
+        outbox=outbox,
+        timeout=None if timeout is None else total_seconds("timeout", timeout),
+        error_is_final=error_is_final,
+        death_is_final=death_is_final,
+    )
+
+
+class JobDelivery:
+    """A job whose document is delivered at the end of its `with` block; see `delivering`.
+
+    Attributes:
+        job_id: The job's id.
+        results: Anything that JSON can hold, to be assigned in the block; see `JobResult`.
+        receipts: Receipts of the targets that have the document, after the block.
+        pending: Deliveries that the outbox still has to make, after the block.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        targets: list[Secret[Any]],
+        outbox: Outbox | str | os.PathLike[str] | None,
+        timeout: float | None,
+        error_is_final: bool,
+        death_is_final: bool,
+    ) -> None:
+        self.job_id = job_id
+        self.results: Any = None
+        self.receipts: tuple[Receipt, ...] = ()
+        self.pending: tuple[OutboxEntry, ...] = ()
+        self._targets = targets
+        self._outbox = outbox
+        self._timeout = timeout
+        self._error_is_final, self._death_is_final = error_is_final, death_is_final
+        self._outputs: dict[str, Any] = {}
+        self._process = 0
+        self._begun: BegunJob | None = None
+
+    def __repr__(self) -> str:
+        return f"JobDelivery(job_id={self.job_id!r})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "A job is not pickled: it belongs to the process that runs its block. "
+            "Return values from other processes, and assign them in the block."
+        )
+
+    def output(self, name: str, value: Any) -> None:
+        """Add an output file, which is delivered with the results.
+
+        Args:
+            name: Its name, such as `"model.bin"`. The files of a directory get names below it.
+            value: Its path, bytes, a figure or a table; see `JobResult`. A file must exist until the end of the block.
+        """
+        self._outputs[name] = value
+
+    @clearing_locals
+    def __enter__(self) -> JobDelivery:
+        if self._begun is not None:
+            raise ConfigurationError(
+                f"The job {self.job_id} has begun already.", hint="Call delivering() for each run of a job."
+            )
+        self._process = os.getpid()
+        self._begun = BegunJob(
+            self._outbox,
+            job_id=self.job_id,
+            targets=self._targets,
+            limit=self._timeout,
+            reports_loss=self._death_is_final,
+        )
+        return self
+
+    @clearing_locals
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        # A forked child leaves the block, too. The job is its parent's.
+        if self._begun is None or os.getpid() != self._process:
+            return False
+        try:
+            self._end(self._begun, error)
+        except CallbackSDKError:
+            self._begun.close()
+            raise
+        except BaseException as interrupt:
+            # A signal handler, such as that of a time limit, has interrupted the delivery.
+            self._begun.hand_over(of_exception(interrupt) if self._is_final(interrupt) else None)
+            raise
+        self._begun.close()
+        return False
+
+    def _end(self, begun: BegunJob, error: BaseException | None) -> None:
+        if error is None:
+            self._succeed(begun)
+        elif self._is_final(error):
+            try:
+                self._deliver(begun, self._failed(of_exception(error)))
+            except CallbackSDKError as problem:
+                # The exception of the block is what its caller has to know.
+                logger.error("job %s: its failure was not delivered: %s", self.job_id, problem)
+
+    def _is_final(self, error: BaseException) -> bool:
+        if is_retry(error):
+            return False
+        return self._death_is_final if ends_process(error) else self._error_is_final
+
+    def _succeed(self, begun: BegunJob) -> None:
+        folder = folder_of(self._targets)
+        outputs = {folder + name: value for name, value in self._outputs.items()} or None
+        try:
+            self._deliver(begun, JobResult(job_id=self.job_id, success=True, results=self.results, outputs=outputs))
+        except EncodingError as error:
+            if self._error_is_final:
+                self._deliver(begun, self._failed(JobFailure(f"The results are not valid: {error}")))
+            raise
+
+    def _failed(self, failure: JobFailure) -> JobResult:
+        return JobResult(job_id=self.job_id, success=False, error=failure.error, status=failure.status)
+
+    def _deliver(self, begun: BegunJob, result: JobResult) -> None:
+        _, own = split_outputs(self._targets)
+        written = begun.end(result, own if result.success else Secret(None))
+        self.receipts, self.pending = written.receipts, written.pending
+        if written.pending:
+            logger.warning(
+                "job %s: %d of the deliveries not made yet: callback-sdk outbox run %s --until-empty",
+                self.job_id,
+                len(written.pending),
+                begun.path,
+            )
+
+
+def _named(name: str, target: Secret[Any]) -> Secret[Any]:
+    """Return the target of an output file as JSON has it; see `split_outputs`."""
+    (callback,) = required_callbacks(Secret([target.reveal()]))
+    return Secret({**callback.plain(), "output": name})

@@ -1,0 +1,315 @@
+"""callback_sdk.program.job"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk import JobDelivery, Outbox, S3Signer, delivering
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    DeliveryError,
+    EncodingError,
+    InvalidTargetError,
+    JobEndedError,
+    TargetError,
+)
+from callback_sdk.program import supervision
+from callback_sdk.testing import ObjectStore, WebhookReceiver
+
+ROOT = Path(__file__).parents[3]
+
+
+def _documents(webhook: WebhookReceiver) -> list[tuple[str, bool, Any]]:
+    return [
+        (request.document["job_id"], request.document["success"], request.document.get("error"))
+        for request in webhook.requests
+    ]
+
+
+def _run(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run code in a new process, whose end its watching process sees."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False, **options)
+
+
+def test_results_and_output_files_are_delivered(tmp_path: Path) -> None:
+    """The files go to the directory of the document."""
+    with ObjectStore() as store:
+        signed = S3Signer("results", client=store.client()).presign_prefix("runs/", document="{job_id}/result.json")
+        (tmp_path / "model.bin").write_bytes(b"model")
+        with delivering(signed, job_id="42") as job:
+            job.results = {"life": 7.5}
+            job.output("model.bin", tmp_path / "model.bin")
+        assert set(store.objects) == {"results/runs/42/result.json", "results/runs/42/model.bin"}
+    assert len(job.receipts) == 1
+
+
+def test_an_exception_is_delivered_and_raised(webhook: WebhookReceiver) -> None:
+    error = ValueError("no convergence")
+    with pytest.raises(ValueError, match="no convergence") as raised, delivering(webhook.url, job_id="42"):
+        raise error
+    assert raised.value is error
+    assert _documents(webhook) == [("42", False, "ValueError: no convergence")]
+
+
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [(ValueError(), {"error_is_final": False}), (SystemExit(1), {"death_is_final": False})],
+)
+def test_an_attempt_that_is_repeated_is_not_delivered(
+    error: BaseException, options: dict[str, bool], webhook: WebhookReceiver
+) -> None:
+    """The last one is, under the same id."""
+    with pytest.raises(type(error)), delivering(webhook.url, job_id="42", **options):
+        raise error
+    assert not webhook.requests
+    with delivering(webhook.url, job_id="42", **options) as job:
+        job.results = 1
+    assert _documents(webhook) == [("42", True, None)]
+
+
+def test_results_that_are_not_json_are_an_error_and_delivered_as_one(webhook: WebhookReceiver) -> None:
+    with pytest.raises(EncodingError, match="results"), delivering(webhook.url, job_id="42") as job:
+        job.results = {"model": object()}
+    ((job_id, success, error),) = _documents(webhook)
+    assert (job_id, success) == ("42", False)
+    assert error.startswith("The results are not valid: results.model")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "job_id", "kind"),
+    [
+        ("https://b.s3.amazonaws.com/k", "42", TargetError),
+        ([], "42", TargetError),
+        ("ftp://example.org", "42", InvalidTargetError),
+        ("https://example.org", "", EncodingError),
+        ("https://example.org", 42, EncodingError),
+    ],
+)
+def test_a_job_that_could_not_be_delivered_does_not_begin(
+    callbacks: Any, job_id: Any, kind: type[CallbackSDKError]
+) -> None:
+    with pytest.raises(kind):
+        delivering(callbacks, job_id=job_id)
+
+
+def test_a_delivery_that_fails_is_an_error_of_the_job(webhook: WebhookReceiver) -> None:
+    """Its results would be lost if nobody knew."""
+    webhook.respond(410)
+    with pytest.raises(DeliveryError, match="410"), delivering(webhook.url, job_id="42") as job:
+        job.results = 1
+
+
+def test_a_failure_that_is_not_delivered_leaves_the_exception_as_it_is(
+    webhook: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged."""
+    webhook.respond(410)
+    with pytest.raises(ValueError, match="no convergence"), delivering(webhook.url, job_id="42"):
+        raise ValueError("no convergence")
+    assert "job 42: its failure was not delivered" in caplog.text
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_cannot_be_sent_stays_in_the_outbox(is_open: bool, webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """Of which the path is given, or the outbox itself."""
+    webhook.respond(503)
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        with delivering(webhook.url, job_id="42", outbox=outbox if is_open else outbox.path) as job:
+            job.results = 1
+        assert [entry.job_id for entry in job.pending] == ["42"]
+        assert not job.receipts
+        assert [entry.status for entry in outbox.entries()] == ["pending"]
+
+
+def test_jobs_may_be_nested_and_run_in_threads(webhook: WebhookReceiver) -> None:
+    """Each is one job."""
+
+    def run(number: int) -> None:
+        with delivering(webhook.url, job_id=f"outer-{number}"), delivering(webhook.url, job_id=f"inner-{number}"):
+            pass
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {(f"{kind}-{number}", True, None) for kind in ("outer", "inner") for number in range(4)}
+    assert set(_documents(webhook)) == expected
+    assert len(webhook.requests) == 8
+
+
+def test_a_job_in_a_coroutine_that_is_canceled_is_delivered_as_canceled(webhook: WebhookReceiver) -> None:
+    async def work(begun: asyncio.Event) -> None:
+        with delivering(webhook.url, job_id="42"):
+            begun.set()
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(work(begun))
+        await begun.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    (request,) = webhook.requests
+    assert (request.document["status"], request.document["error"]) == (
+        "Canceled",
+        "The job was interrupted: CancelledError.",
+    )
+
+
+def test_a_forked_child_does_not_deliver_the_job_of_its_parent(webhook: WebhookReceiver) -> None:
+    """It leaves the block too, and may even run jobs of its own."""
+
+    def child() -> None:
+        with delivering(webhook.url, job_id="child"):
+            pass
+
+    with delivering(webhook.url, job_id="parent") as job:
+        if (pid := os.fork()) == 0:
+            job.__exit__(None, None, None)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join()
+        assert [job_id for job_id, _, _ in _documents(webhook)] == ["child"]
+    assert [job_id for job_id, _, _ in _documents(webhook)] == ["child", "parent"]
+
+
+def test_a_child_that_outlives_its_killed_parent_does_not_hide_its_death(webhook: WebhookReceiver) -> None:
+    """It has inherited what the parent had open."""
+    code = (
+        "import os, signal, sys, time\nfrom callback_sdk import delivering\n"
+        "with delivering(sys.argv[1], job_id='42'):\n"
+        "    if os.fork() == 0: os.close(1); os.close(2); time.sleep(600)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = _run(code, webhook.url, start_new_session=True)
+    assert process.returncode == -signal.SIGKILL
+    (request,) = webhook.wait_for(1)
+    assert "SIGKILL" in request.document["error"]
+
+
+def test_a_job_that_reaches_its_time_limit_is_delivered_as_failed(webhook: WebhookReceiver) -> None:
+    """At its limit, although the block goes on; what becomes of it is not delivered any more."""
+    with pytest.raises(JobEndedError), delivering(webhook.url, job_id="42", timeout=0.5) as job:
+        job.results = webhook.wait_for(1)[0].document
+    assert _documents(webhook) == [("42", False, "The job has reached its time limit of 0:00:00.500000.")]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+def test_a_delivery_that_is_interrupted_is_finished(kind: type[BaseException], webhook: WebhookReceiver) -> None:
+    """By the other process, unless the exception counts as the failure of an attempt, which is repeated.
+
+    Task queues raise an exception at their time limits, which may be while the document is sent.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise kind
+
+    def signal_at_request() -> None:
+        webhook.wait_for(1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    webhook.respond(503, times=1)
+    thread = threading.Thread(target=signal_at_request)
+    thread.start()
+    try:
+        with delivering(webhook.url, job_id="42") as job:
+            job.results = 1
+    except KeyboardInterrupt:
+        assert kind is KeyboardInterrupt
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    webhook.wait_for(2)
+    assert set(_documents(webhook)) == {("42", True, None)}
+
+
+def test_the_process_that_watches_is_replaced_if_it_was_killed(webhook: WebhookReceiver) -> None:
+    """The jobs that were open are watched again."""
+    code = (
+        "import os, psutil, signal, sys, time\nfrom callback_sdk import delivering\n"
+        "with delivering(sys.argv[1], job_id='42'):\n"
+        "    (found,) = [p.pid for p in psutil.process_iter() if str(os.getpid()) in p.cmdline()]\n"
+        "    os.kill(found, signal.SIGKILL)\n"
+        "    while psutil.pid_exists(found): time.sleep(0.01)\n"
+        "    with delivering(sys.argv[1], job_id='43'):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert _run(code, webhook.url).returncode == -signal.SIGKILL
+    webhook.wait_for(2)
+    assert {job_id for job_id, _, _ in _documents(webhook)} == {"42", "43"}
+
+
+def test_a_process_leaves_nothing_behind(webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """Neither processes nor files, however it ends."""
+    code = (
+        "import os, sys\nfrom callback_sdk import delivering\n"
+        "with delivering(sys.argv[1], job_id='42'): pass\nprint(os.getpid())\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-W", "error", "-c", code, webhook.url]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=True)
+    assert run.stderr == ""
+    end = time.monotonic() + 60
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_job_is_not_pickled_and_shows_no_credentials() -> None:
+    """A pool would run its block elsewhere."""
+    job = delivering("https://example.org/hook?token=MARKER", job_id="42")
+    assert repr(job) == "JobDelivery(job_id='42')"
+    with pytest.raises(TypeError, match="process"):
+        pickle.dumps(job)
+
+
+def test_a_job_runs_once(webhook: WebhookReceiver) -> None:
+    job = delivering(webhook.url, job_id="42")
+    with job:
+        pass
+    with pytest.raises(ConfigurationError, match="begun"), job:
+        pass
+
+
+def test_a_process_that_cannot_be_watched_runs_no_job(
+    webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would know of its end."""
+    supervised = supervision._supervision.pop()
+    monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: "/nonexistent/python")
+    try:
+        with pytest.raises(ConfigurationError, match="nonexistent"), delivering(webhook.url, job_id="42"):
+            pass
+    finally:
+        supervision._supervision._value = None if supervised is None else (supervised,)
+
+
+def test_a_job_that_was_interrupted_before_its_block_is_not_taken_for_lost(webhook: WebhookReceiver) -> None:
+    """An exception of a signal handler may come before the block begins."""
+    job: JobDelivery = delivering(webhook.url, job_id="42").__enter__()
+    supervised = supervision._supervision.get()
+    assert len(supervised._open) == 1
+    del job
+    assert not supervised._open
+    assert not webhook.requests
