@@ -153,7 +153,7 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
         with monkeypatch.context() as patch:
             patch.setattr(OutboxStore, "record_receipt", full)
             outbox.write(RESULT, webhook.url)
-        Signal(monkeypatch, OutboxStore, "delivered", after=False)
+        Signal(monkeypatch, OutboxStore, "record_receipt", after=False)
         sender = outbox._states.get().sender
         with pytest.raises(KeyboardInterrupt):
             sender.save_pending_outcomes()
