@@ -26,6 +26,7 @@ import requests
 from callback_sdk import S3Signer
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.testing import Faults, ObjectStore, Postgres, RabbitMQ, SeaweedFS, Valkey, WebhookReceiver
+from callback_sdk.testing.supervisor import free_ports
 from tests.conftest import missing_server
 from tests.topology import Topology, kill_tree, wait_until
 
@@ -165,7 +166,7 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
         "RETRY_DELAYS": "1s " * 12,
         **({} if LONG else {"LEASE": "8s"}),
         "MAX_CALLBACKS": "3",
-        "PORT": str(free_port()),
+        "PORT": str(free_ports(1)[0]),
     }
     faults = {"rate": RATE, "delay": timedelta(milliseconds=20)}
     with (
@@ -302,11 +303,3 @@ def _webhooks(receiver: WebhookReceiver) -> tuple[dict[str, bytes], dict[str, st
     return {job_id: of_task.pop() for job_id, of_task in bodies.items()}, {
         job_id: str(of_task.pop()) for job_id, of_task in ids.items()
     }
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

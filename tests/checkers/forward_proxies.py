@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.checkers.nginx import free_port
+from callback_sdk.testing.supervisor import free_ports
 
 LOGIN = "runner:topsecret7f3a"
 """User and password that tinyproxy requires."""
@@ -58,7 +58,7 @@ def running(name: str, command: str, folder: Path, *, ports: str = "") -> Iterat
         folder: An empty directory; the file `log` in it has the requests.
         ports: Ports besides 443 that Squid permits CONNECT to.
     """
-    port = free_port()
+    (port,) = free_ports(1)
     # Squid gives up the rights of root.
     folder.chmod(0o777)
     settings = folder / "proxy.conf"

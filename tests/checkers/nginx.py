@@ -12,6 +12,8 @@ from pathlib import Path
 
 from attrs import define
 
+from callback_sdk.testing.supervisor import free_ports
+
 HOW_TO_GET_IT = "nginx is missing: install nginx, such as Debian's nginx-light."
 TOKEN = "runner:topsecret7f3a"
 
@@ -64,7 +66,7 @@ def running(command: str, folder: Path, port: int | None = None) -> Iterator[Ngi
     """Run the server on a port; on a free one if it is None."""
     files = folder / "files"
     files.mkdir()
-    port = port or free_port()
+    port = port or free_ports(1)[0]
     settings = folder / "nginx.conf"
     settings.write_text(_CONFIGURATION.format(folder=folder, port=port, token=TOKEN))
     process = subprocess.Popen([command, "-p", str(folder), "-c", str(settings), "-e", str(folder / "error.log")])
@@ -74,13 +76,6 @@ def running(command: str, folder: Path, port: int | None = None) -> Iterator[Ngi
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import define
 
-from tests.checkers import nginx
+from callback_sdk.testing.supervisor import free_ports
 
 DOCUMENTED = Path(__file__).parents[2] / "docs/deployment.md"
 
@@ -57,7 +57,7 @@ def running(
         certificate: Path of a PEM file with certificate and key for 127.0.0.1.
         *changes: Texts of the documented configuration, each with another one.
     """
-    port = nginx.free_port()
+    (port,) = free_ports(1)
     (server,) = re.findall(r"```nginx\n(.+?)```", DOCUMENTED.read_text(), re.DOTALL)
     for old, new in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),

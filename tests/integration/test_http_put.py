@@ -11,6 +11,7 @@ import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import DeliveryError
+from callback_sdk.testing.supervisor import free_ports
 from tests.checkers import nginx
 from tests.conftest import missing_server
 
@@ -44,7 +45,7 @@ def test_outbox_stores_the_headers(tmp_path: Path) -> None:
     command = nginx.find()
     if command is None:
         missing_server(nginx.HOW_TO_GET_IT)
-    port = nginx.free_port()
+    (port,) = free_ports(1)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         written = outbox.write(RESULT, f"http://127.0.0.1:{port}/kept.json", PARAM)
     assert (list(written.receipts), len(written.pending)) == ([], 1)

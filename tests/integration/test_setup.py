@@ -13,7 +13,7 @@ import requests
 
 from callback_sdk import Client
 from callback_sdk.errors import CallbackSDKError
-from tests.checkers.nginx import free_port
+from callback_sdk.testing.supervisor import free_ports
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
 
@@ -112,7 +112,7 @@ def test_a_celery_worker_takes_tasks_once_it_is_set_up(
         broker = request.getfixturevalue("callback_valkey").url
     except CallbackSDKError as error:
         missing_server(str(error))
-    port = free_port()
+    (port,) = free_ports(1)
     (folder / "fail").touch()
     with (
         Topology(

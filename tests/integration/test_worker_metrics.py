@@ -13,14 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.service.supervision.health import open_health
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.testing.supervisor import free_ports
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def figures(port: int) -> dict[tuple[str, ...], float]:
@@ -38,7 +33,7 @@ def test_metrics_are_sums_over_processes(
         broker = request.getfixturevalue("callback_valkey").url
     except MissingExtraError as error:
         missing_server(str(error))
-    port = free_port()
+    (port,) = free_ports(1)
     settings = {"METRICS_PORT": str(port)}
     runs, attempts = (
         ("callback_sdk_task_runs_total", "sum", "succeeded"),

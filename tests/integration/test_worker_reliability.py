@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from kombu import Connection
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.cipher import new_key
 from callback_sdk.service.supervision.reports import Reports
+from callback_sdk.testing.supervisor import free_ports
 from tests.conftest import missing_server
 from tests.relay import Relay
 from tests.topology import Topology, wait_until
@@ -32,12 +32,6 @@ def broker_url(request: pytest.FixtureRequest, name: str) -> str:
         missing_server(str(error))
     # A database of these tests' own.
     return url.replace("/0", "/2") if name == "valkey" else url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def delete_queue(broker: str, name: str) -> None:
@@ -77,7 +71,7 @@ def test_a_worker_behind_a_partition_reconnects(request: pytest.FixtureRequest, 
     broker = broker_url(request, "valkey")
     port = int(broker.rpartition(":")[2].partition("/")[0])
     with Relay(port) as relay:
-        settings = {"STALL_TIMEOUT": "2s", "METRICS_PORT": str(free_port())}
+        settings = {"STALL_TIMEOUT": "2s", "METRICS_PORT": str(free_ports(1)[0])}
         topology = Topology(
             tmp_path, REGISTRY, engine="celery", broker=broker, processes=1, algorithms=("sum",), settings=settings
         )
@@ -161,8 +155,8 @@ def test_a_process_that_can_not_start_says_why(
             connection.channel().queue_declare("callback-sdk.run.greedy", auto_delete=False)
             request.addfinalizer(lambda: delete_queue(right, "callback-sdk.run.greedy"))
     settings = {
-        "DATABASE": {"DATABASE": f"postgresql://somebody:topsecret@127.0.0.1:{free_port()}/x", "BROKER": right},
-        "BROKER": {"BROKER": f"amqp://somebody:topsecret@127.0.0.1:{free_port()}//"},
+        "DATABASE": {"DATABASE": f"postgresql://somebody:topsecret@127.0.0.1:{free_ports(1)[0]}/x", "BROKER": right},
+        "BROKER": {"BROKER": f"amqp://somebody:topsecret@127.0.0.1:{free_ports(1)[0]}//"},
         "QUEUE": {"BROKER": right},
         "REFUSED": {"BROKER": right.replace("guest:guest@", "somebody:topsecret@")},
     }[setting]
