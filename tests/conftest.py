@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
@@ -22,6 +23,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell script ignores SIGINT for its background processes. Commands under test would inherit that, and ignore
     # Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Deadlines, and the check for slow strategies, measure the load of the machine.
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")
 
 _NOT_INSTALLED = "not installed: "
 

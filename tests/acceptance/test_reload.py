@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -203,7 +202,6 @@ def test_a_registry_that_can_not_be_imported_is_an_error(folder: Path, service: 
     service.wait()
     (folder / "helper.py").write_text("1 / 0\n")
     command = [sys.executable, "-m", "callback_sdk.cli", "serve", "jobs:registry", "--reload", "--port", "0"]
-    started = time.monotonic()
     ended = subprocess.run(
         [*command, "--data-dir", "other"],
         cwd=folder,
@@ -215,4 +213,3 @@ def test_a_registry_that_can_not_be_imported_is_an_error(folder: Path, service: 
     )
     assert ended.returncode == 78
     assert "ZeroDivisionError" in ended.stderr
-    assert time.monotonic() - started < PATIENCE

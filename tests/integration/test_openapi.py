@@ -76,7 +76,7 @@ def test_every_answer_is_as_documented(service: LocalService, known: dict[str, s
 
 
 def _try(operation: Any, service: LocalService, known: dict[str, str]) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck)
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=HealthCheck)
     @given(case=operation.as_strategy() | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
     def ask(case: Any) -> None:
         if next(turns) % 2:

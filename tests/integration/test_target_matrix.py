@@ -203,7 +203,7 @@ def test_valid_upload_is_accepted_without_the_planner(
     assert there.read() == BODY.read()
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(results=json_values)
 @pytest.mark.parametrize("kind", MATRIX, ids=lambda kind: kind.__name__)
 def test_any_result_can_be_read_from_every_target(

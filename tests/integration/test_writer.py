@@ -299,7 +299,7 @@ def test_write_without_a_target_is_an_error(writer: ResultsWriter, url: Any) -> 
         writer.write(RESULT, url)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(results=json_values, param=json_values.filter(lambda value: isinstance(value, dict)))
 def test_any_result_round_trips_through_every_target(
     writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver, results: Any, param: Any

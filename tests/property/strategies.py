@@ -5,14 +5,9 @@ from __future__ import annotations
 import string
 from datetime import datetime, timedelta, timezone
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from callback_sdk.redaction import Secret
-
-# A deadline measures the machine's load.
-settings.register_profile("without deadlines", deadline=None)
-settings.load_profile("without deadlines")
 
 keys = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80).filter(
     lambda key: len(key.encode()) <= 1024 and not key.startswith(("/", "s3://"))

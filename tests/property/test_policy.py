@@ -24,7 +24,7 @@ from tests.property.strategies import header_values, keys, metadata
 
 DELIVERY_ID = "msg_1"
 
-few = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 object_keys = keys.filter(
     # What SeaweedFS keeps as a path: shorter names, and no dots that lead elsewhere.

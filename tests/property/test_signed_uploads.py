@@ -55,7 +55,7 @@ def headers_of(given: dict[str, Any]) -> dict[str, str]:
     return {**named, **{f"x-amz-meta-{name.lower()}": value for name, value in given.get("Metadata", {}).items()}}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
 @given(key=keys, given=parameters)
 def test_put_verifies_whatever_was_signed(version: str, key: str, given: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ def test_put_verifies_whatever_was_signed(version: str, key: str, given: dict[st
     assert wanted.items() <= arrived.headers.items()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
 @given(key=keys, given=parameters)
 def test_form_verifies_whatever_was_signed(version: str, key: str, given: dict[str, Any]) -> None:

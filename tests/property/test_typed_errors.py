@@ -40,7 +40,7 @@ from callback_sdk.targets import TargetSettings
 from callback_sdk.transport.http import HTTPSender
 from tests.property.strategies import anything, keys
 
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 URL = "https://example.org/done"
 BUCKET_URL = "https://results.s3.eu-central-1.amazonaws.com/runs/1.json"

@@ -49,7 +49,7 @@ def refuses(headers: Any, body: Any) -> None:
     assert caught.value.hint
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     headers=st.one_of(anything, st.just(Odd()), st.dictionaries(st.one_of(names, st.text(), st.integers()), anything)),
     body=anything,
@@ -59,14 +59,14 @@ def test_any_invalid_request_raises_the_same_type(headers: Any, body: Any) -> No
     refuses(headers, body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(identifier=st.one_of(st.text(min_size=1), anything), seconds=times, signature=st.one_of(st.text(), anything))
 def test_any_header_is_refused_in_one_way(identifier: Any, seconds: Any, signature: Any) -> None:
     """Surrogates, other scripts' digits, and numbers that no integer or no clock can hold."""
     refuses({"webhook-id": identifier, "webhook-timestamp": seconds, "webhook-signature": signature}, b"{}")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seconds=st.one_of(times, st.text(min_size=1)).filter(lambda value: isinstance(value, str) and bool(value)))
 def test_a_signed_invalid_timestamp_is_rejected(seconds: str) -> None:
     """Even if the sender has the secret."""

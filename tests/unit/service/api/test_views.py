@@ -66,7 +66,7 @@ def shown(view: TaskView) -> Any:
     return json.loads(b"".join(view.chunks()))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(submission=SUBMISSIONS)
 def test_a_new_task_has_the_same_json_as_a_stored_one(
     store: Store, blobs: DirectoryStorage, submission: Submission
