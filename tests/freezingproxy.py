@@ -30,7 +30,7 @@ class FreezingProxy(RawServer):
         self._frozen.clear()
 
     def _forward(self, connection: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", self._server_port), timeout=10) as server:
+        with socket.create_connection(("127.0.0.1", self._server_port), timeout=60) as server:
             pairs = {connection: server, server: connection}
             while not self._closing.is_set():
                 readable, _, _ = select.select(list(pairs), [], [], 0.1)

@@ -44,7 +44,7 @@ class RawServer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not longer than the server runs."""
@@ -64,7 +64,7 @@ class RawServer:
 
     def _run(self, connection: socket.socket, number: int) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
+            connection.settimeout(60)
             self._script(connection, number)
 
 

@@ -219,17 +219,17 @@ def test_writer_killed_at_any_request_leaves_no_partial_blob(
         def kill(number: int, process: subprocess.Popen[str] = process, at: int = first + step) -> None:
             if number == at:
                 os.kill(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(60)
 
         proxy.choose = lambda method, path, number, kill=kill: kill(number) if moment == "before" else None
         proxy.after = kill if moment == "after" else lambda number: None
-        process.wait(30)
+        process.wait(120)
         found = azure.read(name)
         if found is not None:
             whole.add(hashlib.sha256(found).hexdigest())
         proxy.choose, proxy.after = lambda *_: None, lambda number: None
         with start(file, there.sign(name)) as again:
-            assert again.wait(30) == 0
+            assert again.wait(120) == 0
         whole.add(hashlib.sha256(azure.read(name) or b"").hexdigest())
         assert uncommitted(azure, name) == 0
     assert len(whole) == 1

@@ -237,19 +237,19 @@ def test_writer_killed_at_any_request_leaves_no_partial_object(
         def kill(number: int, process: subprocess.Popen[str] = process, at: int = first + step) -> None:
             if number == at:
                 os.kill(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(60)
 
         if after:
             proxy.after = kill
         else:
             proxy.choose = lambda method, path, number, kill=kill: kill(number)
-        process.wait(30)
+        process.wait(120)
         found = store.objects.get(f"results/{name}")
         if found is not None:
             whole.add(hashlib.sha256(found).hexdigest())
         proxy.choose, proxy.after = lambda *_: None, lambda number: None
         with start(file, url) as again:
-            assert again.wait(30) == 0
+            assert again.wait(120) == 0
         whole.add(digest(store, name))
     assert len(whole) == 1
 

@@ -79,7 +79,7 @@ with Outbox("outbox.sqlite3") as outbox:
     print(len(received), flaky)
 service = FakeService()
 service.on("GET", "/algorithms/tasks/42", service.Say(data={"job_id": "42", "status": "Finished", "success": True}))
-with Client(service.url, token="token", timeout=10) as client:
+with Client(service.url, token="token", timeout=60) as client:
     print(client.get_task("42").wait(10, progress=False).success)
 print(sorted(MODULES & set(sys.modules)))
 """

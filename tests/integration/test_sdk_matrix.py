@@ -26,7 +26,7 @@ FORMS = sorted(PUTS.keys() - {"ContentLength", "ServerSideEncryption"})
 
 
 def deliver(url: str, param: dict[str, Any] | None) -> None:
-    with ResultsWriter(timeout=10) as writer:
+    with ResultsWriter(timeout=60) as writer:
         writer.write(JobResult(job_id="42", success=True, results={"life": 7.5}), url, param)
 
 

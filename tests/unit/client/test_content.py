@@ -44,7 +44,7 @@ def endless(head: bytes, piece: bytes) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}/api/v2"
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.fixture(autouse=True)

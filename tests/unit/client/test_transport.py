@@ -179,7 +179,7 @@ def test_idle_connections_that_the_service_closed_are_not_kept(clean_environment
     def script(connection: socket.socket, number: int) -> None:
         head, _ = read_request(connection)
         if b"burst" in head:
-            both.wait(10)
+            both.wait(60)
         connection.sendall(answer("200 OK", body=b'{"job_id": "%s"}' % head.split(b" ")[1].rpartition(b"/")[2]))
         if b"burst" not in head:
             echo(connection, number)
@@ -429,7 +429,7 @@ def test_nothing_was_accepted_before_a_request_is_sent(tmp_path: Path, clean_env
     authority = Authority(tmp_path)
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     short_wait = timedelta(seconds=1)
-    silent = RawServer(lambda connection, number: silent.wait(10))
+    silent = RawServer(lambda connection, number: silent.wait(60))
     with RawServer(not_found) as plain, RawServer(hang_up) as short, silent:
         for server in (plain, short, silent):
             place = f"https://127.0.0.1:{server.port}"

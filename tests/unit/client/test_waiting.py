@@ -227,7 +227,7 @@ def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) ->
 
         other = threading.Thread(target=log_in)
         other.start()
-        asked.wait(10)
+        asked.wait(60)
         with pytest.raises(TaskTimeoutError) as caught:
             Task(client._api, RUNNING).wait(SHORT, progress=False)
         assert "logging in" in str(caught.value.__cause__)

@@ -28,7 +28,7 @@ def test_threads_are_reused(parallel: Parallel) -> None:
     barrier = threading.Barrier(4)
 
     def meet(_: int) -> int:
-        barrier.wait(10)
+        barrier.wait(60)
         return threading.get_ident()
 
     first, second = (set(parallel.map(meet, range(4))) for _ in range(2))
@@ -58,7 +58,7 @@ def test_interruption_waits_for_running_calls(parallel: Parallel) -> None:
     def call(number: int) -> None:
         begun.append(number)
         if number < 4:
-            together.wait(10)
+            together.wait(60)
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
         ended.append(number)

@@ -53,7 +53,7 @@ def _send(
     url: str, method: str = "PUT", body: bytes = b"{}", headers: Mapping[str, str] | None = None
 ) -> tuple[int, Mapping[str, str], bytes]:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=60)
     try:
         connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), body, dict(headers or {}))
         response = connection.getresponse()
@@ -298,7 +298,7 @@ def _gone(url: str) -> None:
 
 def test_a_closed_store_no_longer_responds(store: ObjectStore) -> None:
     """Open connections are closed too."""
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(store.endpoint_url).port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(store.endpoint_url).port, timeout=60)
     connection.request("GET", "/b/k")
     assert connection.getresponse().read()
     store.close()

@@ -19,7 +19,7 @@ from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, re
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from tests.unit.transport.test_http import upload
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def inet(port: int, host: str = "127.0.0.1") -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 
 
 def resolve(guard: AddressGuard, url: str) -> list[str]:
-    return [address[4][0] for address in guard.resolve(SecretURL(url), time.monotonic() + 5)]
+    return [address[4][0] for address in guard.resolve(SecretURL(url), time.monotonic() + 60)]
 
 
 @pytest.mark.parametrize(

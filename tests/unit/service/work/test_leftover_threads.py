@@ -68,8 +68,8 @@ def test_pools_may_keep_their_idle_threads(over: threading.Event) -> None:
         assert leftover_threads.of_run(before) == []
         begun = threading.Event()
         working = executor.submit(lambda: (begun.set(), over.wait()))
-        begun.wait(10)
+        begun.wait(60)
         found = leftover_threads.of_run(before)
         over.set()
-        working.result(10)
+        working.result(60)
     assert [name.partition("_")[0] for name in found] == ["kept"]
