@@ -52,8 +52,8 @@ ErrorCode = Literal["expired"]
 TaskKind = Literal["predict", "fit"]
 """Kind of a task: a run or a training."""
 
-DeliveryStatus = Literal["pending", "delivered", "dead"]
-"""Status of a delivery; no attempt is left for a dead one."""
+DeliveryStatus = Literal["pending", "delivered", "dead", "skipped"]
+"""Status of a delivery. No attempt is left for a dead one; the target of a skipped one subscribes to no such result."""
 
 TokenSource = str | Callable[[], str]
 """A token of AIStore, or a function that returns the current one, such as an `aistore.Token`."""

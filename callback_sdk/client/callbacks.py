@@ -98,6 +98,7 @@ class CallbackResolver:
         for callback in targets:
             if callback.is_results:
                 # The service checks its name, and signs its URL.
+                Target(callback=callback).check_events()
                 continue
             target = check_callback(callback, self._settings)
             for text in target.warnings(datetime.now(timezone.utc)):

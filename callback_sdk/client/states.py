@@ -36,10 +36,12 @@ class DeliverySnapshot(HTMLRepr):
 
     Attributes:
         url: The target's URL without its query.
-        status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
+        status: `"pending"`, `"delivered"`, `"dead"` if no further attempts are made, or `"skipped"` if the target
+            doesn't subscribe to the result.
         attempt_count: Number of attempts so far.
         error: Error of the last failed attempt; None if no attempt has failed.
         output: Name of the output file that is delivered; None for the document.
+        events: The events that the target subscribes to.
     """
 
     url: str
@@ -47,6 +49,7 @@ class DeliverySnapshot(HTMLRepr):
     attempt_count: int = 0
     error: str | None = None
     output: str | None = None
+    events: tuple[str, ...] = field(default=("completed",), converter=tuple)
 
     def _html_fields(self) -> dict[str, Any]:
         return {
@@ -268,7 +271,8 @@ class Delivery(HTMLRepr):
     Attributes:
         delivery_id: Id of the delivery, for `Client.redeliver`; webhooks receive it as `webhook-id`.
         url: The target's URL without its query.
-        status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
+        status: `"pending"`, `"delivered"`, `"dead"` if no further attempts are made, or `"skipped"` if the target
+            doesn't subscribe to the result.
         attempt_count: Number of attempts so far.
         next_attempt_at: Time of the next attempt, in UTC; None if no attempt is due, or the delivery is held.
         held_since: Since when the delivery is held, as its host is unavailable, paused or at its limit, in UTC; None
@@ -277,6 +281,7 @@ class Delivery(HTMLRepr):
         receipt: The receipt; None until the result is delivered.
         attempts: The attempts, oldest first.
         output: Name of the output file that is delivered; None for the document.
+        events: The events that the target subscribes to.
     """
 
     delivery_id: str
@@ -289,6 +294,7 @@ class Delivery(HTMLRepr):
     receipt: Receipt | None = None
     attempts: tuple[DeliveryAttempt, ...] = ()
     output: str | None = None
+    events: tuple[str, ...] = field(default=("completed",), converter=tuple)
 
     def _html_fields(self) -> dict[str, Any]:
         return {

@@ -92,13 +92,14 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
         "object",
         "parts",
         "outputs",
+        "events",
         "expires_at",
         "expires_in",
         "issuer",
         "address",
     )
     facts: dict[str, Any] = dict.fromkeys(names)
-    facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
+    facts |= {"events": [], "headers": [], "fields": [], "warnings": [], "problem": None}
     try:
         facts["output"], item = split_output(item)
         (callback,) = parse_callbacks(Secret([item.reveal()]))
@@ -114,6 +115,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
         facts |= {"url": str(target.callback.url), **_description(target, now)}
         notes = target.provider.notes if target.provider is not None else ()
         facts["warnings"] += [*target.warnings(now), *target.assumptions(), *notes]
+        target.check_events()
         target.check(now=now)
         facts["headers"] = _header_names(target, now)
     except TargetError as error:
@@ -132,6 +134,7 @@ def _description(target: Target, now: datetime) -> dict[str, Any]:
         "object": target.object_url("ID"),
         "parts": None if parts is None else f"{len(parts.urls)} of {parts.part_size} bytes",
         "outputs": _outputs(target),
+        "events": _events(target),
         "expires_at": end,
         "expires_in": None if end is None else (end - now).total_seconds(),
         "fields": list(fields.reveal()) if fields is not None else [],
@@ -143,6 +146,14 @@ def _outputs(target: Target) -> str | None:
     from callback_sdk.targets.target import JSON
 
     return target.below("NAME", JSON).object_url("ID") if target.takes_outputs() else None
+
+
+def _events(target: Target) -> list[str]:
+    """Return the events that a target subscribes to; none for the default."""
+    from callback_sdk.targets.members import DEFAULT_EVENTS, EVENT_NAMES
+
+    events = target.callback.events
+    return [] if events == DEFAULT_EVENTS else [name for name in EVENT_NAMES if name in events]
 
 
 def _operation(target: Target) -> str | None:

@@ -35,6 +35,7 @@ from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.process import STOP_TIMEOUT, ChildProcess
 from callback_sdk.service.work.results_bucket import ResultsBucket
 from callback_sdk.service.work.runner import Runner
+from callback_sdk.service.work.task_events import TaskEvents
 from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.targets import MAX_WEBHOOK_BYTES
 from callback_sdk.targets.providers import StorageProviders
@@ -367,6 +368,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             **shared,  # type: ignore[arg-type]
             temporary=runtime.temporary,
             deliverer=deliverer,
+            events=TaskEvents(runtime.store, attempts_of(writer)),
             uploads=uploads,
             registry=runtime.registry,
             registry_name=runtime.registry_name,

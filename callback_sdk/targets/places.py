@@ -14,6 +14,7 @@ from attrs import define
 
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, InvalidTargetError, OutputError
+from callback_sdk.targets.members import DEFAULT_EVENTS
 from callback_sdk.targets.objects import ObjectName, object_names, prefix_names
 from callback_sdk.targets.target import Target
 from callback_sdk.text.descriptions import short_repr
@@ -262,7 +263,14 @@ def check_takes_files(name: str, target: Target, *, is_new: bool = False) -> Non
 
     Raises:
         InvalidTargetError: It is a webhook, or `results:`.
+        CallbackParamError: It subscribes to events, which are of the job.
     """
+    if target.callback.events != DEFAULT_EVENTS:
+        raise CallbackParamError(
+            f"The target of the output file {short_repr(name)} subscribes to events.",
+            hint="Leave events out: a file is sent when its job has ended. Give them with a target of the document.",
+            url=str(target.callback.shown_url),
+        )
     if target.takes_files and not target.callback.is_results:
         return
     kind = "results:" if target.callback.is_results else "a webhook"

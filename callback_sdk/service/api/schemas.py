@@ -152,11 +152,16 @@ class TaskPage(BaseModel):
 
 
 class DeliverySummary(BaseModel):
-    """The status of a delivery, without its attempts; `output` is the output file that it sends, if it sends one."""
+    """The status of a delivery, without its attempts.
+
+    `output` is the output file that it sends, if it sends one. `events` is what the target subscribes to; the delivery
+    is skipped if that isn't the result, or not this one.
+    """
 
     url: str
     output: str | None
-    status: Literal["pending", "delivered", "dead"]
+    events: list[str]
+    status: Literal["pending", "delivered", "dead", "skipped"]
     attempt_count: int
     error: str | None
 
@@ -406,12 +411,17 @@ _TARGETS = {
     "callback_param": {
         "type": "string",
         "description": "JSON: an object, or a list with one object per URL. The members s3_fields, s3_headers, http, "
-        "webhook (true or false) and refresh say how to deliver; the others are a part of the document.",
+        "webhook (true or false), refresh and events say how to deliver; the others are a part of the document.",
     },
     "callbacks": {
         "type": "string",
         "description": 'A JSON list of {"url", "param"}, instead of callback_url and callback_param. With a '
         'member "output", the target is for the output file of this name.',
+    },
+    "subscriber": {
+        "type": "string",
+        "description": "JSON: an object with successUri, inProgressUri and failedUri, as in OGC API - Processes. These "
+        "are further targets, which subscribe to the result, to started and progress, and to failures.",
     },
 }
 

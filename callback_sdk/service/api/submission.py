@@ -19,7 +19,7 @@ from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.api.fields import SubmissionError, SubmittedForm
 from callback_sdk.service.api.lifetimes import QueueEstimate, TaskDuration
-from callback_sdk.service.api.targets import RequestedTarget, parse_targets, read_targets
+from callback_sdk.service.api.targets import RequestedTarget, parse_targets, read_targets, with_subscriber
 from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
@@ -196,7 +196,9 @@ def read_key(text: str | None, form: SubmittedForm, *where: str) -> IdempotencyK
     return IdempotencyKey(key=text, fingerprint=form.fingerprint(*where))
 
 
-_MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "expires", "monitor", "callbacks"})
+_MEMBERS = frozenset(
+    {"features", "parameters", "version", "evaluate", "priority", "expires", "monitor", "callbacks", "subscriber"}
+)
 
 
 @clearing_locals
@@ -230,7 +232,11 @@ def _requested_task(item: Any, number: int, max_callbacks: int) -> _RequestedTas
         priority=item.get("priority", DEFAULT_PRIORITY),
         expires=item.get("expires"),
         options={"monitor": str(item["monitor"])} if "monitor" in item else {},
-        targets=parse_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
+        targets=with_subscriber(
+            parse_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
+            Secret(item.get("subscriber")),
+            max_callbacks,
+        ),
     )
 
 
@@ -346,7 +352,9 @@ def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:
                 "The service has no bucket for results:.",
                 hint="Give the URL of a target, or ask the operator for one: callback-sdk serve --results-bucket.",
             )
-        return Target(callback=rules.bucket.with_shown_url(callback, job_id))
+        found = Target(callback=rules.bucket.with_shown_url(callback, job_id))
+        found.check_events()
+        return found
     target = check_callback(callback, rules.settings)
     if not rules.settings.stores.in_cluster(callback.url):
         rules.guard.check(callback.url)

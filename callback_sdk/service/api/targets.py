@@ -10,6 +10,7 @@ from callback_sdk.errors import CallbackParamError, InvalidTargetError, OutputEr
 from callback_sdk.outputs.names import checked_name
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.api.fields import SubmittedForm
+from callback_sdk.service.api.subscribers import subscriber_callbacks
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
@@ -22,11 +23,30 @@ class RequestedTarget:
 
 
 def read_targets(form: SubmittedForm, max_callbacks: int) -> tuple[RequestedTarget, ...]:
-    """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`.
+    """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`, and from `subscriber`.
 
     Raises:
         TargetError: The targets are invalid, or too many.
     """
+    return with_subscriber(_read_targets(form, max_callbacks), form.json("subscriber"), max_callbacks)
+
+
+def with_subscriber(
+    targets: tuple[RequestedTarget, ...], subscriber: Secret[Any], max_callbacks: int
+) -> tuple[RequestedTarget, ...]:
+    """Return targets and those of a subscriber.
+
+    Raises:
+        TargetError: The subscriber is invalid, or there are too many targets.
+    """
+    further = subscriber_callbacks(subscriber)
+    if not further.reveal():
+        return targets
+    _check_count(len(targets) + len(further.reveal()), max_callbacks)
+    return (*targets, *parse_targets(further, Secret(None), max_callbacks))
+
+
+def _read_targets(form: SubmittedForm, max_callbacks: int) -> tuple[RequestedTarget, ...]:
     if "callbacks" in form.fields:
         if form.text("callback_url"):
             raise CallbackParamError("Both 'callbacks' and 'callback_url' were sent.", hint="Send one of the two.")
@@ -77,8 +97,12 @@ def _count_targets(urls: Any, max_callbacks: int) -> int:
     if not isinstance(urls, (list, type(None))):
         raise CallbackParamError("'callbacks' is not a JSON list.", hint='Send [{"url": ..., "param": ...}, ...].')
     count = len(urls or ())
+    _check_count(count, max_callbacks)
+    return count
+
+
+def _check_count(count: int, max_callbacks: int) -> None:
     if count > max_callbacks:
         raise InvalidTargetError(
             f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer callbacks."
         )
-    return count

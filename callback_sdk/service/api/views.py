@@ -28,8 +28,10 @@ from callback_sdk.service.store.models import (
     TrainedVersion,
 )
 from callback_sdk.service.store.pauses import Pause
+from callback_sdk.service.store.subscriptions import columns
 from callback_sdk.service.store.workers import ListedWorker
 from callback_sdk.service.work.child import SHOWN
+from callback_sdk.targets.members import DEFAULT_EVENTS
 
 
 def show_algorithm(versions: Sequence[AlgorithmVersion], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def show_delivery(
     """
     return {
         "delivery_id": delivery["delivery_id"],
-        **{name: delivery[column] for name, column in _DELIVERY.items()},
+        **_delivery(delivery),
         "next_attempt_at": _time(delivery["next_attempt_at"] if delivery["held_since"] is None else None),
         "held_since": _time(delivery["held_since"]),
         "receipt": delivery["receipt"],
@@ -134,7 +136,7 @@ def show_found(delivery: Mapping[str, Any]) -> dict[str, Any]:
     names = ("delivery_id", "job_id", "algorithm", "host")
     return {
         **{name: delivery[name] for name in names},
-        **{name: delivery[column] for name, column in _DELIVERY.items()},
+        **_delivery(delivery),
         "owner": delivery["owner_name"],
         "next_attempt_at": _time(delivery["next_attempt_at"]),
         "finished_at": _time(delivery["task_finished_at"]),
@@ -237,9 +239,7 @@ def show_task(
         "callback_param": _callback_param([one["callback_param"] for one in deliveries]) if may_read else None,
         "progress": _progress(task),
         "receipts": [delivery["receipt"] for delivery in deliveries if delivery["receipt"]],
-        "deliveries": [
-            {name: delivery[column] for name, column in _DELIVERY.items()} for delivery in deliveries
-        ],
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
         "outputs": [show_file(file) for file in outputs],
         "new_version": None if trained_version is None else trained_version.version,
@@ -273,7 +273,7 @@ def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage,
             "url": str(target.shown_url),
             "output_name": name,
             "callback_param": target.param,
-            "status": DELIVERY_PENDING,
+            **columns(target),
             "attempt_count": 0,
             "last_error": None,
             "receipt": None,
@@ -286,10 +286,17 @@ def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage,
 _DELIVERY = {
     "url": "url",
     "output": "output_name",
+    "events": "events",
     "status": "status",
     "attempt_count": "attempt_count",
     "error": "last_error",
 }
+
+
+def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON that all views of a delivery have in common."""
+    events = delivery["events"].split(",") if delivery["events"] else sorted(DEFAULT_EVENTS)
+    return {name: delivery[column] for name, column in _DELIVERY.items()} | {"events": events}
 
 
 def _member(results: bytes | None, start: int, stop: int) -> bytes | tuple[int, int]:

@@ -15,7 +15,7 @@ from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.host_gates import IS_HELD, IS_SCHEDULED
-from callback_sdk.service.store.models import DEAD, DELIVERED, DELIVERY_PENDING
+from callback_sdk.service.store.models import DEAD, DELIVERED, DELIVERY_PENDING, SKIPPED
 from callback_sdk.service.store.redeliveries import make_due_again
 from callback_sdk.service.store.tables import deliveries, tasks, users
 from callback_sdk.targets.callbacks import Callback
@@ -37,6 +37,9 @@ _STATES: dict[str, sa.ColumnElement[bool]] = {
     "pending": deliveries.c.status == DELIVERY_PENDING,
     "delivered": deliveries.c.status == DELIVERED,
 }
+
+_CLOSED = (DELIVERED, SKIPPED)
+"""Statuses of deliveries that a bulk redelivery leaves out."""
 
 
 @define(frozen=True)
@@ -128,7 +131,7 @@ class BulkRedeliveryStore:
             dry_run: Whether to change nothing.
         """
         query = _select(wanted, owner, deliveries.c.encrypted_target)
-        query = query.where(deliveries.c.status != DELIVERED)
+        query = query.where(deliveries.c.status.not_in(_CLOSED))
         if after is not None:
             query = query.where(_tuple(after) < _POSITION)
         query = query.order_by(tasks.c.finished_at, deliveries.c.delivery_id).limit(limit)
@@ -159,7 +162,7 @@ class BulkRedeliveryStore:
 
 def _make_due(connection: sa.Connection, delivery_ids: Sequence[str]) -> set[str]:
     """Make those deliveries due that have not been delivered meanwhile, and return their ids."""
-    chosen = (deliveries.c.delivery_id.in_(delivery_ids), deliveries.c.status != DELIVERED)
+    chosen = (deliveries.c.delivery_id.in_(delivery_ids), deliveries.c.status.not_in(_CLOSED))
     # In order, so that two concurrent redeliveries can't wait for each other.
     query = sa.select(deliveries.c.delivery_id).where(*chosen).order_by(deliveries.c.delivery_id).with_for_update()
     found = set(connection.execute(query).scalars())

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from callback_sdk.concurrency.circuit import DEFAULT_POLICY, HostPolicy
 from callback_sdk.receipt import Receipt
-from callback_sdk.service.store import holds, host_gates, rows, stages
+from callback_sdk.service.store import holds, host_gates, rows, stages, subscriptions
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.claim_rows import CLAIMED_DELIVERY, ENDED_TASK, claim_of
 from callback_sdk.service.store.clock import now
@@ -419,6 +419,8 @@ def make_due(
         results: The task's results if they are small.
         sender: Claims the deliveries that it can start at once; None to leave all of them to the dispatcher.
     """
+    if subscriptions.EVENTS in task.options:
+        subscriptions.skip_unwanted(connection, task.job_id, success=bool(task.success))
     is_staged = stages.STAGED in task.options
     if is_staged:
         stages.end_missing(connection, task)

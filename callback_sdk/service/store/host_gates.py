@@ -153,6 +153,28 @@ def try_pass(connection: sa.Connection, host: str, due_at: float, policy: HostPo
     return True
 
 
+def admits_event(connection: sa.Connection, host: str, policy: HostPolicy, *, sending: int) -> bool:
+    """Return whether an event may be sent to a host now. Results go first: none waits, and the host isn't failing.
+
+    Args:
+        connection: In a transaction.
+        host: Scheme, host and port.
+        policy: What applies to every host.
+        sending: Events that are being sent to the host.
+    """
+    row = lock(connection, host, create=bool(policy.limits))
+    if row is None:
+        return True
+    gate = gate_of(row, policy)
+    is_failing = row.open_since is not None or row.recovered is not None
+    in_use = sending + running(connection, host)
+    if is_failing or has_held(connection, host) or gate.free(row.moment, in_use) < 1:
+        return False
+    if gate.limits.max_rate is not None:
+        update(connection, host, next_slot_at=gate.after_start(row.moment))
+    return True
+
+
 def wake(connection: sa.Connection, row: Any, gate: Gate) -> None:
     """Let the held deliveries of a host be looked at when its gate may open, or earlier."""
     _wake_at(connection, row, gate.opens_at(row.moment))

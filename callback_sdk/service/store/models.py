@@ -27,6 +27,8 @@ RESULTS = "results"
 DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
 DEAD = "dead"
+SKIPPED = "skipped"
+"""Statuses of deliveries. The target of a skipped one doesn't subscribe to the result."""
 
 MAX_PRIORITY = 9
 """The highest priority; the lowest is 0."""

@@ -9,7 +9,7 @@ from callback_sdk.models import IN_PROGRESS, PENDING
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.holds import NOT_HELD
-from callback_sdk.service.store.models import DELIVERY_PENDING
+from callback_sdk.service.store.models import DELIVERY_PENDING, SKIPPED
 from callback_sdk.service.store.replacements import NewTarget, update_expiry
 from callback_sdk.service.store.tables import delivered_outputs, deliveries, tasks
 
@@ -69,6 +69,7 @@ def make_due_again(connection: sa.Connection, *chosen: sa.ColumnElement[bool]) -
         .where(
             *chosen,
             deliveries.c.worker.is_(None),
+            deliveries.c.status != SKIPPED,
             # A document that waits for output files would not list them.
             sa.or_(deliveries.c.status != DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None)),
         )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
-from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
+from callback_sdk.service.store.models import Submission
 from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
@@ -29,7 +29,6 @@ def delivery(submission: Submission, position: int, cipher: CredentialCipher) ->
         "delivery_id": f"msg_{secrets.token_hex(16)}",
         "job_id": submission.task.job_id,
         "position": position,
-        "status": DELIVERY_PENDING,
         "output_name": submission.names[position],
         **target_columns(submission.targets[position], cipher),
     }

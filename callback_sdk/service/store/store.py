@@ -33,6 +33,7 @@ from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.signing_secrets import SigningSecretStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.stats import Statistics
+from callback_sdk.service.store.subscriptions import SubscriptionStore
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
@@ -59,6 +60,7 @@ class Store:
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
+        subscriptions: The events that their targets subscribe to.
         bulk_redelivery: The same, by filters, and their redelivery in bulk.
         audit: The audit log.
         hosts: The hosts that deliveries go to.
@@ -89,6 +91,7 @@ class Store:
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)
+        self.subscriptions = SubscriptionStore(database, cipher, policy)
         self.bulk_redelivery = BulkRedeliveryStore(database, cipher)
         self.audit = AuditStore(database)
         self.hosts = HostStore(database, policy)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from attrs import asdict
 
 from callback_sdk.models import PENDING
-from callback_sdk.service.store import idempotency, stages
+from callback_sdk.service.store import idempotency, stages, subscriptions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import FEATURES, AcceptedTask, IdempotencyKey, Submission
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
@@ -29,6 +29,15 @@ _INSERT_TASKS = (
 )
 INSERT_PAYLOAD = task_payloads.insert()
 _INSERT_DELIVERIES = deliveries.insert()
+
+
+def _marks(submission: Submission) -> dict[str, bool]:
+    """Return the options by which the end of a task knows that its deliveries need more than to become due."""
+    marks = {
+        stages.STAGED: stages.is_staged(submission),
+        subscriptions.EVENTS: subscriptions.is_subscribed(submission),
+    }
+    return {name: True for name, is_set in marks.items() if is_set}
 
 
 def insert_all(
@@ -51,7 +60,7 @@ def insert_all(
     sizes = [item.size + len(json.dumps(item.task.parameters)) for item in submissions]
     new = [
         asdict(item.task, recurse=False)
-        | ({"options": {**item.task.options, stages.STAGED: True}} if stages.is_staged(item) else {})
+        | {"options": {**item.task.options, **_marks(item)}}
         | {
             "features_bytes": item.size,
             "stored_bytes": size,

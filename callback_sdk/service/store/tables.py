@@ -212,6 +212,8 @@ deliveries = sa.Table(
     sa.Column("output_name", sa.Text),
     # Deliveries of a higher stage become due when all those of lower ones are delivered or dead; see `stages`.
     sa.Column("stage", sa.Integer, nullable=False, server_default="0"),
+    # The events that the target subscribes to, separated by commas; null for the result only. See `subscriptions`.
+    sa.Column("events", sa.String(64)),
     # {"url", "param"} with its credentials, encrypted; see `cipher`. `callback_param` may hold credentials too.
     sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),

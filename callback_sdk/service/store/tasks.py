@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.store import expiry, idempotency, outcomes, rows, stages, usage, versions
+from callback_sdk.service.store import expiry, idempotency, outcomes, rows, stages, subscriptions, usage, versions
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -81,7 +81,8 @@ class TaskStore(TaskReader):
         """
         # Encrypted before the transaction, so that no error of a statement can show a credential.
         targets = [
-            rows.delivery(item, position, self._cipher) | {"stage": stage}
+            rows.delivery(item, position, self._cipher)
+            | {"stage": stage, **subscriptions.columns(item.targets[position])}
             for item in submissions
             for position, stage in enumerate(stages.stages(item))
         ]

@@ -25,6 +25,7 @@ from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.outcome import CANCEL, StopSignal
+from callback_sdk.service.work.task_events import RunEvents
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class _ClaimedRun:
     stop: StopSignal
     progress: Path
     output: LiveOutput
+    events: RunEvents | None
     shown: dict[str, Any] | None = None
 
 
@@ -106,7 +108,9 @@ class Heartbeat:
         self._thread.check()
 
     @contextmanager
-    def running(self, claim: Claim, stop: StopSignal, progress: Path, output: LiveOutput) -> Iterator[None]:
+    def running(
+        self, claim: Claim, stop: StopSignal, progress: Path, output: LiveOutput, events: RunEvents | None = None
+    ) -> Iterator[None]:
         """Keep a task claimed while it runs, and store its progress and output.
 
         Args:
@@ -114,10 +118,11 @@ class Heartbeat:
             stop: Set to `CANCEL` when the claim is lost, for example because the task was canceled.
             progress: The file with the run's progress.
             output: The run's output.
+            events: Sends the progress to targets; None without any that subscribe to it.
         """
         job_id = claim.task.job_id
         with self._lock:
-            self._runs[job_id] = _ClaimedRun(claim.attempt, stop, progress, output)
+            self._runs[job_id] = _ClaimedRun(claim.attempt, stop, progress, output, events)
         try:
             yield
         finally:
@@ -172,6 +177,8 @@ class Heartbeat:
         changed = {job_id: _progress_change(run) for job_id, run in runs.items()}
         if runs and (is_due or any(changed.values())):
             self._store.tasks.heartbeat(self.worker, changed)
+        for job_id, progress in changed.items():
+            _report(runs[job_id], progress)
         if sending and is_due:
             self._store.deliveries.heartbeat(self.worker, sending)
         # After the leases, which are more important.
@@ -195,6 +202,8 @@ class Heartbeat:
         claimed = self._store.tasks.claims_of(self.worker)
         for job_id, run in runs.items():
             if claimed.get(job_id) != run.attempt:
+                if run.events is not None:
+                    run.events.abort()
                 _store_output(run)
                 run.stop.request(CANCEL)
 
@@ -204,6 +213,12 @@ def _store_output(run: _ClaimedRun) -> None:
     # The end of the run tries again.
     with suppress(StoreUnavailableError):
         run.output.update()
+
+
+def _report(run: _ClaimedRun, progress: dict[str, Any] | None) -> None:
+    """Send progress that has changed to the targets that subscribe to it."""
+    if progress is not None and run.events is not None:
+        run.events.report(progress)
 
 
 def _progress_change(run: _ClaimedRun) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -50,6 +51,7 @@ from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.outcome import CANCEL, SHUTDOWN, Outcome, StopSignal
 from callback_sdk.service.work.process import SetupError
 from callback_sdk.service.work.run_files import RunFiles, run_files
+from callback_sdk.service.work.task_events import RunEvents, TaskEvents
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads, UploadInterruptedError
 from callback_sdk.text.escaping import TRACEBACK
 
@@ -69,6 +71,7 @@ class ComputedRun:
         output: Its output.
         outcome: The outcome; an exception when the run could not be started.
         stop: Stops the upload of the results.
+        events: The run's events; None without targets that subscribe to them.
         resources: Removes the files and releases the claim when it is closed.
     """
 
@@ -77,6 +80,7 @@ class ComputedRun:
     output: LiveOutput
     outcome: Outcome | Exception
     stop: StopSignal
+    events: RunEvents | None
     resources: ExitStack
 
 
@@ -90,6 +94,7 @@ class Runner:
         temporary: Directory for the temporary directories of runs.
         heartbeat: Renews the leases of claimed tasks.
         deliverer: Makes the first attempts at the deliveries.
+        events: Sends the events of runs.
         uploads: Uploads large results, and retries while blob storage is unavailable.
         registry: The algorithms.
         registry_name: Module and variable of the registry, which child processes import.
@@ -106,6 +111,7 @@ class Runner:
         temporary: Scratch,
         heartbeat: Heartbeat,
         deliverer: Deliverer,
+        events: TaskEvents,
         uploads: PendingUploads,
         registry: Algorithms,
         registry_name: str,
@@ -118,6 +124,7 @@ class Runner:
         self._temporary = temporary
         self._heartbeat = heartbeat
         self._deliverer = deliverer
+        self._events = events
         self._uploads = uploads
         self._catalog = AlgorithmCatalog(registry, store.versions)
         self._registry_name = registry_name
@@ -151,13 +158,16 @@ class Runner:
         with ExitStack() as stack:
             files = stack.enter_context(run_files(self._scratch))
             output = LiveOutput(files.output, partial(self._store.output.write, job_id, claim.attempt))
-            stack.enter_context(self._heartbeat.running(claim, stop, files.progress, output))
+            events = self._events.open(claim)
+            stack.enter_context(self._heartbeat.running(claim, stop, files.progress, output, events))
             try:
                 outcome: Outcome | Exception = self._run_traced(claim, files, child, stop)
             except Exception as error:  # noqa: BLE001 - raised again by `finish`
                 outcome = error
             resources = stack.pop_all()
-        return ComputedRun(claim=claim, files=files, output=output, outcome=outcome, stop=stop, resources=resources)
+        return ComputedRun(
+            claim=claim, files=files, output=output, outcome=outcome, stop=stop, events=events, resources=resources
+        )
 
     def finish(self, run: ComputedRun) -> None:
         """Store a run's results and outcome, and start the deliveries; release the task if that isn't possible.
@@ -166,13 +176,15 @@ class Runner:
         `PendingUploads`.
         """
         claim, files = run.claim, run.files
+        if run.events is not None:
+            run.events.report(read_progress(files.progress))
         self._store_output(run)
         blobs: list[tuple[Path, str]] = []
         try:
             blobs, finish = self._plan(claim, files, run.outcome)
         except Exception as error:  # noqa: BLE001 - raised again where the task is released
             finish = partial(_raise, error)
-        conclude = partial(self._conclude, claim, finish, run.resources)
+        conclude = partial(self._conclude, claim, finish, run.resources, run.events)
         self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=blobs, stop=run.stop, conclude=conclude))
 
     def _plan(
@@ -189,30 +201,62 @@ class Runner:
         return blobs, partial(self._finish_run, claim, run_outcome)
 
     def _conclude(
-        self, claim: Claim, finish: Callable[[], DueDeliveries | None], resources: ExitStack, failure: Exception | None
-    ) -> None:  # fmt: skip
+        self,
+        claim: Claim,
+        finish: Callable[[], DueDeliveries | None],
+        resources: ExitStack,
+        events: RunEvents | None,
+        failure: Exception | None,
+    ) -> None:
         """Finish a task, or release it if its files could not be stored, and start its deliveries."""
+        ended: DueDeliveries | None = None
+        try:
+            ended = self._end(claim, finish, resources, failure)
+        finally:
+            if ended is None and events is not None:
+                events.abort()
+        if ended is not None:
+            self._start_deliveries(ended, events)
+            self._remove_features(claim)
+
+    def _start_deliveries(self, ended: DueDeliveries, events: RunEvents | None) -> None:
+        """Start the deliveries of a task, after its last event. The result is stored: the event may take seconds."""
+        if events is None:
+            self._deliverer.start_all(ended)
+            return
+
+        def start() -> None:
+            events.close()
+            self._deliverer.start_all(ended)
+
+        try:
+            threading.Thread(target=start, name="last-event", daemon=True).start()
+        except RuntimeError:
+            # The limit of threads is reached.
+            start()
+
+    def _end(
+        self, claim: Claim, finish: Callable[[], DueDeliveries | None], resources: ExitStack, failure: Exception | None
+    ) -> DueDeliveries | None:  # fmt: skip
+        """Finish a task, or release it if its files could not be stored. Return its deliveries if it has ended."""
         job_id = claim.task.job_id
         try:
             with resources:
                 if failure is not None:
                     raise failure
-                ended = finish()
+                return finish()
         except UnknownAlgorithmError as error:
-            ended = self._finish_task(claim, RunOutcome(success=False, error=str(error)))
+            return self._finish_task(claim, RunOutcome(success=False, error=str(error)))
         except UploadInterruptedError:
             # Not postponed: the next process, or one on another machine, may run it at once.
             _log.info("Task %s: stopped before its results were stored, requeueing.", job_id, extra=_log_fields(claim))
             self._release_interrupted(claim, SHUTDOWN)
-            ended = None
+            return None
         except (BlobStorageError, SetupError, StoreUnavailableError, OSError) as error:
-            ended = self._postpone(claim, error)
+            return self._postpone(claim, error)
         except Exception as error:  # noqa: BLE001 - whatever failed, the task must not stay claimed
             _log.exception("Task %s: run failed unexpectedly.", job_id, extra=_log_fields(claim))
-            ended = self._record_crash(claim, f"the worker failed: {type(error).__name__}")
-        if ended is not None:
-            self._deliverer.start_all(ended)
-            self._remove_features(claim)
+            return self._record_crash(claim, f"the worker failed: {type(error).__name__}")
 
     def _finish_task(self, claim: Claim, run_outcome: RunOutcome) -> DueDeliveries | None:
         return self._store.tasks.finish(claim.task.job_id, claim.attempt, run_outcome, self._delivering_worker())
