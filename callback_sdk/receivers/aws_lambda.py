@@ -11,7 +11,7 @@ from callback_sdk.errors import BodyTooLargeError
 from callback_sdk.receivers.bodies import check_length
 from callback_sdk.receivers.handover import run
 from callback_sdk.receivers.receiver import Endpoint
-from callback_sdk.receivers.reply import Reply, refusal
+from callback_sdk.receivers.reply import Reply, refusal, unreadable
 
 LambdaFunction = Callable[[Any, Any], dict[str, Any]]
 """A function of AWS Lambda: called with event and context."""
@@ -30,7 +30,7 @@ def endpoint(receiver: Endpoint) -> LambdaFunction:
         try:
             body = _body(event, receiver.max_bytes)
         except BodyTooLargeError as error:
-            return _response(refusal(413, error.message))
+            return _response(unreadable(error))
         except ValueError:
             return _response(refusal(400, "The body is not valid base64 or Unicode."))
         return _response(run(receiver.steps(_headers(event), body)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 
-from callback_sdk.errors import BodyTooLargeError, DocumentError
+from callback_sdk.errors import BodyTooLargeError, CallbackSDKError, DocumentError
 
 _CHUNK = 64 * 1024
 
@@ -20,9 +21,8 @@ def check_length(announced: str | int | None, max_bytes: int) -> None:
     Raises:
         BodyTooLargeError: It exceeds the limit.
     """
-    text = str(announced or "")
-    # int() raises ValueError for more than 4,300 digits (CVE-2020-10735).
-    if text.isascii() and text.isdigit() and (len(text) > 20 or int(text) > max_bytes):
+    length = _number(announced)
+    if length is not None and length > max_bytes:
         raise BodyTooLargeError(max_bytes)
 
 
@@ -36,30 +36,33 @@ def read_bounded(read: Callable[[int], bytes], announced: str | int | None, max_
 
     Raises:
         BodyTooLargeError: The body, or its announced length, exceeds the limit.
+        CallbackSDKError: It is shorter than announced.
     """
-    check_length(announced, max_bytes)
-    body = BoundedBody(max_bytes)
+    body = BoundedBody(announced, max_bytes)
     while chunk := read(min(_CHUNK, max_bytes - len(body) + 1)):
         body.add(chunk)
-    return bytes(body)
+    return body.whole()
 
 
 class BoundedBody:
     """Chunks of a body, up to a limit.
 
     Args:
+        announced: The `Content-Length`; None or invalid if it is unknown.
         max_bytes: The limit.
+
+    Raises:
+        BodyTooLargeError: The announced length exceeds the limit.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, announced: str | int | None, max_bytes: int) -> None:
+        check_length(announced, max_bytes)
+        self._announced = announced
         self._max_bytes = max_bytes
         self._data = bytearray()
 
     def __len__(self) -> int:
         return len(self._data)
-
-    def __bytes__(self) -> bytes:
-        return bytes(self._data)
 
     def add(self, chunk: bytes) -> None:
         """Add a chunk.
@@ -70,6 +73,20 @@ class BoundedBody:
         if len(self._data) + len(chunk) > self._max_bytes:
             raise BodyTooLargeError(self._max_bytes)
         self._data += chunk
+
+    def whole(self) -> bytes:
+        """Return the body after its last chunk.
+
+        Raises:
+            CallbackSDKError: It is shorter than announced.
+        """
+        length = _number(self._announced)
+        if length is not None and len(self._data) < length:
+            raise CallbackSDKError(
+                f"Only {len(self._data)} of {length} bytes of the body could be read.",
+                hint="If nothing has ended the connection, a hook or a middleware has read the body before.",
+            )
+        return bytes(self._data)
 
 
 def unzip(data: bytes, max_bytes: int) -> bytes:
@@ -94,3 +111,11 @@ def unzip(data: bytes, max_bytes: int) -> bytes:
     if not unzipping.eof or unzipping.unused_data:
         raise DocumentError("The body is not one whole gzip stream.", hint="Check how it is compressed.")
     return found
+
+
+def _number(announced: str | int | None) -> float | None:
+    text = str(announced or "")
+    if not (text.isascii() and text.isdigit()):
+        return None
+    # int() raises ValueError for more than 4,300 digits (CVE-2020-10735).
+    return int(text) if len(text) <= 20 else math.inf

@@ -28,6 +28,7 @@ from callback_sdk.receivers.ids import DeliveryIds
 from callback_sdk.receivers.notifications import QueueMessage, created_objects, queue_messages
 from callback_sdk.receivers.objects import BucketObject
 from callback_sdk.receivers.reply import Reply, busy, refusal
+from callback_sdk.redaction import clearing_locals
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class BucketReceiver:
 
     max_bytes = _MAX_NOTIFICATION
 
+    @clearing_locals
     def __init__(
         self,
         handler: Handler,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from flask import Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from callback_sdk.errors import BodyTooLargeError
-from callback_sdk.receivers.bodies import check_length
+from callback_sdk.errors import BodyTooLargeError, CallbackSDKError
+from callback_sdk.receivers.bodies import BoundedBody
 from callback_sdk.receivers.handover import run
 from callback_sdk.receivers.receiver import Endpoint
-from callback_sdk.receivers.reply import Reply, refusal
+from callback_sdk.receivers.reply import Reply, refusal, unreadable
 
 
 def endpoint(receiver: Endpoint, *, name: str = "receive") -> Callable[[], Response]:
@@ -24,11 +24,12 @@ def endpoint(receiver: Endpoint, *, name: str = "receive") -> Callable[[], Respo
 
     def receive() -> Response:
         try:
-            return _response(run(receiver.steps(dict(request.headers), _read(receiver.max_bytes))))
-        except BodyTooLargeError as error:
-            return _response(refusal(413, error.message))
+            body = _read(receiver.max_bytes)
+        except CallbackSDKError as error:
+            return _response(unreadable(error))
         except ClientDisconnected:
             return _response(refusal(400, "The body is incomplete."))
+        return _response(run(receiver.steps(dict(request.headers), body)))
 
     receive.__name__ = name
     return receive
@@ -38,14 +39,13 @@ def _read(max_bytes: int) -> bytes:
     # The application's MAX_CONTENT_LENGTH is for its forms. One byte more, because Werkzeug cuts a body of unknown
     # length off at the limit, without an error.
     request.max_content_length = max_bytes + 1
-    check_length(request.content_length, max_bytes)
+    body = BoundedBody(request.content_length, max_bytes)
     try:
         # Cached, so that a body that was read before, by a hook of the application, is still there.
-        body = request.get_data(cache=True)
+        body.add(request.get_data(cache=True))
     except RequestEntityTooLarge:
         raise BodyTooLargeError(max_bytes) from None
-    check_length(len(body), max_bytes)
-    return body
+    return body.whole()
 
 
 def _response(reply: Reply) -> Response:

@@ -64,6 +64,7 @@ class TargetIssuer:
 
     max_bytes = _MAX_REQUEST
 
+    @clearing_locals
     def __init__(
         self,
         issue: Issue,

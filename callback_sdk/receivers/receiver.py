@@ -23,6 +23,7 @@ from callback_sdk.receivers.handover import (
 )
 from callback_sdk.receivers.ids import DeliveryIds
 from callback_sdk.receivers.reply import Reply, busy, refusal
+from callback_sdk.redaction import clearing_locals
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Receiver:
         MissingExtraError: The extra `ed25519`, for public keys, is not installed.
     """
 
+    @clearing_locals
     def __init__(
         self,
         handler: Handler,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field
+
+from callback_sdk.errors import BodyTooLargeError, CallbackSDKError
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5
 """Seconds after which a delivery that can't be taken now should be sent again."""
@@ -56,3 +61,13 @@ def busy(message: str) -> Reply:
         message: Why the delivery can't be taken now.
     """
     return json_reply(503, {"error": message}, retry_after=str(RETRY_AFTER))
+
+
+def unreadable(error: CallbackSDKError) -> Reply:
+    """Return the reply to a request whose body can't be read.
+
+    Args:
+        error: A `BodyTooLargeError`, after which the sender ends, or another one, after which it tries again.
+    """
+    logger.warning("The body of a request was not read: %s", error)
+    return refusal(413 if isinstance(error, BodyTooLargeError) else 500, error.message)

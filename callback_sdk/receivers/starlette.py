@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from callback_sdk.errors import BodyTooLargeError
-from callback_sdk.receivers.bodies import BoundedBody, check_length
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.receivers.bodies import BoundedBody
 from callback_sdk.receivers.handover import Steps
 from callback_sdk.receivers.receiver import Endpoint
-from callback_sdk.receivers.reply import Reply, refusal
+from callback_sdk.receivers.reply import Reply, refusal, unreadable
 
 
 def endpoint(receiver: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -30,8 +30,8 @@ def endpoint(receiver: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def receive(request: Request) -> Response:
         try:
             body = await _read(request, receiver.max_bytes)
-        except BodyTooLargeError as error:
-            return _response(refusal(413, error.message))
+        except CallbackSDKError as error:
+            return _response(unreadable(error))
         except ClientDisconnect:
             return _response(refusal(400, "The body is incomplete."))
         # A delivery that has begun is handled to its end, and recorded, even if the sender doesn't wait for it.
@@ -43,11 +43,10 @@ def endpoint(receiver: Endpoint) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:
-    check_length(request.headers.get("content-length"), max_bytes)
-    body = BoundedBody(max_bytes)
+    body = BoundedBody(request.headers.get("content-length"), max_bytes)
     async for chunk in request.stream():
         body.add(chunk)
-    return bytes(body)
+    return body.whole()
 
 
 async def _run(steps: Steps[Reply]) -> Reply:

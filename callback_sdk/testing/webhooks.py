@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from callback_sdk import webhooks
 from callback_sdk.errors import WebhookVerificationError
+from callback_sdk.receivers.authentication import Authentication
 from callback_sdk.redaction import Secret
 from callback_sdk.testing.faults import BEFORE_BODY, Fault, FaultResponse, Faults, Step
 from callback_sdk.testing.received import ReceivedRequest
@@ -41,9 +41,8 @@ class WebhookReceiver(RecordingServer):
     ) -> None:
         super().__init__(faults=faults)
         self._path = path
-        self._secrets = Secret([secret] if isinstance(secret, str) else [*(secret or ())])
-        for one in self._secrets.reveal():
-            webhooks.verification_key(Secret(one))
+        secrets = Secret([secret] if isinstance(secret, str) else [*(secret or ())])
+        self._authentication = Authentication(secrets.reveal(), None) if secrets.reveal() else None
 
     @property
     def url(self) -> str:
@@ -54,9 +53,9 @@ class WebhookReceiver(RecordingServer):
         return request.delivery_id or super()._subject(request)
 
     def _outcome(self, step: Step, request: ReceivedRequest) -> FaultResponse:
-        if self._secrets.reveal() and step.fault not in BEFORE_BODY:
+        if self._authentication is not None and step.fault not in BEFORE_BODY:
             try:
-                webhooks.verify(self._secrets.reveal(), request.headers, request.body)
+                self._authentication.verify(request.headers, request.body)
             except WebhookVerificationError as error:
                 return self._failure(401, "Unauthorized", str(error))
         return super()._outcome(step, request)

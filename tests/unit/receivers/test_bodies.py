@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from callback_sdk.errors import BodyTooLargeError, DocumentError
+from callback_sdk.errors import BodyTooLargeError, CallbackSDKError, DocumentError
 from callback_sdk.receivers.bodies import check_length, read_bounded, unzip
 
 
@@ -23,7 +23,7 @@ class Endless(io.RawIOBase):
         return b"x" * size
 
 
-@pytest.mark.parametrize("announced", [None, "", "5", 5, "x", "-1", "٥"])
+@pytest.mark.parametrize("announced", [None, "", "5", 5, "4", "x", "-1", "٥"])
 def test_a_body_within_the_limit_is_read(announced: str | int | None) -> None:
     """Whatever its length is said to be."""
     assert read_bounded(io.BytesIO(b"12345").read, announced, 5) == b"12345"
@@ -44,6 +44,13 @@ def test_an_announced_length_above_the_limit_is_rejected_before_reading(announce
     with pytest.raises(BodyTooLargeError):
         read_bounded(body.read, announced, 5)
     assert body.count == 0
+
+
+def test_a_body_that_is_shorter_than_announced_is_an_error() -> None:
+    """It is not taken for the body: its signature would be wrong, and the sender would give up."""
+    with pytest.raises(CallbackSDKError, match="Only 2 of 5 bytes") as caught:
+        read_bounded(io.BytesIO(b"12").read, "5", 10)
+    assert "middleware" in caught.value.hint
 
 
 def test_lengths_at_the_limit_are_allowed() -> None:

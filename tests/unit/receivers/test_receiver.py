@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -233,3 +234,21 @@ def test_rejections_are_logged_without_the_document(caplog: pytest.LogCaptureFix
 def test_no_headers_raise(headers: Any) -> None:
     """Whatever a framework passes."""
     assert Receiver(print, secrets=SECRET).receive(headers, BODY).status == 401
+
+
+def test_tracebacks_show_no_secret() -> None:
+    """They are printed with local variables by some tools."""
+    for options in ({"secrets": [SECRET, "whsec_bad"]}, {"secrets": SECRET, "headers": {"Authorization": 7}}):
+        with pytest.raises(ConfigurationError) as caught:
+            Receiver(print, **options)  # type: ignore[arg-type]
+        shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+        of_package = shown[shown.rindex("callback_sdk") :]
+        assert SECRET not in of_package
+
+
+def test_receivers_show_no_secret() -> None:
+    """Neither in their repr nor in those of their parts."""
+    receiver = Receiver(print, secrets=SECRET, headers={"Authorization": "Bearer t0ken"})
+    shown = repr(vars(receiver)) + repr(vars(receiver._authentication))
+    assert SECRET not in shown
+    assert "t0ken" not in shown
