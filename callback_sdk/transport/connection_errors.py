@@ -12,9 +12,9 @@ from attrs import define, evolve
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
+from callback_sdk.transport.proxy_errors import ProxyUnreachableError, TunnelError
 from callback_sdk.transport.response import InvalidResponseError
 from callback_sdk.transport.retry import is_retryable
-from callback_sdk.transport.sockets import ProxyUnreachableError, TunnelError
 
 if TYPE_CHECKING:
     import ssl
@@ -106,7 +106,7 @@ def _tunnel(failure: TunnelError) -> Explanation:
             "The proxy must permit CONNECT to the target's address and port; see its log. Hosts in --callback-no-proxy "
             "are reached directly."
         )
-    if failure.status == 407:
+    if failure.needs_login:
         hint = "Put user and password into the proxy's URL: http://user:password@host:port."
     return Explanation(f"is unreachable: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import DeliveryError, MultipleDeliveryErrors, OutputError, RefreshError, TargetError
+from callback_sdk.transport.proxy_errors import ProxyUnreachableError, TunnelError
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of transient failures: writer, outbox, service and client retry the same ones.
@@ -144,7 +145,8 @@ def is_host_available(error: Exception) -> bool | None:
 
     Returns:
         False after a failure that other deliveries to the host would have too; True after any other response, such as
-        one that rejects a signature; None when no request reached the host, or the failure is of this machine.
+        one that rejects a signature; None when no request reached the host, or the failure is of this machine or
+        of a proxy.
     """
     if isinstance(error, MultipleDeliveryErrors):
         found = {is_host_available(one) for one in error.errors}
@@ -152,11 +154,17 @@ def is_host_available(error: Exception) -> bool | None:
     if not isinstance(error, DeliveryError) or isinstance(error, RefreshError):
         return None
     if error.status is None:
-        cause = error.__cause__
-        is_network = isinstance(cause, OSError) and cause.errno not in _OF_THIS_MACHINE
+        is_network = isinstance(error.__cause__, OSError) and not _is_before_target(error.__cause__)
         return False if error.retryable and is_network else None
     is_overloaded = error.status in RETRYABLE_STATUSES or error.code in _OVERLOAD_CODES
     return not (error.retryable and is_overloaded)
+
+
+def _is_before_target(failure: OSError) -> bool:
+    """Return whether a connection failed in this machine or at a proxy, so that nothing is known of the target."""
+    if isinstance(failure, TunnelError):
+        return not failure.is_of_target
+    return isinstance(failure, ProxyUnreachableError) or failure.errno in _OF_THIS_MACHINE
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:

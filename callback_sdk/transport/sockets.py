@@ -18,6 +18,7 @@ from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.hosts import default_port, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, resolve, time_left
 from callback_sdk.transport.polling import readable, readable_or_writable
+from callback_sdk.transport.proxy_errors import ProxyUnreachableError, TunnelError
 from callback_sdk.transport.response import ResponseParser
 
 IDLE_LIMIT = timedelta(seconds=20)
@@ -29,28 +30,8 @@ Resolve = Callable[[SecretURL, float], Addresses]
 _MAX_TUNNELS = 4
 """Addresses of a target that a proxy is asked for."""
 
-_LOGIN_REQUIRED = 407
-
 Key = tuple[str, str, int]
 """Scheme, host and port: a connection is reused for the same ones only."""
-
-
-class TunnelError(OSError):
-    """A proxy rejected a CONNECT.
-
-    Attributes:
-        status: HTTP status of its response.
-        to_address: Whether it was to connect to an address, and not to a name.
-    """
-
-    def __init__(self, status: int, *, to_address: bool = False) -> None:
-        super().__init__(f"the proxy answered {status}")
-        self.status = status
-        self.to_address = to_address
-
-
-class ProxyUnreachableError(OSError):
-    """A proxy can't be reached itself; the cause tells why."""
 
 
 @define(frozen=True, kw_only=True)
@@ -126,7 +107,7 @@ class Connection:
                 self._open_tunnel(place, deadline)
             except OSError as error:
                 self.close()
-                is_final = isinstance(error, TunnelError) and error.status == _LOGIN_REQUIRED
+                is_final = isinstance(error, TunnelError) and error.needs_login
                 if left == 1 or is_final or isinstance(error, ProxyUnreachableError):
                     raise
             else:

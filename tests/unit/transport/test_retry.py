@@ -15,6 +15,7 @@ from callback_sdk.errors import (
     RefreshError,
     TargetExpiredError,
 )
+from callback_sdk.transport.proxy_errors import ProxyUnreachableError, TunnelError
 from callback_sdk.transport.retry import (
     backoff,
     is_host_available,
@@ -164,6 +165,10 @@ AWAY = caused(DeliveryError("refused", retryable=True), ConnectionRefusedError(e
         (DeliveryError("gone", status=410), True),
         (DeliveryError("missing", status=501, code="NotImplemented"), True),
         (caused(DeliveryError("files", retryable=True), OSError(errno.EMFILE, "too many")), None),
+        (caused(DeliveryError("proxy away", retryable=True), ProxyUnreachableError("away")), None),
+        (caused(DeliveryError("proxy login", retryable=True), TunnelError(407)), None),
+        (caused(DeliveryError("proxy overloaded", retryable=True), TunnelError(500)), None),
+        (caused(DeliveryError("proxy reached nothing", retryable=True), TunnelError(504)), False),
         (DeliveryError("a defect", retryable=True, transient=False), None),
         (RefreshError("the issuer is away", status=503, retryable=True), None),
         (TargetExpiredError("expired"), None),
