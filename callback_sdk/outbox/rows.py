@@ -12,14 +12,14 @@ from callback_sdk.outbox.entries import NewDelivery, OutboxEntry
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.hosts import port_of
+from callback_sdk.targets.hosts import port_of, usual_name
 
 
 def target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str, str | None]]:
     """Return the kind, URL, host, target and object's URL of a row."""
     url, plain = delivery.callback.url, Secret(delivery.callback.plain())
     place = None if delivery.object_url is None else text_column(delivery.object_url)
-    host = text_column(f"{url.host}:{port_of(url)}")
+    host = text_column(f"{usual_name(url.host)}:{port_of(url)}")
     return Secret((delivery.target_kind, text_column(str(url)), host, json.dumps(plain.reveal()), place))
 
 

@@ -112,7 +112,12 @@ def origin(url: SecretURL) -> str:
     """
     if not url.host:
         return f"{url.scheme}:"
-    host = url.host.removesuffix(".")
-    address = ip_literal(host)
-    host = host if address is None else f"[{address}]" if address.version == 6 else str(address)
+    name = usual_name(url.host)
+    host = f"[{name}]" if ":" in name else name
     return f"{url.scheme}://{host}" + ("" if port_of(url) == default_port(url) else f":{url.port}")
+
+
+def usual_name(host: str) -> str:
+    """Return the same text for all spellings of a host: a name without its last dot, an address in its usual form."""
+    address = ip_literal(host)
+    return host.removesuffix(".") if address is None else str(address)

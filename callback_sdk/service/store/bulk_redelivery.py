@@ -19,6 +19,7 @@ from callback_sdk.service.store.models import DEAD, DELIVERED, DELIVERY_PENDING,
 from callback_sdk.service.store.redeliveries import make_due_again
 from callback_sdk.service.store.tables import deliveries, tasks, users
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.hosts import usual_name
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
 _OF_TASK = (tasks.c.algorithm, tasks.c.owner, tasks.c.finished_at.label("task_finished_at"))
@@ -187,8 +188,8 @@ def conditions(wanted: DeliveryFilter, owner: str | None) -> list[sa.ColumnEleme
         found.append(_STATES[wanted.status])
     if owner is not None:
         found.append(tasks.c.owner == owner)
-    if wanted.host is not None:
-        found.append(deliveries.c.host == host_name(wanted.host))
+    if wanted.host is not None and (name := host_name(wanted.host)) is not None:
+        found.append(deliveries.c.host == usual_name(name))
     if wanted.algorithm is not None:
         found.append(tasks.c.algorithm == wanted.algorithm)
     if wanted.since is not None:

@@ -14,7 +14,7 @@ from callback_sdk.service.store import holds, host_gates
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.tables import deliveries, disabled_webhooks, hosts
-from callback_sdk.targets.hosts import origin
+from callback_sdk.targets.hosts import origin, usual_name
 
 PAUSED = "paused"
 """The state of a host that an operator has paused, whatever its circuit."""
@@ -131,7 +131,12 @@ class HostStore:
         return count, max(0.0, seconds or 0.0)
 
     def known_as(self, name: str) -> list[str]:
-        """Return the hosts with this name among those of pending deliveries and those in `all`."""
+        """Return the hosts with this name among those of pending deliveries and those in `all`.
+
+        Args:
+            name: A name or an address, in any spelling.
+        """
+        name = usual_name(name)
         pending = sa.select(deliveries.c.origin).where(deliveries.c.host == name, deliveries.c.status == "pending")
         with self._database.read() as connection:
             found = set(connection.execute(pending.distinct()).scalars())

@@ -16,7 +16,7 @@ from callback_sdk.service.store.models import Submission
 from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.hosts import origin
+from callback_sdk.targets.hosts import origin, usual_name
 
 _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
     task_payloads.c.job_id == sa.bindparam("_job"), task_payloads.c.name == sa.bindparam("_name")
@@ -39,7 +39,7 @@ def target_columns(target: Callback, cipher: CredentialCipher) -> dict[str, Any]
     return {
         "encrypted_target": cipher.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.shown_url),
-        "host": target.shown_url.host,
+        "host": usual_name(target.shown_url.host),
         "origin": origin(target.shown_url),
     }
 
