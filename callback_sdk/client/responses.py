@@ -35,6 +35,8 @@ _MAX_MESSAGE = 1000
 
 _NOTHING: Secret[tuple[str, ...]] = Secret(())
 
+_API = "/api/v2"
+_WRONG_PATH = frozenset({404, 405})
 _WRONG_URL = "Check that the URL points to the service's API, such as http://127.0.0.1:8000/api/v2."
 
 _ERRORS: dict[int, type[ServiceError]] = {
@@ -50,7 +52,7 @@ _HINTS = {
     403: "The token has no permission for this request; ask the service's operator.",
     404: "Check the name or the id, and that the URL points to the right service.",
     413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
-    422: "Fix the cause and try again; nothing was changed, and no task was created.",
+    422: "Fix the cause and try again; nothing was changed.",
     429: "Wait, or submit fewer tasks at a time.",
     502: "A proxy can't reach the service: check that `callback-sdk serve` is running.",
     503: "Try again later.",
@@ -94,7 +96,7 @@ def read(
     facts = _ResponseFacts(response, content, hidden)
     if 200 <= response.status_code < 300:
         return ServiceResponse(content if as_file else _json(content, url, facts), facts.request_id)
-    raise _refusal(facts)
+    raise _refusal(facts, url)
 
 
 @define(frozen=True)
@@ -158,7 +160,7 @@ def _json(content: bytes, url: str, facts: _ResponseFacts) -> Any:
     is_json = kind.partition(";")[0].strip().lower() == "application/json"
     raise ServiceError(
         f"{url} answered {facts.status} with {kind} that can't be read as JSON: {reason}.",
-        hint="Read the result from its target." if is_json else _WRONG_URL,
+        hint="Read the result from its target." if is_json else _url_hint(url) or _WRONG_URL,
         status=facts.status,
         request_id=facts.request_id,
     )
@@ -184,7 +186,15 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
-def _refusal(facts: _ResponseFacts) -> ServiceError:
+def _url_hint(url: str) -> str:
+    """Return how to correct the service's URL if it doesn't end like one; empty if it does."""
+    root, api, _ = url.partition("/api")
+    if url.endswith(_API):
+        return ""
+    return f"The URL of the API ends in {_API}: try {root if api else url}{_API}."
+
+
+def _refusal(facts: _ResponseFacts, url: str) -> ServiceError:
     status = facts.status
     if status < 400:
         return ServiceError(
@@ -199,7 +209,8 @@ def _refusal(facts: _ResponseFacts) -> ServiceError:
     known = f" The request id is {facts.request_id}." if facts.request_id and status >= 500 else ""
     return kind(
         f"The service answered {status}: {reason}{known}",
-        hint=_HINTS.get(status, "Try again later, and inform the service's operator." if status >= 500 else ""),
+        hint=(_url_hint(url) if status in _WRONG_PATH else "")
+        or _HINTS.get(status, "Try again later, and inform the service's operator." if status >= 500 else ""),
         status=status,
         request_id=facts.request_id,
         retry_after=None if delay is None else delay.total_seconds(),

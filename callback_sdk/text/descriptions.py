@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+_MAX_NAMES = 1000
+_MAX_LENGTH = 100
+"""Maximum number of names, and of characters of each, that are compared."""
+
+
+def similar(name: str, names: Iterable[str]) -> str:
+    """Return a question with up to three similar names, to be appended to a text; empty if there are none."""
+    # Imported here, because few processes need it.
+    import difflib
+    import itertools
+
+    known = [one[:_MAX_LENGTH] for one in itertools.islice(names, _MAX_NAMES)]
+    close = difflib.get_close_matches(name[:_MAX_LENGTH], known, n=3)
+    return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+
 
 def sentence(text: str) -> str:
     """Return a foreign text unchanged, but with a final full stop."""

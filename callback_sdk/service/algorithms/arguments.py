@@ -23,6 +23,7 @@ from callback_sdk.service.algorithms.annotation import (
 from callback_sdk.service.algorithms.argument_defaults import Default
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
+from callback_sdk.text.descriptions import similar
 
 _NOTHING: Mapping[str, Any] = {}
 
@@ -166,7 +167,7 @@ class ColumnArgument(Argument):
         if self.default.make is not None:
             return self.default.make()
         raise FeaturesError(
-            f"Column {self.column!r} is missing.",
+            f"Column {self.column!r} is missing.{similar(self.column, list(inputs.columns))}",
             hint="`callback-sdk algorithms NAME --template input` prints valid features.",
         )
 
@@ -198,7 +199,7 @@ class ParameterArgument(Argument):
         if self.default.make is not None:
             return self.default.make()
         raise ParametersError(
-            f"Parameter {self.parameter!r} is missing.",
+            f"Parameter {self.parameter!r} is missing.{similar(self.parameter, list(inputs.parameters))}",
             hint="`callback-sdk algorithms NAME --template parameters` prints valid parameters.",
         )
 

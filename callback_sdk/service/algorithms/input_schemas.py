@@ -21,7 +21,7 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingEr
 from callback_sdk.service.algorithms import column_types, examples
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
-from callback_sdk.text.descriptions import sentence
+from callback_sdk.text.descriptions import sentence, similar
 
 if TYPE_CHECKING:
     import pyarrow
@@ -102,7 +102,7 @@ class JSONFeaturesSchema(FeaturesSchema):
         table = features.to_dict()
         missing = [name for name in self.schema.get("required", ()) if name not in table]
         if missing:
-            yield from (f"Column {name!r} is missing." for name in missing)
+            yield from (f"Column {name!r} is missing.{similar(name, list(table))}" for name in missing)
             return
         validator = Schema(self.schema)
         for row, values in enumerate(zip(*table.values(), strict=True)):
@@ -139,7 +139,7 @@ class ArrowFeaturesSchema(FeaturesSchema):
         table = features.to_columns()
         for one in self.schema:
             if one.name not in table:
-                yield f"Column {one.name!r} is missing."
+                yield f"Column {one.name!r} is missing.{similar(one.name, list(table))}"
             elif (problem := _misfit(table[one.name], one)) is not None:
                 yield f"Column {one.name!r}, {problem}."
 
@@ -164,6 +164,12 @@ class ParametersSchema:
             f"{'.'.join(map(str, error.absolute_path)) or 'Parameters'}: {sentence(error.message[:_MAX_LENGTH])}"
             for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "Parameters")
         ]
+        if problems:
+            declared = list(self.schema.get("properties", ()))
+            unknown = [name for name in parameters if isinstance(name, str) and name not in declared]
+            problems += filter(
+                None, (similar(name[:_MAX_LENGTH], declared).strip() for name in unknown[:_MAX_PROBLEMS])
+            )
         if problems:
             raise ParametersError(
                 f"The parameters don't match the algorithm's schema. {_list_problems(problems)}",

@@ -19,8 +19,8 @@ from callback_sdk.service.algorithms.input_schemas import declare_features, decl
 from callback_sdk.service.algorithms.registration import NAME, check_devices, check_names, copied_templates, graph_files
 from callback_sdk.service.algorithms.setup import SETUP_TIMEOUT, Setup
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
-from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion, similar
-from callback_sdk.text.descriptions import sentence, short_repr
+from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion
+from callback_sdk.text.descriptions import sentence, short_repr, similar
 from callback_sdk.text.tracebacks import user_traceback
 from callback_sdk.types import SupportsArrowSchema
 

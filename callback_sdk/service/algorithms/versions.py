@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from callback_sdk.documents.values import encode
 from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.service.algorithms.input_schemas import ColumnSchema, FeaturesSchema, ParametersSchema
 from callback_sdk.service.algorithms.schema_image import drawn
-from callback_sdk.text.descriptions import short_repr
+from callback_sdk.text.descriptions import short_repr, similar
 
 TEMPLATES = ("input", "output", "parameters")
 """Kinds of templates."""
@@ -152,12 +151,6 @@ class Algorithms:
             if algorithm.version == version:
                 return algorithm
         raise _unknown(f"Version {{}} of {name!r}", version, [algorithm.version for algorithm in versions])
-
-
-def similar(name: str, names: list[str]) -> str:
-    """Return a hint that suggests similar names; empty if there are none."""
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
 
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> UnknownAlgorithmError:

@@ -253,6 +253,18 @@ def test_time_grows_with_the_message_and_not_faster(piece: str) -> None:
     assert_linear(work, (piece * 4096)[:4096], (piece * 65536)[:65536], ratio=16)
 
 
+@pytest.mark.parametrize(
+    ("path", "suggested"),
+    [("/api/v1", "/api/v2"), ("/api", "/api/v2"), ("/ui", "/ui/api/v2"), ("/jobs/api/v3", "/jobs/api/v2")],
+)
+def test_the_url_of_another_path_is_corrected(service: Any, path: str, suggested: str) -> None:
+    """A service responds there with 404, or with a page for browsers."""
+    origin = service.url.removesuffix("/api/v2")
+    with Client(origin + path, token=TOKEN, retries=0) as client, pytest.raises(NotFoundError) as caught:
+        client.get_task("42")
+    assert caught.value.hint == f"The URL of the API ends in /api/v2: try {origin}{suggested}."
+
+
 def test_queries_of_urls_are_hidden() -> None:
     """A question mark elsewhere stays."""
     text = "Why? See 'https://h/k?sig=1' and (http://h/k?sig=2), not h?x."

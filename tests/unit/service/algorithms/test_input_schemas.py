@@ -130,7 +130,7 @@ def test_parameters_are_checked() -> None:
     declared.check({"exponent": 2})
     with pytest.raises(ParametersError, match="exponent: 0 is less than or equal to the minimum of 0"):
         declared.check({"exponent": 0})
-    with pytest.raises(ParametersError, match="'exponnent' was unexpected"):
+    with pytest.raises(ParametersError, match=r"'exponnent' was unexpected.* Did you mean 'exponent'\?"):
         declared.check({"exponnent": 1})
 
 
