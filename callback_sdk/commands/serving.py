@@ -149,6 +149,7 @@ _Reload = Annotated[
     settings.ENGINE,
     *_WORKER_SETTINGS,
     settings.RETENTION,
+    settings.AUDIT_RETENTION,
     settings.MAX_REQUEST_BYTES,
     settings.MAX_CALLBACKS,
     settings.MAX_TASKS,

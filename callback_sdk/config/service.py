@@ -34,6 +34,7 @@ class ServiceConfig(Config):
     shutdown_timeout: timedelta = variable(settings.SHUTDOWN_TIMEOUT)
     stop_timeout: timedelta = variable(settings.STOP_TIMEOUT)
     retention: timedelta | None = variable(settings.RETENTION)
+    audit_retention: timedelta = variable(settings.AUDIT_RETENTION)
     max_request_bytes: int = variable(settings.MAX_REQUEST_BYTES)
     max_callbacks: int = variable(settings.MAX_CALLBACKS)
     max_tasks: int = variable(settings.MAX_TASKS)

@@ -28,8 +28,8 @@ UNKNOWN_ALGORITHM_TIMEOUT = timedelta(days=1)
 _MIN_LOST_AGE = 3600.0
 """Seconds after which output files without a task are removed: a process that lost its claim may upload them."""
 
-AUDIT_AGE = timedelta(days=400)
-"""Retention of the audit log: a year, and time to look at it."""
+AUDIT_RETENTION = timedelta(days=400)
+"""Default retention of the audit log: a year, and time to look at it."""
 
 _BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""
@@ -41,16 +41,25 @@ class Housekeeper(PeriodicThread):
     Args:
         runtime: The components of this process.
         keep: Retention of ended tasks and their results; None for unlimited.
+        keep_audit: Retention of the audit log.
         wakeup: Called when deliveries have become due.
     """
 
-    def __init__(self, runtime: Runtime, *, keep: timedelta | None = None, wakeup: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        keep: timedelta | None = None,
+        keep_audit: timedelta = AUDIT_RETENTION,
+        wakeup: Callable[[], None],
+    ) -> None:
         # Listing a large bucket takes long.
         super().__init__(name="housekeeper", interval=_INTERVAL)
         self._store = runtime.store
         self._blobs: BlobStorage = runtime.blobs
         self._registry = runtime.registry
         self._keep = keep
+        self._keep_audit = keep_audit
         self._lease = runtime.lease.total_seconds()
         self._max_delay = max((MAX_DELAY, *(delay * 1.1 for delay in runtime.delivery.retry_delays)))
         self._awake = wakeup
@@ -88,7 +97,7 @@ class Housekeeper(PeriodicThread):
         idempotency.delete(self._store.database, older_than=KEY_AGE.total_seconds())
 
     def _delete_audit(self) -> None:
-        self._store.audit.delete(older_than=AUDIT_AGE.total_seconds())
+        self._store.audit.delete(older_than=self._keep_audit.total_seconds())
 
     def _repair_times(self) -> None:
         delay = self._max_delay.total_seconds()

@@ -117,7 +117,9 @@ def serve(
         )
         engine = stack.enter_context(open_engine(config.engine, runtime, options))
         dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)
-        housekeeper = Housekeeper(runtime, keep=config.retention, wakeup=runtime.wakeup.set)
+        housekeeper = Housekeeper(
+            runtime, keep=config.retention, keep_audit=config.audit_retention, wakeup=runtime.wakeup.set
+        )
         alerter = None if config.alert_url is None else _alerter(config, runtime, engine, folder)
         task_service = TaskService(
             runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper, alerter=alerter

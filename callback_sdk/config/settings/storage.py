@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.config.definition import Setting
@@ -62,5 +63,15 @@ RETENTION = Setting(
     "How long ended tasks are kept, with their results and deliveries, such as 90d.",
     shown_default="forever",
     option="--retention",
+    metavar="DURATION",
+)
+AUDIT_RETENTION = Setting(
+    "AUDIT_RETENTION",
+    parse_duration,
+    DURATION,
+    "How long the entries of the audit log are kept.",
+    default=timedelta(days=400),
+    shown_default="400d",
+    option="--audit-retention",
     metavar="DURATION",
 )
