@@ -112,6 +112,7 @@ class RedeliveryStep:
     Attributes:
         total: Number of deliveries that the filter selects, of all steps.
         due: Number of deliveries of this step that are due now.
+        held: Number of these that wait for a host that is paused or fails.
         hosts: These by the host of their target.
         skipped: Deliveries of this step that no attempt can complete.
     """
@@ -119,6 +120,7 @@ class RedeliveryStep:
     total: int
     due: int
     hosts: Mapping[str, int]
+    held: int = 0
     skipped: tuple[SkippedDelivery, ...] = ()
 
 
@@ -189,5 +191,6 @@ def _step(total: int | None, data: Mapping[str, Any]) -> RedeliveryStep:
         total=data["total"] if total is None else total,
         due=data["due"],
         hosts=data["hosts"],
+        held=data.get("held", 0),
         skipped=tuple(SkippedDelivery.from_dict(one) for one in data["skipped"]),
     )

@@ -378,7 +378,7 @@ class Client(TaskSubmitter):
     def resume_host(self, host: str) -> list[Host]:
         """Send to a host again; if it has failed, one delivery tests it now. See `pause_host`.
 
-        The URL of a webhook that responded with 410 Gone enables the webhook again.
+        The URL of a webhook that responded with 410 Gone enables the webhook again; no host is resumed then.
         """
         return self._hosts.change("resume", host)
 

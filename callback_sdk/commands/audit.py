@@ -54,7 +54,7 @@ def audit(
     if as_json:
         print_json([entry.to_dict() for entry in found])
         return
-    heads = ("TIME", "WHO", "ACTION", "WHOSE", "TASK", "FROM", "DETAILS")
+    heads = ("TIME", "ACTOR", "ACTION", "OWNER", "TASK", "FROM", "DETAILS")
     print_table(
         heads,
         (

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands import delivery_filter
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
 from callback_sdk.commands.completion import complete_deliveries, complete_jobs
-from callback_sdk.commands.delivery_filter import filter_of, state_of
-from callback_sdk.commands.ids import full_delivery_ids, full_job_id
+from callback_sdk.commands.delivery_filter import GivenFilter, takes_filter
+from callback_sdk.commands.ids import explaining_short_ids, full_delivery_ids, full_job_id
 from callback_sdk.commands.options import AsJSON
 from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_outcome, print_table, proof
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
@@ -37,19 +36,11 @@ JobId = Annotated[
 ]
 
 
+@takes_filter
 def deliveries(
     job_id: JobId = None,
     *,
-    dead: delivery_filter.Dead = False,
-    failing: delivery_filter.Failing = False,
-    late: delivery_filter.Late = False,
-    undelivered: delivery_filter.Undelivered = False,
-    host: delivery_filter.Host = None,
-    algorithm: delivery_filter.AlgorithmName = None,
-    user: delivery_filter.UserName = None,
-    since: delivery_filter.Since = None,
-    until: delivery_filter.Until = None,
-    error: delivery_filter.ErrorText = None,
+    given: GivenFilter,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of deliveries, without JOB_ID.")] = 50,
     as_json: AsJSON = False,
     url: Url = None,
@@ -61,13 +52,11 @@ def deliveries(
 
     Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
     """
-    status = state_of(dead=dead, failing=failing, late=late, undelivered=undelivered)
-    given = {"host": host, "algorithm": algorithm, "user": user, "since": since, "until": until, "error": error}
-    if job_id is not None and (status or any(given.values())):
+    if job_id is not None and given:
         raise typer.BadParameter("These options select deliveries of several tasks: omit JOB_ID.", param_hint="JOB_ID")
-    with open_client(url, token_file) as client:
+    with open_client(url, token_file) as client, explaining_short_ids(job_id):
         if job_id is None:
-            _list(client, filter_of(status, **given), limit, as_json=as_json)
+            _list(client, given.build(), limit, as_json=as_json)
             return
         found = client.get_deliveries(full_job_id(client, job_id))
     if as_json:
@@ -77,6 +66,7 @@ def deliveries(
     print_table(heads, (_delivery_cells(delivery) for delivery in found))
 
 
+@takes_filter
 def redeliver(
     job_id: JobId = None,
     ids: Annotated[
@@ -89,16 +79,7 @@ def redeliver(
         ),
     ] = None,
     *,
-    dead: delivery_filter.Dead = False,
-    failing: delivery_filter.Failing = False,
-    late: delivery_filter.Late = False,
-    undelivered: delivery_filter.Undelivered = False,
-    host: delivery_filter.Host = None,
-    algorithm: delivery_filter.AlgorithmName = None,
-    user: delivery_filter.UserName = None,
-    since: delivery_filter.Since = None,
-    until: delivery_filter.Until = None,
-    error: delivery_filter.ErrorText = None,
+    given: GivenFilter,
     target: Annotated[str | None, typer.Option(metavar="FILE", help=NEW_TARGET_HELP, show_default=False)] = None,
     targets: Annotated[
         str | None,
@@ -136,18 +117,17 @@ def redeliver(
     Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage; 3 deliveries were skipped; 130
     Ctrl-C.
     """
-    status = state_of(dead=dead, failing=failing, late=late, undelivered=undelivered)
-    given = {"host": host, "algorithm": algorithm, "user": user, "since": since, "until": until, "error": error}
-    is_bulk = any(given.values()) or dry_run or rate is not None or skipped is not None or targets is not None
+    is_bulk = bool(given.texts) or dry_run or rate is not None or skipped is not None or targets is not None
     if job_id is None:
-        _check_bulk(status, targets=targets, target=target, is_filtered=bool(status or any(given.values())))
+        _check_bulk(given, targets=targets, target=target)
         with open_client(url, token_file) as client:
             if targets is not None:
                 _replace_all(client, targets, as_json=as_json)
             else:
-                _redeliver_all(client, filter_of(status, **given), rate, skipped, dry_run=dry_run, as_json=as_json)
+                _redeliver_all(client, given.build(), rate, skipped, dry_run=dry_run, as_json=as_json)
         return
-    if is_bulk or status not in (None, "dead"):
+    dead = given.status == "dead"
+    if is_bulk or (given.status is not None and not dead):
         raise typer.BadParameter("These options are for deliveries of several tasks.", param_hint="JOB_ID")
     if bool(ids) == dead and (dead or target is None):
         raise typer.BadParameter(
@@ -155,25 +135,26 @@ def redeliver(
             param_hint="DELIVERY_ID",
         )
     new = None if target is None else read_new_target(target, count=0 if dead else len(ids or [""]))
-    with open_client(url, token_file) as client:
+    with open_client(url, token_file) as client, explaining_short_ids(job_id, *(ids or ())):
         job_id = full_job_id(client, job_id)
         chosen = _chosen(client, job_id, ids or (), dead=dead)
         changed = [
             client.redeliver(job_id, delivery_id, target=None if new is None else new.reveal())
             for delivery_id in chosen
         ]
+    held = sum(delivery.held_since is not None for delivery in changed)
     count = len(changed)
-    due = f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now."
-    text = due if new is None else "The delivery has the new target."
+    due = f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.{_held_text(held)}"
+    text = due if new is None else f"The delivery has the new target.{_held_text(held)}"
     print_outcome(text, [delivery.to_dict() for delivery in changed], as_json=as_json)
 
 
-def _check_bulk(status: str | None, *, targets: str | None, target: str | None, is_filtered: bool) -> None:
+def _check_bulk(given: GivenFilter, *, targets: str | None, target: str | None) -> None:
     if target is not None:
         raise typer.BadParameter("Give the task and the delivery of the new target.", param_hint="--target")
-    if targets is not None and is_filtered:
+    if targets is not None and given:
         raise typer.BadParameter("The file names the deliveries: omit the filters.", param_hint="--targets")
-    if targets is None and status is None:
+    if targets is None and given.status is None:
         raise typer.BadParameter(
             "Give JOB_ID; or one of --dead, --failing, --late and --undelivered for deliveries of all tasks.",
             param_hint="JOB_ID",
@@ -198,13 +179,13 @@ def _redeliver_all(
 
     hosts: Counter[str] = Counter()
     skipped: list[dict[str, Any]] = []
-    total = due = 0
+    total = due = held = 0
     try:
         with ProgressBar("Redelivering", wanted=not as_json) as bar:
             for step in client.redeliver_all(wanted, rate=rate, dry_run=dry_run):
                 hosts.update(step.hosts)
                 skipped += [one.to_dict() for one in step.skipped]
-                total, due = step.total, due + step.due
+                total, due, held = step.total, due + step.due, held + step.held
                 done = due + len(skipped)
                 bar.show(min(1.0, done / total) if total else 1.0, f"{done} of {total}")
     except KeyboardInterrupt:
@@ -214,17 +195,25 @@ def _redeliver_all(
     if file is not None:
         _write_lines(file, skipped)
     if as_json:
-        print_json({"total": total, "due": due, "hosts": hosts, "skipped": skipped, "dry_run": dry_run})
+        print_json({"total": total, "due": due, "held": held, "hosts": hosts, "skipped": skipped, "dry_run": dry_run})
     else:
-        _print_outcome(due, hosts, skipped, dry_run=dry_run)
+        _print_outcome(due, held, hosts, skipped, dry_run=dry_run)
     if skipped:
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _print_outcome(due: int, hosts: Counter[str], skipped: list[dict[str, Any]], *, dry_run: bool) -> None:
+def _held_text(held: int) -> str:
+    """Return what becomes of deliveries whose hosts take none now; empty without any."""
+    verb = "waits" if held == 1 else "wait"
+    return f" {held} {verb} for a host that is paused or fails: callback-sdk hosts" if held else ""
+
+
+def _print_outcome(due: int, held: int, hosts: Counter[str], skipped: list[dict[str, Any]], *, dry_run: bool) -> None:
     listed = ", ".join(f"{count} at {host}" for host, count in hosts.most_common(5))
     verb = "would be redelivered" if dry_run else "is due now" if due == 1 else "are due now"
-    print_line(f"{due} {'delivery' if due == 1 else 'deliveries'} {verb}{f': {listed}' if listed else ''}.")
+    print_line(
+        f"{due} {'delivery' if due == 1 else 'deliveries'} {verb}{f': {listed}' if listed else ''}.{_held_text(held)}"
+    )
     reasons = Counter((one["reason"], one["host"], one["problem"].partition(". ")[2]) for one in skipped)
     for (reason, host, hint), count in reasons.most_common(5):
         print_line(f"{count} skipped at {host}, as the target is {reason}. {hint}", err=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from attrs import define
 
 if TYPE_CHECKING:
     from callback_sdk.models import DeliveryFilter
@@ -42,7 +47,80 @@ ErrorText = Annotated[
 ]
 
 
-def state_of(**flags: bool) -> str | None:
+_STATES: dict[str, Any] = {"dead": Dead, "failing": Failing, "late": Late, "undelivered": Undelivered}
+_TEXTS: dict[str, Any] = {
+    "host": Host,
+    "algorithm": AlgorithmName,
+    "user": UserName,
+    "since": Since,
+    "until": Until,
+    "error": ErrorText,
+}
+
+
+@define(frozen=True, kw_only=True)
+class GivenFilter:
+    """What the options on the command line select.
+
+    Attributes:
+        status: Status of the deliveries; None if no option names one.
+        texts: Texts of the other given options, by name.
+    """
+
+    status: str | None
+    texts: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return self.status is not None or bool(self.texts)
+
+    def build(self) -> DeliveryFilter:
+        """Return the filter.
+
+        Raises:
+            typer.BadParameter: A time is invalid.
+            InvalidRequestError: Another value is invalid.
+        """
+        from callback_sdk.models import DeliveryFilter
+
+        times = {name: time_of(self.texts.get(name), f"--{name}") for name in ("since", "until")}
+        return DeliveryFilter(status=self.status, **{**self.texts, **times})  # type: ignore[arg-type]
+
+
+def takes_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that select deliveries to a command, which receives them as the argument `given`."""
+
+    @functools.wraps(command)
+    def call(**arguments: Any) -> None:
+        status = _state({name: arguments.pop(name) for name in _STATES})
+        texts = {name: text for name in _TEXTS if (text := arguments.pop(name))}
+        command(given=GivenFilter(status=status, texts=texts), **arguments)
+
+    _set_signature(call, command)
+    return call
+
+
+def _set_signature(call: Callable[..., None], command: Callable[..., None]) -> None:
+    """Set the signature that Typer reads: the parameters of the command, with the options after its arguments."""
+    parameters = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
+    # Only the annotations of these can be evaluated here; the type of `given` is of no interest to Typer.
+    own = SimpleNamespace(__annotations__={one.name: one.annotation for one in parameters})
+    hints = get_type_hints(own, globalns=command.__globals__, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [
+        inspect.Parameter(name, keyword, default=False if name in _STATES else None, annotation=annotation)
+        for name, annotation in (_STATES | _TEXTS).items()
+    ]
+    typed = [one.replace(annotation=hints[one.name]) for one in parameters]
+    found = [
+        *(one for one in typed if one.kind is not keyword),
+        *options,
+        *(one for one in typed if one.kind is keyword),
+    ]
+    call.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
+    call.__annotations__ = {one.name: one.annotation for one in found}
+
+
+def _state(flags: Mapping[str, bool]) -> str | None:
     """Return the status that the only given option names; None without any.
 
     Raises:
@@ -52,35 +130,6 @@ def state_of(**flags: bool) -> str | None:
     if len(given) > 1:
         raise typer.BadParameter("Give one of these options.", param_hint=", ".join(f"--{name}" for name in given))
     return given[0] if given else None
-
-
-def filter_of(
-    status: str | None,
-    *,
-    host: str | None,
-    algorithm: str | None,
-    user: str | None,
-    since: str | None,
-    until: str | None,
-    error: str | None,
-) -> DeliveryFilter:
-    """Return the filter that the options describe.
-
-    Raises:
-        typer.BadParameter: A time is invalid.
-        InvalidRequestError: Another value is invalid.
-    """
-    from callback_sdk.models import DeliveryFilter
-
-    return DeliveryFilter(
-        status=status,
-        host=host,
-        algorithm=algorithm,
-        user=user,
-        since=time_of(since, "--since"),
-        until=time_of(until, "--until"),
-        error=error,
-    )
 
 
 def time_of(text: str | None, option: str) -> datetime | None:

@@ -55,10 +55,14 @@ def pause(host: HostName, *, as_json: AsJSON = False, url: Url = None, token_fil
 def resume(host: HostName, *, as_json: AsJSON = False, url: Url = None, token_file: TokenFile = None) -> None:
     """Send to a host again. If it has failed, one delivery tests it now, and the others follow if it works.
 
-    The URL of a webhook that responded with 410 Gone, as `callback-sdk hosts` lists it, enables the webhook again.
+    The URL of a webhook that responded with 410 Gone, as `callback-sdk hosts` lists it, enables the webhook again, and
+    leaves its host as it is.
     """
     with open_client(url, token_file) as client:
-        _print_change(client.resume_host(host), "is resumed", as_json=as_json)
+        found = client.resume_host(host)
+    if not found and not as_json:
+        print_line("The webhook is enabled again. Its host stays as it is.")
+    _print_change(found, "is resumed", as_json=as_json)
 
 
 @app.command("limit")

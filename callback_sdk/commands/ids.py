@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,20 @@ MAX_CANDIDATES = 10
 # A prefix has at least four characters: a shorter one may be a typo that happens to be unique.
 _JOB = re.compile(r"[0-9a-f-]{4,35}")
 _DELIVERY = re.compile(r"(?:msg_)?([0-9a-f]{4,31})")
+_TOO_SHORT = re.compile(r"(?:msg_)?[0-9a-f-]{1,3}")
+
+
+@contextmanager
+def explaining_short_ids(*given: str | None) -> Iterator[None]:
+    """Say in the hint of a `NotFoundError` that one of these texts is too short for the beginning of an id."""
+    from callback_sdk.errors import NotFoundError
+
+    try:
+        yield
+    except NotFoundError as error:
+        if any(text is not None and _TOO_SHORT.fullmatch(text.strip().lower()) for text in given):
+            error.replace_hint("Give at least 4 characters of an id, or all of it.")
+        raise
 
 
 def full_job_id(client: Client, given: str) -> str:

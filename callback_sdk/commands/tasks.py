@@ -10,7 +10,7 @@ import typer
 from callback_sdk.commands.client_options import TokenFile, Url, open_client
 from callback_sdk.commands.completion import complete_algorithms, complete_jobs, complete_states
 from callback_sdk.commands.delivery_filter import UserName
-from callback_sdk.commands.ids import full_job_id
+from callback_sdk.commands.ids import explaining_short_ids, full_job_id
 from callback_sdk.commands.options import AsJSON
 from callback_sdk.commands.printing import one_line, print_error, print_json, print_line, print_table, print_text
 from callback_sdk.commands.states import task_filter
@@ -94,11 +94,10 @@ def tasks(
     if failed and status is not None:
         raise typer.BadParameter("Give one of both.", param_hint="--failed, --status")
     wanted = "failed" if failed else None if status is None else task_filter(status)
-    with open_client(url, token_file) as client:
+    with open_client(url, token_file) as client, explaining_short_ids(job_id):
         job_id = None if job_id is None else full_job_id(client, job_id)
         if job_id is not None and logs:
-            for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
-                print_text(text)
+            _print_logs(client, job_id, follow=follow)
             return
         if job_id is not None:
             task = client.get_task(job_id)
@@ -150,8 +149,9 @@ def _cancel(client: Client, given: str, *, quiet: bool) -> dict[str, Any]:
 
     job_id = given
     try:
-        job_id = full_job_id(client, given)
-        client.cancel_task(job_id)
+        with explaining_short_ids(given):
+            job_id = full_job_id(client, given)
+            client.cancel_task(job_id)
     except (ConflictError, InvalidRequestError, NotFoundError) as error:
         # The other tasks may still be canceled. After any other error they couldn't be.
         print_error(error)
@@ -179,6 +179,15 @@ def _check_options(
         raise typer.BadParameter("Give --logs too.", param_hint="--follow")
 
 
+def _print_logs(client: Client, job_id: str, *, follow: bool) -> None:
+    is_empty = True
+    for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
+        is_empty = is_empty and not text
+        print_text(text)
+    if is_empty:
+        print_line("The task has printed nothing.", err=True)
+
+
 def _show_task(task: Task, *, as_json: bool) -> None:
     if as_json:
         print_json(task.to_dict())
@@ -193,6 +202,9 @@ def _show_outputs(task: Task, directory: Path | None, *, as_json: bool) -> None:
     shown = list(zip(found.values(), paths, strict=True))
     if as_json:
         print_json([file.to_dict() | ({} if path is None else {"path": str(path)}) for file, path in shown])
+        return
+    if not shown:
+        print_line("The task has no output files.", err=True)
         return
     heads = ("NAME", "BYTES", "TYPE", "SHA-256") if directory is None else ("FILE", "BYTES", "TYPE", "SHA-256")
     rows = ((one_line(str(path or file.name)), str(file.size), file.media_type, file.sha256) for file, path in shown)

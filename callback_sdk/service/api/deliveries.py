@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
@@ -97,6 +97,7 @@ def redeliver_found(state: StateDep, caller: CallerDep, body: schemas.Redelivery
     return {
         "total": page.total,
         "due": len(page.due),
+        "held": page.held,
         "hosts": Counter(row["host"] for row in page.due),
         "skipped": [
             {**show_found(row), "object_url": page.object_urls.get(row["delivery_id"]), **_problem(problem)}
@@ -113,6 +114,7 @@ class BulkRedelivery:
     Attributes:
         total: Number of deliveries that the filter selects; only of the first page.
         due: Rows of the deliveries that are due now.
+        held: Number of these that wait for a host that is paused or fails.
         skipped: Rows of deliveries that no attempt can complete, with the reason.
         object_urls: URLs of their objects, without signatures, by the ids of the deliveries.
         next_cursor: Cursor of the next page; None after the last one.
@@ -120,6 +122,7 @@ class BulkRedelivery:
 
     total: int | None
     due: Sequence[Mapping[str, Any]]
+    held: int
     skipped: Sequence[tuple[Mapping[str, Any], CallbackSDKError]]
     object_urls: Mapping[str, str | None]
     next_cursor: str | None
@@ -174,12 +177,14 @@ def redeliver(
         check=check,
         dry_run=dry_run,
     )
+    held: Collection[str] = ()
     if not dry_run:
+        held = store.deliveries.hold_blocked([row["delivery_id"] for row in page.due])
         state.task_service.runtime.wakeup.set()
         _record(state, caller, wanted, page.due)
     following = None if page.next is None else cursors.encode(page.next.task_finished_at, page.next.delivery_id, end)
     return BulkRedelivery(
-        total=total, due=page.due, skipped=page.skipped, object_urls=object_urls, next_cursor=following
+        total=total, due=page.due, held=len(held), skipped=page.skipped, object_urls=object_urls, next_cursor=following
     )
 
 

@@ -68,19 +68,20 @@ def pause(state: AppState, caller: Caller, text: str) -> list[str]:
 
 
 def resume(state: AppState, caller: Caller, text: str) -> tuple[list[str], int]:
-    """Send to hosts again, or to a webhook that was gone; see `pause`.
+    """Send to hosts again, or to a webhook that was gone, whose host stays as it is; see `pause`.
 
     Returns:
-        The hosts, and the number of webhooks that are enabled again.
+        The hosts that are resumed, and the number of webhooks that are enabled again.
     """
     store = state.task_service.store.hosts
     found = find_hosts(store, text)
     enabled = store.enable_webhooks(str(SecretURL(text))) if "://" in text else 0
-    for host in found:
+    resumed = [] if enabled else found
+    for host in resumed:
         store.resume(host)
     state.task_service.runtime.wakeup.set()
     _record(state, caller, "host-resumed", found, webhooks=enabled or None)
-    return found, enabled
+    return resumed, enabled
 
 
 def limit(state: AppState, caller: Caller, text: str, limits: HostLimits) -> list[str]:

@@ -16,6 +16,9 @@ DeliveryState = Literal["dead", "failing", "late", "undelivered", "pending", "de
 TEXT = r"^[^\x00]*$"
 """Text that a query can contain: PostgreSQL rejects the character NUL."""
 
+MAX_REASON = 300
+"""Maximum characters of the reason of a pause."""
+
 
 class ErrorResponse(BaseModel):
     """The reasons for which a request was rejected or failed: a single one in `error`, several in `errors`.
@@ -233,10 +236,14 @@ class SkippedDeliveryResponse(ListedDeliveryResponse):
 
 
 class RedeliveryResponse(BaseModel):
-    """A page of a bulk redelivery: `total` of all pages, on the first one; and the deliveries that are due by host."""
+    """A page of a bulk redelivery: `total` of all pages, on the first one; and the deliveries that are due by host.
+
+    Of those that are due, `held` wait for a host that is paused or fails.
+    """
 
     total: int | None
     due: int
+    held: int = 0
     hosts: dict[str, int]
     skipped: list[SkippedDeliveryResponse]
     next_cursor: str | None
@@ -330,10 +337,10 @@ class WorkerResponse(BaseModel):
 
 
 class PauseRequest(BaseModel, extra="forbid"):
-    """How an algorithm is paused: whether new tasks are accepted, and the reason."""
+    """How an algorithm is paused: whether new tasks are accepted, and why; an empty reason keeps the earlier one."""
 
     accept: bool = True
-    reason: str = Field("", max_length=300, pattern=TEXT)
+    reason: str = Field("", max_length=MAX_REASON, pattern=TEXT)
 
 
 class PauseResponse(BaseModel):

@@ -71,6 +71,8 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
             Route("/algorithms/{name}", algorithms.algorithm),
             Route("/algorithms/{name}/graph", algorithms.graph),
             Route("/algorithms/{name}/template", algorithms.template),
+            Route("/algorithms/{name}/pause", algorithms.pause, methods=["POST"]),
+            Route("/algorithms/{name}/resume", algorithms.resume, methods=["POST"]),
             Route("/health", health.health),
             Route("/hosts", hosts.show),
             Route("/hosts/pause", hosts.pause, methods=["POST"]),

@@ -36,6 +36,7 @@ async def resume(request: Request) -> Response:
 
 
 async def limit(request: Request) -> Response:
+    await csrf_caller(request)
     form = await request.form()
     limits = HostLimits(
         max_concurrency=_read(form.get("max_concurrency"), whole_number(1, 10_000), "a whole number from 1 to 10000"),

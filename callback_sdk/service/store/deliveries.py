@@ -205,6 +205,17 @@ class DeliveryStore(DeliveryReader):
 
         return self._database.write(mark)
 
+    def hold_blocked(self, delivery_ids: Sequence[str]) -> set[str]:
+        """Hold those of some due deliveries whose hosts take none now, and return their ids.
+
+        The dispatcher would do so too, but a user who redelivers wants to know at once.
+        """
+        with self._database.read() as connection:
+            found = holds.blocked(connection, delivery_ids)
+        if found:
+            self._hold(found)
+        return set(found)
+
     def _hold(self, delivery_ids: Sequence[str]) -> None:
         self._database.write(lambda one: holds.hold_blocked(one, delivery_ids, self._cipher, self._policy))
 
@@ -365,7 +376,9 @@ class DeliveryStore(DeliveryReader):
             InvalidTargetError: One of its objects is that of another delivery, or it takes documents only.
         """
         request = Redelivery(job_id=job_id, delivery_id=delivery_id, new=new)
-        return self._database.write(lambda connection: request.apply(connection, self._cipher))
+        is_changed = self._database.write(lambda connection: request.apply(connection, self._cipher))
+        self.hold_blocked([delivery_id])
+        return is_changed
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
         """Release the deliveries of dead workers. Attempts interrupted this way don't count as retries.

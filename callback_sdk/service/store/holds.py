@@ -156,6 +156,12 @@ def hold_blocked(
             host_gates.update(connection, origin, next_slot_at=gate.next_slot_at)
 
 
+def blocked(connection: sa.Connection, delivery_ids: Sequence[str]) -> list[str]:
+    """Return the ids of due deliveries whose hosts take none now, such as paused ones."""
+    query = _SELECT_WAITING.with_only_columns(deliveries.c.delivery_id).where(host_gates.IS_BLOCKED)
+    return list(connection.execute(query, {"_ids": list(delivery_ids)}).scalars())
+
+
 def release_due(connection: sa.Connection, policy: HostPolicy) -> None:
     """Release held deliveries of hosts that may take some, a few hosts at a time."""
     for row in connection.execute(_SELECT_AWAKE).all():

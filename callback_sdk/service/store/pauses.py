@@ -58,12 +58,16 @@ class PauseStore:
         self._known_at = -math.inf
 
     def pause(self, algorithm: str, *, is_accepted: bool, reason: str, paused_by: str) -> None:
-        """Pause an algorithm, or change how it is paused."""
-        values = {"is_accepted": is_accepted, "reason": reason, "paused_by": paused_by}
+        """Pause an algorithm, or change how it is paused; without a new reason, that of the pause stays."""
+        is_this = paused_algorithms.c.algorithm == algorithm
+        before = sa.select(paused_algorithms.c.reason).where(is_this)
 
         def store(connection: sa.Connection) -> None:
-            connection.execute(paused_algorithms.delete().where(paused_algorithms.c.algorithm == algorithm))
-            connection.execute(paused_algorithms.insert().values(algorithm=algorithm, **values, paused_at=now()))
+            values = {"is_accepted": is_accepted, "reason": reason or connection.execute(before).scalar() or ""}
+            connection.execute(paused_algorithms.delete().where(is_this))
+            connection.execute(
+                paused_algorithms.insert().values(algorithm=algorithm, **values, paused_by=paused_by, paused_at=now())
+            )
 
         self._database.write(store)
         self._known_at = -math.inf

@@ -166,7 +166,7 @@ def test_a_dry_run_says_what_would_happen(service: FakeService, run: Run) -> Non
     service.on("POST", REDELIVER, service.Say(202, step(0, total=0)))
     code, out, _ = run("redeliver", "--dead", "--dry-run", "--json")
     assert code == 0
-    assert json.loads(out) == {"total": 0, "due": 0, "hosts": {}, "skipped": [], "dry_run": True}
+    assert json.loads(out) == {"total": 0, "due": 0, "held": 0, "hosts": {}, "skipped": [], "dry_run": True}
 
 
 def test_the_rate_is_kept_between_requests(service: FakeService, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import define
 
-from callback_sdk.commands.ids import MAX_CANDIDATES, full_delivery_ids, full_job_id
+from callback_sdk.commands.ids import MAX_CANDIDATES, explaining_short_ids, full_delivery_ids, full_job_id
 from callback_sdk.errors import InvalidRequestError, NotFoundError
 
 JOB = "3f2a9c10-5c1e-4d3a-9b1f-0a2b3c4d5e6f"
@@ -54,6 +54,14 @@ def test_an_ambiguous_prefix_lists_the_candidates() -> None:
         full_job_id(Jobs(*ids), "3f2a")  # type: ignore[arg-type]
     lines = caught.value.message.splitlines()
     assert lines == ["Several ids begin with '3f2a':", *(f"  {one}" for one in ids[:10]), "  …"]
+
+
+@pytest.mark.parametrize(("given", "is_short"), [("9", True), ("msg_3F2", True), ("3f2a", False), ("a-task", False)])
+def test_a_short_text_that_is_not_found_is_explained(given: str, is_short: bool) -> None:
+    """It may be the beginning of an id, which would need more characters."""
+    with pytest.raises(NotFoundError) as caught, explaining_short_ids(None, given):
+        raise NotFoundError("The task doesn't exist.", hint="Check the id.")
+    assert ("at least 4 characters" in caught.value.hint) == is_short
 
 
 def test_an_unknown_prefix_is_not_found() -> None:

@@ -88,6 +88,18 @@ def test_logs_are_printed_unchanged(service: FakeService, run: Run) -> None:
     assert run("tasks", "42", "--logs", "--json")[0] == 2
 
 
+def test_a_task_without_output_says_so(service: FakeService, run: Run) -> None:
+    """On standard error, as standard output has what the task printed, and its files."""
+    service.on("GET", f"{TASK}/logs", service.Say(raw=b"", headers={"Content-Type": "text/plain"}))
+    service.on("GET", f"{TASK}/logs/new", service.Say(data={"text": "", "cursor": "1.0", "ended": True}))
+    for options in ((), ("--follow",)):
+        assert run("tasks", "42", "--logs", *options) == (0, "", "The task has printed nothing.\n")
+    service.on("GET", TASK, service.Say(data=DONE))
+    service.on("GET", f"{TASK}/outputs", service.Say(data=[]))
+    assert run("tasks", "42", "--outputs") == (0, "", "The task has no output files.\n")
+    assert run("tasks", "42", "--outputs", "--json")[:2] == (0, "[]\n")
+
+
 def test_new_output_is_printed_until_the_task_has_ended(service: FakeService, run: Run) -> None:
     """Escaped, as terminals would obey it."""
     first = {"text": "line 1\n\x1b[2J", "cursor": "1.11", "ended": False}
@@ -476,6 +488,11 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     assert run("redeliver", 42, "d-1", "d-2")[:2] == (0, "2 deliveries are due now.\n")
     assert len(service.paths("POST")) == 2
     assert run("redeliver", 42, "--dead")[:2] == (0, "1 delivery is due now.\n")
+    waits = {**DEAD, "delivery_id": "d-1", "status": "pending", "held_since": "2030-01-01T00:00:00+00:00"}
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, waits))
+    out = run("redeliver", 42, "d-1")[1]
+    assert out == "1 delivery is due now. 1 waits for a host that is paused or fails: callback-sdk hosts\n"
+    service.requests.pop()
     code, out, _ = run("redeliver", 42, "d-1", "--json")
     assert (code, [one["delivery_id"] for one in json.loads(out)]) == (0, ["d-1"])
     service.requests.pop()

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.concurrency.circuit import RAMP, HostLimits, HostPolicy
+from callback_sdk.models import DeliveryFilter
 from callback_sdk.redaction import SecretURL
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, repairs
 from callback_sdk.service.store.deliveries import DeliveryStore
@@ -224,6 +225,28 @@ def test_a_paused_host_gets_nothing_until_it_is_resumed(store: Store) -> None:
     assert store.hosts.counts() == {"open": 0, "half-open": 0, "paused": 0}
 
 
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("http://127.1:8080/h", "127.0.0.1"),
+        ("http://0x7f000001:8080/h", "127.0.0.1"),
+        ("https://Localhost./h", "localhost"),
+        ("https://[0:0::1]/h", "::1"),
+    ],
+)
+def test_all_spellings_of_a_host_are_one_host(store: Store, given: str, host: str) -> None:
+    """For its pause, the filter of deliveries, and the deliveries at a time."""
+    (delivery_id,) = end_tasks(store, 1, given)
+    (known,) = store.hosts.known_as(host)
+    assert store.hosts.known_as(SecretURL(given).host) == [known]
+    store.hosts.pause(known, by=None)
+    assert fetch(store) == []
+    assert held(store) == [delivery_id]
+    for name in (host, SecretURL(given).host):
+        (row,) = store.bulk_redelivery.page(DeliveryFilter(host=name), owner=None, limit=9)
+        assert (row["delivery_id"], row["host"]) == (delivery_id, host)
+
+
 def test_resuming_an_open_host_tests_it_at_once(store: Store) -> None:
     """With one delivery."""
     ids = end_tasks(store, 8)
@@ -348,6 +371,8 @@ def test_a_redelivery_to_an_open_circuit_is_held_too(store: Store) -> None:
     open_circuit(store, ids)
     job_id = next(row.job_id for row in _rows(store) if row.delivery_id == ids[0])
     assert store.deliveries.redeliver(job_id, ids[0])
+    # At once, so that the answer to the redelivery says so.
+    assert held(store) == [ids[0]]
     assert fetch(store) == []
     assert set(held(store)) == {ids[0], ids[5]}
 

@@ -41,5 +41,7 @@ def test_new_tasks_of_a_paused_algorithm_are_accepted_or_refused(store: Store) -
     store.pauses.pause("a", is_accepted=True, reason="", paused_by="omar")
     store.pauses.check(["a"])
     (pause,) = store.pauses.all()
-    assert (pause.algorithm, pause.is_accepted, pause.reason, pause.paused_by) == ("a", True, "", "omar")
+    # Without a new reason, the earlier one is kept.
+    assert (pause.algorithm, pause.is_accepted, pause.reason) == ("a", True, "The model is wrong.")
+    assert pause.paused_by == "omar"
     assert abs(pause.paused_at - store.clock()) < 60
