@@ -1,4 +1,4 @@
-"""Stores that verify signatures, one of each for the session."""
+"""Stores that verify signatures, one of each for the session; clients and browsers of a module's service."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from callback_sdk import Client
 from tests.checkers import azurite, cos, gcs, http_store, obs, oss, swift
 from tests.checkers.places import Place
 from tests.conftest import missing_server
+from tests.integration.browsers import PASSWORD, Browser
+from tests.topology import Topology
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +75,18 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ca
         return kind(request.getfixturevalue(servers[kind.kind.partition("-")[0]]))  # type: ignore[call-arg]
 
     return make
+
+
+@pytest.fixture
+def client(topology: Topology) -> Iterator[Client]:
+    """Give a client of the first user, who is an operator."""
+    with topology.client() as client:
+        yield client
+
+
+@pytest.fixture
+def mary(topology: Topology) -> Iterator[Browser]:
+    """Give another user's browser."""
+    with Browser(topology) as browser:
+        browser.log_in(username="mary", password=PASSWORD)
+        yield browser

@@ -26,13 +26,6 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give the first user's client."""
-    with topology.client() as client:
-        yield client
-
-
 def run(client: Client, features: Any, **options: Any) -> Any:
     return client.run_algorithm("scale", features, **options).wait(progress=False)
 

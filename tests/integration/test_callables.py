@@ -24,13 +24,6 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give the first user's client."""
-    with topology.client() as client:
-        yield client
-
-
 @pytest.mark.parametrize("name", list(registry))
 def test_each_shape_computes_the_same(client: Client, name: str) -> None:
     """With a parameter, and with its default."""

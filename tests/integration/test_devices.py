@@ -36,13 +36,6 @@ def topology(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give a client of the service."""
-    with topology.client() as client:
-        yield client
-
-
 def submit(client: Client, folder: Path) -> Any:
     return client.run_algorithm("train", DATA, parameters={"folder": str(folder)})
 

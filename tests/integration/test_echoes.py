@@ -20,7 +20,7 @@ from callback_sdk import JobResult, Outbox, ResultsWriter, cli
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.text.escaping import LogFormatter
 from tests.echoes import TARGETS, echoing, leaked, planted
-from tests.integration.test_pages import Browser
+from tests.integration.browsers import Browser
 from tests.rawserver import RawServer
 from tests.topology import Topology, wait_until
 

@@ -69,13 +69,6 @@ def topology(kind: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give a client of the service."""
-    with topology.client() as client:
-        yield client
-
-
 def starts(path: Path) -> list[str]:
     return [line.split()[1] for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -22,13 +22,6 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give a client of the first user, who is an operator."""
-    with topology.client() as client:
-        yield client
-
-
 def run(topology: Topology, *arguments: str) -> str:
     address = (topology.data / "address").read_text().strip()
     return topology.run("hosts", *arguments, "--url", address, "--token-file", str(topology.data / "token"))
@@ -88,7 +81,7 @@ def test_a_name_stands_for_the_hosts_that_are_known(client: Client) -> None:
 
 
 def test_a_webhook_that_is_gone_is_enabled_again(topology: Topology, client: Client) -> None:
-    """By its URL as it is listed, without credentials."""
+    """By its URL as it is listed, without credentials. Its host stays paused until it is resumed itself."""
     with WebhookReceiver() as receiver:
         receiver.respond(410)
         url = f"{receiver.url}?key=topsecret"
@@ -97,8 +90,11 @@ def test_a_webhook_that_is_gone_is_enabled_again(topology: Topology, client: Cli
         (gone,) = client.get_disabled_webhooks()
         assert "topsecret" not in gone.url
         assert gone.url in run(topology)
-        run(topology, "resume", gone.url)
+        (paused,) = client.pause_host(receiver.url)
+        assert "Its host stays as it is." in run(topology, "resume", gone.url)
         assert client.get_disabled_webhooks() == []
+        assert paused.host in [one.host for one in client.get_hosts() if one.state == "paused"]
+        assert run(topology, "resume", gone.url) == f"{paused.host} is resumed."
         (delivery,) = client.get_deliveries(task.job_id)
         client.redeliver(task.job_id, delivery.delivery_id)
         wait_until(lambda: client.get_task(task.job_id).receipts, what="the delivery")

@@ -40,13 +40,6 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
 
 
 @pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give a client."""
-    with topology.client() as client:
-        yield client
-
-
-@pytest.fixture
 def store(seaweedfs: SeaweedFS) -> Iterator[ObjectStore]:
     """Record requests in front of a store that checks signatures."""
     with ObjectStore(upstream=seaweedfs.endpoint_url) as store:

@@ -14,8 +14,8 @@ import requests
 
 from callback_sdk import Client, Task
 from callback_sdk.errors import NotFoundError, ResponseTooLargeError
+from tests.integration.browsers import Browser
 from tests.integration.output_jobs import HOSTILE, png
-from tests.integration.test_pages import Browser
 from tests.topology import Topology, kill_tree, wait_until
 
 TABLE = {"a": [1]}

@@ -7,45 +7,18 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from callback_sdk import Client
 from callback_sdk.testing import WebhookReceiver
+from tests.integration.browsers import PASSWORD, TABLE, Browser
 from tests.integration.page_jobs import HOSTILE
 from tests.topology import Topology, wait_until
 
-PASSWORD = "a password of mary's"
 MARKER = "MARKER77aa"
-TABLE = {"a": [1, 2]}
 NOTHING = str(uuid.uuid4())
 FILE = f"/tasks/{NOTHING}/outputs/static/plot.png"
-
-
-class Browser(requests.Session):
-    """A browser without JavaScript."""
-
-    def __init__(self, topology: Topology) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.origin = (topology.data / "address").read_text().strip()
-        self.token = (topology.data / "token").read_text().strip()
-
-    def log_in(self, **fields: str) -> requests.Response:
-        return self.post(f"{self.origin}/ui/login", data=fields or {"token": self.token}, timeout=60)
-
-    def page(self, path: str, status: int = 200) -> str:
-        answer = self.get(f"{self.origin}/ui{path}", timeout=60)
-        assert answer.status_code == status, answer.text
-        assert answer.headers["content-type"].startswith("text/html")
-        return answer.text
-
-    def submit(self, path: str, *, csrf: str | None = None, target: str = "", **options: Any) -> requests.Response:
-        """Send the form of a page."""
-        csrf = re.search(r'name="csrf" value="(\w+)"', self.page("/tasks"))[1] if csrf is None else csrf
-        return self.post(f"{self.origin}/ui{path}", data={"csrf": csrf, "target": target}, timeout=60, **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +44,23 @@ def browser(stranger: Browser) -> Browser:
     return stranger
 
 
-@pytest.fixture
-def mary(topology: Topology) -> Iterator[Browser]:
-    """Give another user's browser."""
-    with Browser(topology) as browser:
-        browser.log_in(username="mary", password=PASSWORD)
-        yield browser
-
-
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give the first user's client."""
-    with topology.client() as client:
-        yield client
+def test_an_operator_pauses_and_resumes_an_algorithm(browser: Browser, mary: Browser, client: Client) -> None:
+    """Everybody sees the reason, which is escaped; others have no buttons, and may not pause."""
+    form = {"accept": "yes", "reason": "<b>Wrong</b> model"}
+    assert browser.submit("/algorithms/shown/pause", fields=form).url.endswith("/algorithms/shown")
+    (pause,) = client.get_paused_algorithms()
+    assert (pause.algorithm, pause.accept, pause.reason) == ("shown", True, "<b>Wrong</b> model")
+    for page in (browser.page("/algorithms/shown"), mary.page("/algorithms/shown")):
+        assert "&lt;b&gt;Wrong&lt;/b&gt; model" in page
+    assert "/algorithms/shown/resume" in browser.page("/algorithms/shown")
+    assert "/algorithms/shown/resume" not in mary.page("/algorithms/shown")
+    assert mary.submit("/algorithms/shown/resume").status_code == 403
+    assert browser.submit("/algorithms/shown/pause", fields={"reason": "x" * 301}).status_code == 422
+    browser.submit("/algorithms/shown/resume")
+    assert client.get_paused_algorithms() == []
+    browser.submit("/algorithms/shown/pause", fields={"reason": ""})
+    assert not client.get_paused_algorithms()[0].accept
+    browser.submit("/algorithms/shown/resume")
 
 
 def test_pages_require_a_login(stranger: Browser) -> None:

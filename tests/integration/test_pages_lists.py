@@ -19,8 +19,8 @@ import requests
 from callback_sdk import Client
 from callback_sdk.client import Task
 from callback_sdk.testing import WebhookReceiver
+from tests.integration.browsers import PASSWORD, TABLE, Browser
 from tests.integration.page_jobs import HOSTILE
-from tests.integration.test_pages import PASSWORD, TABLE, Browser
 from tests.topology import Topology, wait_until
 
 MARKER = "MARKER93cc"
@@ -42,21 +42,6 @@ def browser(topology: Topology) -> Iterator[Browser]:
     with Browser(topology) as browser:
         browser.log_in()
         yield browser
-
-
-@pytest.fixture
-def mary(topology: Topology) -> Iterator[Browser]:
-    """Give another user's browser."""
-    with Browser(topology) as browser:
-        browser.log_in(username="mary", password=PASSWORD)
-        yield browser
-
-
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give the first user's client."""
-    with topology.client() as client:
-        yield client
 
 
 @pytest.fixture

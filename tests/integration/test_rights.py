@@ -118,6 +118,8 @@ ROUTES = {
     "GET /ui/deliveries": LIST,
     "POST /ui/deliveries/redeliver": OWN,
     "GET /ui/audit": OPERATE,
+    "POST /ui/algorithms/{name}/pause": OPERATE,
+    "POST /ui/algorithms/{name}/resume": OPERATE,
     "GET /ui/hosts": OPERATE,
     "POST /ui/hosts/pause": OPERATE,
     "POST /ui/hosts/resume": OPERATE,
@@ -195,7 +197,7 @@ class House:
         method, _, path = route.partition(" ")
         if path.endswith("/pause"):
             # Not that of the tasks, which would wait then.
-            values = {"algorithm_id": "idle"}
+            values = {"algorithm_id": "idle", "name": "idle"}
         url = self.origin + re.sub(r"\{(\w+)(:path)?\}", lambda match: values[match[1]], path)
         if path.startswith("/ui"):
             session, csrf = self.browsers[caller] if caller else (requests.Session(), "")

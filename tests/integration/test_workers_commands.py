@@ -20,13 +20,6 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
         yield topology
 
 
-@pytest.fixture
-def client(topology: Topology) -> Iterator[Client]:
-    """Give a client of the first user, who is an operator."""
-    with topology.client() as client:
-        yield client
-
-
 def run(topology: Topology, *arguments: str) -> str:
     address = (topology.data / "address").read_text().strip()
     return topology.run(*arguments, "--url", address, "--token-file", str(topology.data / "token"))
