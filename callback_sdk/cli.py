@@ -85,6 +85,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         from callback_sdk.program.main import main as execute
 
         return execute(words[1:])
+    if words[:1] == ["progress"] and "--help" not in words:
+        # Likewise: a program may report its progress often.
+        from callback_sdk.program.progress import main as report_progress
+
+        return report_progress(words[1:])
     from callback_sdk.errors import MissingExtraError
 
     try:

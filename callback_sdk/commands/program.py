@@ -1,6 +1,8 @@
-"""`callback-sdk exec`, as the list of commands shows it; `callback_sdk.cli` runs it without Typer."""
+"""`callback-sdk exec` and `progress`, as the list of commands shows them; they run without Typer."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -12,3 +14,13 @@ def execute(context: typer.Context) -> None:
     from callback_sdk.program.main import main
 
     raise typer.Exit(main(context.args))
+
+
+def progress(
+    fraction: Annotated[str, typer.Argument(metavar="FRACTION", help="Fraction done: 0.5 or 50%.")],
+    message: Annotated[str, typer.Argument(metavar="[MESSAGE]", help="The current step.")] = "",
+) -> None:
+    """Report the progress of a program that callback-sdk exec runs."""
+    from callback_sdk.program.progress import main
+
+    raise typer.Exit(main([fraction, message]))

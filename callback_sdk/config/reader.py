@@ -23,7 +23,7 @@ _PREFIX = "CALLBACK_SDK_"
 _LINK = re.compile("_(?:SERVICE_HOST|SERVICE_PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP))(?:_|$)")
 _LINKED = re.compile("(?:tcp|udp|sctp)://")
 
-_OWN = frozenset({"CALLBACK_SDK_RESULTS"})
+_OWN = frozenset({"CALLBACK_SDK_PROGRESS", "CALLBACK_SDK_RESULTS"})
 """Variables that `callback-sdk exec` sets for its program."""
 
 SEED_NAMES = {

@@ -40,7 +40,7 @@ from callback_sdk.writer.delivery import encoded_results
 from callback_sdk.writer.writer import attempts_of
 
 if TYPE_CHECKING:
-    from callback_sdk.writer.events import JobEvents
+    from callback_sdk.writer.events import Admit, JobEvents
 
 logger = logging.getLogger(__name__)
 
@@ -368,6 +368,25 @@ def begin_job(outbox: Outbox, job: OpenJob) -> None:
 
 
 @clearing_locals
+def open_events(outbox: Outbox, job: OpenJob, *, run: int, admit: Admit) -> JobEvents | None:
+    """Return the events of an open job; None if no target subscribes to any. `end_job` and `drop_job` close them.
+
+    Args:
+        outbox: The outbox.
+        job: The job.
+        run: Number of its run, from 1.
+        admit: See `JobEvents`.
+
+    Raises:
+        TargetError: A target can't get events.
+    """
+    callbacks = required_callbacks(job.callbacks)
+    if not any(callback.takes_events for callback in callbacks):
+        return None
+    return attempts_of(outbox._process_state().writer).open_events(job.job_id, callbacks, run=run, admit=admit)
+
+
+@clearing_locals
 def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any]) -> WriteResult:
     """Store the outcome of an open job, and send it; see `Outbox.write`.
 
@@ -382,7 +401,9 @@ def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any
 def drop_job(outbox: Outbox, job: OpenJob) -> None:
     """End an open job without a document."""
     with _typed_errors():
-        outbox._process_state().open_jobs.remove(job.key)
+        state = outbox._process_state()
+        attempts_of(state.writer).end_events(job.job_id)
+        state.open_jobs.remove(job.key)
 
 
 @clearing_locals
@@ -393,12 +414,14 @@ def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure) -> None:
 
 
 @clearing_locals
-def fail_job(outbox: Outbox, key: str, failure: JobFailure) -> None:
-    """Deliver a failure for an open job; nothing if it has ended."""
+def fail_job(outbox: Outbox, key: str, failure: JobFailure | None) -> None:
+    """Deliver a failure for an open job, or end it without a document; nothing if it has ended."""
     with _typed_errors(), contextlib.suppress(JobEndedError):
-        job = outbox._process_state().open_jobs.find(key)
-        if job is not None:
+        jobs = outbox._process_state().open_jobs
+        job = jobs.find(key)
+        if job is not None and failure is not None:
             outbox._end_job(job, failure.of(job), Secret(None))
+        jobs.remove(key)
 
 
 @contextlib.contextmanager

@@ -91,6 +91,17 @@ def _prefixes(value: Any) -> list[dict[str, Any]]:
     return own + _prefixes(value.get("param"))
 
 
+def subscribe_to_events(targets: list[Secret[Any]]) -> bool:
+    """Return whether a target may get events before the end of the job."""
+    return any(_has_events(target.reveal()) for target in targets)
+
+
+def _has_events(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_events, value))
+    return isinstance(value, dict) and ("events" in value or _has_events(value.get("param")))
+
+
 def check(targets: list[Secret[Any]]) -> None:
     """Check targets as far as possible without sending anything.
 

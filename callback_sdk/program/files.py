@@ -38,7 +38,7 @@ class ResultsFile:
     """
 
     def __init__(self, path: Path | None, *, existing: bool = False) -> None:
-        self._folder = _temporary_directory() if path is None else None
+        self._folder = temporary_directory("results") if path is None else None
         self.path = Path(self._folder, "results.json") if self._folder else Path(path or "").absolute()
         # A file that an earlier job left must not be delivered as this one's.
         self._before = None if existing else self._version()
@@ -144,14 +144,22 @@ def _version(path: Path) -> _Version | None:
     return None
 
 
-def _temporary_directory() -> str:
+def temporary_directory(what: str) -> str:
+    """Make a private directory.
+
+    Args:
+        what: What it is for, for the error.
+
+    Raises:
+        ConfigurationError: No directory can be made.
+    """
     try:
         return tempfile.mkdtemp(prefix=_PREFIX)
     except OSError as error:
         with contextlib.suppress(OSError):
             return tempfile.mkdtemp(prefix=_PREFIX, dir=_SHARED_MEMORY)
         raise ConfigurationError(
-            f"No temporary directory can be made for the results: {error.strerror}.",
+            f"No temporary directory can be made for the {what}: {error.strerror}.",
             hint="Give --results FILE in a directory that can be written, or name one in the variable TMPDIR.",
         ) from error
 

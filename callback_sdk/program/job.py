@@ -8,17 +8,18 @@ from types import TracebackType
 from typing import Any, Literal, NoReturn
 
 from callback_sdk.config.target_files import split_outputs
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError
-from callback_sdk.models import JobResult
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, OutboxError
+from callback_sdk.models import FRACTION_HINT, JobResult, clipped, fraction_of, is_fraction
 from callback_sdk.outbox import Outbox, OutboxEntry
 from callback_sdk.outbox.open_jobs import JobFailure
-from callback_sdk.parsing import Duration, total_seconds
+from callback_sdk.parsing import Duration, positive_int, total_seconds
 from callback_sdk.program.delivery import check, folder_of, with_job_id
 from callback_sdk.program.job_report import ends_process, is_retry, of_exception
 from callback_sdk.program.supervision import BegunJob
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets.callbacks import required_callbacks
+from callback_sdk.text.descriptions import short_repr
 from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def delivering(
     outputs: OutputTargets | Secret[Any] | None = None,
     outbox: Outbox | str | os.PathLike[str] | None = None,
     timeout: Duration | None = None,
+    run: int = 1,
     error_is_final: bool = True,
     death_is_final: bool = True,
 ) -> JobDelivery:
@@ -50,6 +52,7 @@ def delivering(
         outbox: An `Outbox`, or the path of its file. The block's document is in it before anything is sent, and what
             can't be sent stays there. Without one, transient failures are retried for two minutes.
         timeout: Time after which a failure is delivered, a `timedelta` or seconds. The block is not interrupted.
+        run: Number of the job's run, from 1, if the queue runs it again: orders the events of all runs.
         error_is_final: Whether an exception of the block is delivered. Give False if the queue then runs the job again.
         death_is_final: Whether the end of the process is delivered, by SIGKILL or `SystemExit` for example, likewise.
 
@@ -79,6 +82,7 @@ def delivering(
         targets=targets,
         outbox=outbox,
         timeout=None if timeout is None else total_seconds("timeout", timeout),
+        run=positive_int("run", run),
         error_is_final=error_is_final,
         death_is_final=death_is_final,
     )
@@ -101,6 +105,7 @@ class JobDelivery:
         targets: list[Secret[Any]],
         outbox: Outbox | str | os.PathLike[str] | None,
         timeout: float | None,
+        run: int,
         error_is_final: bool,
         death_is_final: bool,
     ) -> None:
@@ -111,9 +116,11 @@ class JobDelivery:
         self._targets = targets
         self._outbox = outbox
         self._timeout = timeout
+        self._run = run
         self._error_is_final, self._death_is_final = error_is_final, death_is_final
         self._outputs: dict[str, Any] = {}
         self._process = 0
+        self._warned = False
         self._begun: BegunJob | None = None
 
     def __repr__(self) -> str:
@@ -124,6 +131,26 @@ class JobDelivery:
             "A job is not pickled: it belongs to the process that runs its block. "
             "Return values from other processes, and assign them in the block."
         )
+
+    def progress(self, fraction: float | None, message: str = "") -> None:
+        """Report progress to the targets that subscribe to it (`callback_param={"events": ["progress", ...]}`).
+
+        Cheap: the newest is sent in the background, every five seconds at most.
+
+        Args:
+            fraction: From 0 to 1; numbers outside are clipped, with a warning, because hours of computing must not be
+                lost by them. None or NaN if unknown.
+            message: The current step, for people; the first 1,000 characters are sent.
+
+        Raises:
+            ConfigurationError: The fraction is not a number.
+        """
+        number = fraction_of(fraction)
+        if not is_fraction(number) and not self._warned:
+            self._warned = True
+            logger.warning("The fraction of the progress is %s. %s", short_repr(fraction), FRACTION_HINT)
+        if self._begun is not None:
+            self._begun.progress(clipped(number), str(message))
 
     def output(self, name: str, value: Any) -> None:
         """Add an output file, which is delivered with the results.
@@ -145,6 +172,7 @@ class JobDelivery:
             self._outbox,
             job_id=self.job_id,
             targets=self._targets,
+            run=self._run,
             limit=self._timeout,
             reports_loss=self._death_is_final,
         )
@@ -159,25 +187,32 @@ class JobDelivery:
             return False
         try:
             self._end(self._begun, error)
-        except CallbackSDKError:
+        except BaseException as problem:
+            self._give_up(self._begun, error, problem)
+            # The exception of the block is what its caller has to know.
+            if error is None or not isinstance(problem, CallbackSDKError):
+                raise
+            logger.error("job %s: its failure was not delivered: %s", self.job_id, problem)
+        else:
             self._begun.close()
-            raise
-        except BaseException as interrupt:
-            # A signal handler, such as that of a time limit, has interrupted the delivery.
-            self._begun.hand_over(of_exception(interrupt) if self._is_final(interrupt) else None)
-            raise
-        self._begun.close()
         return False
 
     def _end(self, begun: BegunJob, error: BaseException | None) -> None:
         if error is None:
             self._succeed(begun)
         elif self._is_final(error):
-            try:
-                self._deliver(begun, self._failed(of_exception(error)))
-            except CallbackSDKError as problem:
-                # The exception of the block is what its caller has to know.
-                logger.error("job %s: its failure was not delivered: %s", self.job_id, problem)
+            self._deliver(begun, self._failed(of_exception(error)))
+
+    def _give_up(self, begun: BegunJob, error: BaseException | None, problem: BaseException) -> None:
+        """Leave the rest to the other process, if this one was interrupted or its outbox has failed.
+
+        A signal handler, such as that of a time limit, may raise an exception anywhere in the delivery.
+        """
+        if isinstance(problem, CallbackSDKError) and type(problem) is not OutboxError:
+            begun.close()
+            return
+        cause = error or (problem.__cause__ if isinstance(problem, OutboxError) else None) or problem
+        begun.hand_over(of_exception(cause) if self._is_final(cause) else None)
 
     def _is_final(self, error: BaseException) -> bool:
         if is_retry(error):

@@ -51,17 +51,17 @@ def fail_at_limit(outbox: WatchedOutbox, key: str, seconds: float) -> None:
         fail_job(opened, key, JobFailure(f"The job has reached its time limit of {limit}."))
 
 
-def finish(outbox: WatchedOutbox, key: str, error: str, status: str) -> None:
+def finish(outbox: WatchedOutbox, key: str, error: str | None, status: str) -> None:
     """Deliver what is left of a job whose delivery was interrupted.
 
     Args:
         outbox: The outbox.
         key: Key of the job.
-        error: Its error, unless its outcome is stored.
+        error: Its error, unless its outcome is stored; None for no document.
         status: Its status, likewise.
     """
     with _opened(outbox) as opened:
-        fail_job(opened, key, JobFailure(error, status))
+        fail_job(opened, key, None if error is None else JobFailure(error, status))
         _send_pending(opened)
 
 

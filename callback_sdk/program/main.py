@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
-from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, with_job_id
+from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, subscribe_to_events, with_job_id
 from callback_sdk.program.execution import STOPS, Ending, Execution
 from callback_sdk.program.files import RESULTS, OutputPatterns, ResultsFile
 from callback_sdk.program.interruption import Interruption
+from callback_sdk.program.progress import PROGRESS, ProgressFile
 from callback_sdk.program.report import failure, is_canceled, warning
 from callback_sdk.program.scheduler import SLURM, Scheduler, scheduler
 from callback_sdk.redaction import Secret
@@ -28,6 +29,7 @@ from callback_sdk.text.escaping import escape
 
 if TYPE_CHECKING:
     from callback_sdk.models import JobResult
+    from callback_sdk.program.program_events import ProgramEvents
 
 EXIT_USAGE = 2
 EXIT_INVALID_RESULTS = 65
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             raise
         code = -job.interruption.number
     finally:
-        job.results.remove()
+        job.remove_files()
     return code if code >= 0 else _end_by(-code)
 
 
@@ -98,7 +100,11 @@ class ProgramJob:
         self._invalid: CallbackSDKError | None = None
         self._outputs = OutputPatterns(given.outputs, existing=given.include_existing)
         self.interruption = Interruption()
-        self.results = ResultsFile(given.results, existing=given.include_existing)
+        self._lock = threading.Lock()
+        self._events: ProgramEvents | None = None
+        self._has_ended = False
+        self._results = ResultsFile(given.results, existing=given.include_existing)
+        self._progress = ProgressFile() if subscribe_to_events(self._targets) else None
 
     def run(self) -> int:
         given = self._given
@@ -118,20 +124,29 @@ class ProgramJob:
         # The program has started: checking the targets imports more than that took.
         threading.Thread(target=self._check, name="check", daemon=True).start()
         ending = execution.wait(lambda: self._invalid is not None, self.interruption)
+        self._end_events(has_succeeded=ending.code == 0)
         try:
             return _fail(self._invalid, EXIT_USAGE) if self._invalid is not None else self._report(ending)
         finally:
             execution.flush()
 
     def _environment(self) -> dict[str, str]:
-        inherited = {name: text for name, text in os.environ.items() if name not in _CREDENTIALS}
-        return {**inherited, RESULTS: str(self.results.path)}
+        inherited = {name: text for name, text in os.environ.items() if name not in (*_CREDENTIALS, PROGRESS)}
+        progress = {} if self._progress is None else {PROGRESS: str(self._progress.path)}
+        return {**inherited, **progress, RESULTS: str(self._results.path)}
+
+    def remove_files(self) -> None:
+        """Remove the files of the program that are temporary."""
+        self._results.remove()
+        if self._progress is not None:
+            self._progress.remove()
 
     def _check(self) -> None:
         try:
             check(self._targets)
             # Imported while the program runs: at its end there may be few seconds until the scheduler kills everything.
             open_sender(self._given.outbox)
+            self._begin_events()
         except CallbackSDKError as error:
             self._invalid = error
             # Wakes up the main thread, which waits for signals.
@@ -139,6 +154,22 @@ class ProgramJob:
         if self._scheduler is not None and self._scheduler.end is None:
             # For the case that there is no answer at the end. Older versions of Slurm don't set SLURM_JOB_END_TIME.
             self._scheduler = self._ask(_EARLY_SECONDS) or self._scheduler
+
+    def _begin_events(self) -> None:
+        if self._progress is None:
+            return
+        # Imported only now: few targets subscribe to events.
+        from callback_sdk.program.program_events import ProgramEvents
+
+        with self._lock:
+            if not self._has_ended:
+                self._events = ProgramEvents(self._job_id, self._targets, self._progress)
+
+    def _end_events(self, *, has_succeeded: bool) -> None:
+        with self._lock:
+            self._has_ended = True
+        if self._events is not None:
+            self._events.close(has_succeeded=has_succeeded)
 
     def _ask(self, seconds: float) -> Scheduler | None:
         """Return the scheduler with what it says of the job; None without an answer, or if it can't be asked."""
@@ -165,7 +196,7 @@ class ProgramJob:
         left_out = ""
         if outputs.unchanged:
             left_out = f"Left out, as they were there before: {_listed(outputs.unchanged)} (see --include-existing)."
-        missing = [*outputs.missing, *([str(self.results.path)] if self.results.is_missing else [])]
+        missing = [*outputs.missing, *([str(self._results.path)] if self._results.is_missing else [])]
         if missing:
             cause = f"The program exited with 0, but did not write {', '.join(missing)}."
             return self._invalid_results(f"{cause} {left_out}".strip())
@@ -180,7 +211,7 @@ class ProgramJob:
         return JobResult(
             job_id=self._job_id,
             success=True,
-            results=self.results.path if self.results.is_written else None,
+            results=self._results.path if self._results.is_written else None,
             outputs={folder + name: path for name, path in outputs.items()} or None,
         )
 

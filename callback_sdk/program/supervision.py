@@ -5,12 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
 import tempfile
+import time
 import uuid
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
 
@@ -20,7 +22,7 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox import Outbox, WriteResult
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
-from callback_sdk.outbox.outbox import begin_job, drop_job, end_job
+from callback_sdk.outbox.outbox import begin_job, drop_job, end_job, open_events
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.state import folder_of
 from callback_sdk.outbox.temporary import TemporaryOutbox
@@ -30,6 +32,9 @@ from callback_sdk.program.watched import WatchedOutbox
 from callback_sdk.program.watcher import IS_SUPPORTED, Watcher
 from callback_sdk.redaction import Secret
 from callback_sdk.writer import ResultsWriter
+
+if TYPE_CHECKING:
+    from callback_sdk.writer.events import Admit, JobEvents
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,7 @@ class BegunJob:
         outbox: The outbox, or the path of its file; None for one in a temporary directory.
         job_id: The job's id.
         targets: Its targets.
+        run: Number of its run, from 1.
         limit: Seconds after which it has failed; None without a limit.
         reports_loss: Whether the end of this process is delivered as its failure.
 
@@ -54,6 +60,7 @@ class BegunJob:
         *,
         job_id: str,
         targets: list[Secret[Any]],
+        run: int,
         limit: float | None,
         reports_loss: bool,
     ) -> None:
@@ -67,15 +74,23 @@ class BegunJob:
             owner=self._place.owner.name,
             reports_loss=reports_loss,
         )
+        self._events = open_events(self._place.outbox, self._job, run=run, admit=_until(limit))
         # If an interrupt comes before the block begins, nobody else ends it.
-        self._end = weakref.finalize(self, _drop, self._supervision, self._place, self._job)
+        self._end = weakref.finalize(self, _drop, self._supervision, self._place, self._job, self._events)
         self._end.atexit = False
         self._supervision.begin(self._place, self._job, limit)
+        if self._events is not None:
+            self._events.started()
 
     @property
     def path(self) -> Path:
         """The outbox."""
         return self._place.outbox.path
+
+    def progress(self, fraction: float | None, message: str) -> None:
+        """Report progress to the targets that subscribe to it; see `JobEvents.progress`."""
+        if self._events is not None:
+            self._events.progress(fraction, message)
 
     def end(self, result: JobResult, outputs: Secret[Any]) -> WriteResult:
         """Deliver its outcome; see `Outbox.write`.
@@ -94,10 +109,12 @@ class BegunJob:
         Args:
             failure: What it delivers unless an outcome is stored already; None for nothing.
         """
-        if failure is None:
-            self.close()
-        elif self._supervision.hand_over(self._place, self._job, failure):
+        if self._events is not None:
+            self._events.abort()
+        if self._supervision.hand_over(self._place, self._job, failure):
             self._end.detach()
+        else:
+            self.close()
 
     def close(self) -> None:
         """End it without a document, unless it has ended."""
@@ -183,11 +200,12 @@ class _Supervision:
                     with contextlib.suppress(OSError):
                         self._watcher.end(job.key)
 
-    def hand_over(self, place: _JobOutbox, job: OpenJob, failure: JobFailure) -> bool:
+    def hand_over(self, place: _JobOutbox, job: OpenJob, failure: JobFailure | None) -> bool:
         """Let the other process deliver what is left of a job, and return whether there is one."""
         if self._watcher is None:
             return False
-        self._tell(lambda watcher: watcher.hand_over(place.watched, job.key, failure.error, failure.status))
+        error, status = (None, "") if failure is None else (failure.error, failure.status)
+        self._tell(lambda watcher: watcher.hand_over(place.watched, job.key, error, status))
         self.end(job)
         return True
 
@@ -217,11 +235,19 @@ class _Supervision:
             self._watcher.leave()
 
 
-def _drop(supervision: _Supervision, place: _JobOutbox, job: OpenJob) -> None:
+def _until(limit: float | None) -> Admit:
+    """Return what admits events until a time limit: after that, the other process sends the document."""
+    end = math.inf if limit is None else time.monotonic() + limit
+    return lambda callback: contextlib.nullcontext(enter_result=time.monotonic() < end)
+
+
+def _drop(supervision: _Supervision, place: _JobOutbox, job: OpenJob, events: JobEvents | None) -> None:
     """End a job without a document, unless it has ended."""
     # In a forked child this is the supervision of its parent.
     if _supervision.peek() is not supervision:
         return
+    if events is not None:
+        events.abort()
     try:
         drop_job(place.outbox, job)
     except CallbackSDKError as error:

@@ -70,13 +70,13 @@ class Watcher:
         """Record that a job has ended."""
         self._send({"open": -1, "ended": key})
 
-    def hand_over(self, outbox: WatchedOutbox, key: str, error: str, status: str) -> None:
+    def hand_over(self, outbox: WatchedOutbox, key: str, error: str | None, status: str) -> None:
         """Let the other process end a job, and send what is pending.
 
         Args:
             outbox: Its outbox.
             key: Its key.
-            error: Its error, unless its outcome is stored already.
+            error: Its error, unless its outcome is stored already; None for no document.
             status: Its status, likewise.
         """
         self._send({"handed": {"path": outbox.path, "key": key, "error": error, "status": status}})

@@ -26,6 +26,9 @@ SERVERS = {"serve", "worker", "outbox run"}
 PROGRAMS = {"exec"}
 """Commands whose standard output is that of another program."""
 
+SILENT = {"progress"}
+"""Commands that print nothing."""
+
 FOR_PEOPLE = {"demo"}
 """Commands that show something to people, and change nothing that lasts."""
 
@@ -48,7 +51,7 @@ def test_the_list_of_commands_is_complete() -> None:
     assert set(COMMANDS) > SERVERS | FOR_PEOPLE
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - SERVERS - PROGRAMS - FOR_PEOPLE))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - SERVERS - PROGRAMS - SILENT - FOR_PEOPLE))
 def test_every_command_prints_json(name: str) -> None:
     """Programs use the same option for all commands."""
     options = [option for parameter in COMMANDS[name].params for option in parameter.opts]
