@@ -125,7 +125,7 @@ class BucketReceiver:
             DocumentError: It is not a notification of a bucket, or one of its objects is not a result document.
             CallbackSDKError: An object could not be handled; hand the notification over again later.
         """
-        run(self._notification_steps(notification))
+        run(self._steps_of(created_objects(notification)))
 
     def poll(self, client: Any, queue_url: str, *, stop: threading.Event | None = None) -> None:
         """Handle the messages of a queue until `stop` is set, or an interrupt. Several processes may do this.
@@ -175,13 +175,18 @@ class BucketReceiver:
             if self._authentication is None:
                 raise WebhookVerificationError("This receiver takes no webhooks.", hint="Give it headers=.")
             self._authentication.verify(headers, body)
-            yield from self._notification_steps(body)
+            objects = created_objects(body)
         except WebhookVerificationError as error:
             logger.warning("A notification was rejected: %s", error.message)
             return refusal(401, error.message)
         except DocumentError as error:
             logger.warning("A notification was rejected: %s", error.message)
             return refusal(422, error.message)
+        try:
+            yield from self._steps_of(objects)
+        except DocumentError as error:
+            # There is no dead-letter queue: MinIO would repeat this notification forever, and send none after it.
+            logger.error("A notification is acknowledged, because a retry won't help: %s", error)
         except CallbackSDKError as error:
             return busy(error.message)
         return Reply(200)
@@ -200,9 +205,9 @@ class BucketReceiver:
                 failed.append(message.message_id)
         return failed
 
-    def _notification_steps(self, notification: Any) -> Steps[None]:
+    def _steps_of(self, objects: Iterable[BucketObject]) -> Steps[None]:
         failures: list[CallbackSDKError] = []
-        for stored in created_objects(notification):
+        for stored in objects:
             if not self._matches(stored.key):
                 continue
             try:
@@ -230,7 +235,10 @@ class BucketReceiver:
             return
         found, document = downloaded
         version = found.version_id or found.etag or ""
-        received = read_document(document, delivery_id=f"{found.place}@{version}", bucket_object=found)
+        try:
+            received = read_document(document, delivery_id=f"{found.place}@{version}", bucket_object=found)
+        except DocumentError as error:
+            raise DocumentError(f"{found.place}: {error.message}", hint=error.hint) from None
         if isinstance(received, ReceivedEvent):
             outcome = yield from event_steps(self._on_event, received)
         else:

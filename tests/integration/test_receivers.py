@@ -288,6 +288,7 @@ def test_a_concurrent_copy_waits_for_the_first_one(receiver: RunningReceiver) ->
     try:
         while not (receiver.folder / "holding").exists():
             assert first.is_alive()
+            time.sleep(0.01)
         second = receiver.send(body, signed(body, "msg_held"))
     finally:
         (receiver.folder / "hold").unlink()
@@ -319,6 +320,8 @@ def test_events_of_the_writer_are_handed_over(receiver: RunningReceiver) -> None
     with ResultsWriter(webhook_secrets=[SECRET]) as writer:
         with writer.events("evented", receiver.url, param) as events:
             events.started()
+            while receiver.kind in receiver_apps.KINDS and receiver.events() == before:
+                time.sleep(0.01)
             events.progress(0.5, "half")
         writer.write(JobResult(job_id="evented", success=True), receiver.url, param)
     assert receiver.handled().count("evented") == 1

@@ -18,10 +18,14 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from attrs import evolve
+from flask import Flask
+from werkzeug.serving import make_server as make_flask_server
 
-from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer, cli
+from callback_sdk import Client, JobResult, Outbox, PresignedPrefix, PresignedPut, ResultsWriter, S3Signer, cli
 from callback_sdk.errors import CallbackParamError, DeliveryError, OutboxError, RefreshError, TargetExpiredError
 from callback_sdk.outbox.store import OutboxStore
+from callback_sdk.receivers import TargetIssuer, TargetRequest
+from callback_sdk.receivers.flask import endpoint
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.testing.service import LocalService
 from callback_sdk.writer import attempts
@@ -90,6 +94,37 @@ def test_an_expired_url_of_boto3_is_replaced(
     with ResultsWriter(timeout=0) as writer:
         writer.write(RESULT, url, refresh(issuer))
     assert keys() == [f"new/{issuer.requests[0]['delivery_id']}.json"]
+
+
+@pytest.mark.parametrize("kind", ["put", "prefix"])
+def test_a_target_issuer_answers_the_writer(signer: S3Signer, keys: Any, kind: str) -> None:
+    """Served by a framework; it is asked with a signature and a header, and by no one else."""
+    asked: list[TargetRequest] = []
+
+    def issue(request: TargetRequest) -> PresignedPut | PresignedPrefix:
+        asked.append(request)
+        name = f"runs/{request.job_id}"
+        return signer.presign_prefix(f"{name}/") if kind == "prefix" else signer.presign_put(f"{name}/result.json")
+
+    headers = {"Authorization": f"Bearer {MARKER}"}
+    app = Flask("issuer")
+    app.post("/targets")(endpoint(TargetIssuer(issue, secrets=SECRET, headers=headers)))
+    server = make_flask_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    param = {"refresh": {"url": f"http://127.0.0.1:{server.server_port}/targets", "headers": headers}}
+    try:
+        with ResultsWriter(timeout=0) as unsigned, pytest.raises(RefreshError) as caught:
+            unsigned.write(RESULT, expired_put(signer), param)
+        with ResultsWriter(timeout=0, webhook_secrets=[SECRET]) as writer:
+            writer.write(RESULT, expired_put(signer), param)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert caught.value.status == 401
+    assert [(one.job_id, one.output) for one in asked] == [("42", None)]
+    assert keys() == ["runs/42/result.json"]
 
 
 def test_an_expired_url_is_replaced_by_a_form(signer: S3Signer, issuer: RunningIssuer, keys: Any) -> None:
