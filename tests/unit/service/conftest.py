@@ -15,9 +15,12 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.access import passwords
 from callback_sdk.service.store import Store, open_database, schema
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
-from callback_sdk.service.store.tables import key_checks
+from callback_sdk.service.store.tables import key_checks, metadata, schema_compatibility
 from callback_sdk.testing import Postgres
 from tests.conftest import missing_server
+
+_MAX_DELETED = 1000
+"""Rows of a database that is used again."""
 
 
 @pytest.fixture
@@ -44,6 +47,12 @@ def template(callback_postgres: Postgres) -> str:
     return url.reveal().rpartition("/")[2]
 
 
+@pytest.fixture(scope="session")
+def emptied() -> list[Secret[str]]:
+    """Give the list of PostgreSQL databases that tests have left empty, for the next ones."""
+    return []
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
     """Give the URL of a database of each kind; it is empty unless the test opens a store in PostgreSQL."""
@@ -54,7 +63,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
     except MissingExtraError as error:
         missing_server(str(error))
     if "open_store" in request.fixturenames:
-        return _copy_database(server, request.getfixturevalue("template"))
+        template, emptied = request.getfixturevalue("template"), request.getfixturevalue("emptied")
+        return emptied.pop() if emptied else _copy_database(server, template)
     return Secret(server.create_database())
 
 
@@ -65,8 +75,30 @@ def _copy_database(server: Postgres, template: str) -> Secret[str]:
     return Secret(f"{server.url.rpartition('/')[0]}/{name}")
 
 
+def _is_emptied(url: Secret[str]) -> bool:
+    """Delete all rows, which is a tenth of the work of a copy, and return whether another test may use the database."""
+    deleted = 0
+    try:
+        with psycopg.connect(url.reveal().replace("+psycopg", "")) as connection:
+            if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(schema.newest(),)]:
+                return False
+            # A connection that a test has left may hold locks.
+            connection.execute("SET lock_timeout = '1s'")
+            for table in reversed(metadata.sorted_tables):
+                # It belongs to the schema.
+                if table is schema_compatibility:
+                    continue
+                deleted += connection.execute(str(table.delete()).encode()).rowcount
+    except psycopg.Error:
+        return False
+    # What was deleted takes space for a while, and counts as work for those who read the table.
+    return deleted <= _MAX_DELETED
+
+
 @pytest.fixture
-def open_store(database_url: Secret[str], cipher: CredentialCipher) -> Iterator[Callable[[], Store]]:
+def open_store(
+    request: pytest.FixtureRequest, database_url: Secret[str], cipher: CredentialCipher
+) -> Iterator[Callable[[], Store]]:
     """Return a function that opens the same store repeatedly."""
     opened: list[Store] = []
 
@@ -77,6 +109,8 @@ def open_store(database_url: Secret[str], cipher: CredentialCipher) -> Iterator[
     yield open_it
     for store in opened:
         store.close()
+    if database_url.reveal().startswith("postgresql") and _is_emptied(database_url):
+        request.getfixturevalue("emptied").append(database_url)
 
 
 @pytest.fixture
