@@ -48,6 +48,16 @@ def test_the_document_ends_no_element(origin: str) -> None:
     assert "<" not in document
 
 
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_a_path_prefix_is_in_the_document(origin: str, path: str) -> None:
+    """Otherwise the paths of the page would be those behind the proxy. A request without it has none."""
+    headers = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Prefix": "/jobs"}
+    assert '"servers":[{"url":"/jobs"}]' in requests.get(origin + path, headers=headers, timeout=60).text.replace(
+        " ", ""
+    )
+    assert '"servers":' not in requests.get(origin + path, timeout=60).text.replace(" ", "")
+
+
 def test_a_browser_shows_every_path(origin: str) -> None:
     """Without an error of its console, such as a violation of the policy, and without requests to other hosts."""
     chromium = shutil.which("chromium")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -37,9 +39,12 @@ from callback_sdk.targets import TargetSettings
 
 
 async def _openapi(request: Request) -> Response:
-    app: FastAPI = request.app
-    prefix = request.scope.get("root_path")
-    return JSONResponse({**app.openapi(), **({"servers": [{"url": prefix}]} if prefix else {})})
+    return JSONResponse(openapi_document(request.app, request.scope.get("root_path", "")))
+
+
+def openapi_document(app: FastAPI, prefix: str) -> dict[str, Any]:
+    """Return the OpenAPI document, with the path prefix at which a reverse proxy publishes the API."""
+    return {**app.openapi(), **({"servers": [{"url": prefix}]} if prefix else {})}
 
 
 def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:

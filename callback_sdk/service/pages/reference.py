@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from callback_sdk.service.api.app import openapi_document
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -65,11 +67,13 @@ async def _document(request: Request) -> Response:
 
 
 def _page(app: FastAPI) -> Callable[[Request], Response]:
-    document = cache(lambda: _embedded(app.openapi()))
+    @lru_cache(maxsize=4)
+    def document(root: str) -> str:
+        return _embedded(openapi_document(app, root))
 
     def page(request: Request) -> Response:
         root = request.scope.get("root_path", "").rstrip("/")
-        return HTMLResponse(_PAGE.format(root=root, document=document()), headers=_HEADERS)
+        return HTMLResponse(_PAGE.format(root=root, document=document(root)), headers=_HEADERS)
 
     return page
 
