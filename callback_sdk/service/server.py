@@ -28,9 +28,10 @@ from callback_sdk.webhooks import decode_secret
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
-    from callback_sdk.service.alerts.alerter import Alerter
+    from callback_sdk.service.alerts.alerter import Alerter, AlertSettings
+    from callback_sdk.service.alerts.books import FileBook
     from callback_sdk.service.engines import Engine
-    from callback_sdk.service.runtime import Runtime
+    from callback_sdk.service.runtime import DeliveryConfig, Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +101,10 @@ def serve(
         end_orphans()
         storage = StorageLocations.of(config, folder)
         runs = RunConfig.of(config, slots, folder)
-        runtime = stack.enter_context(open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease))
+        with _alert_of_outage(config, delivery, folder):
+            runtime = stack.enter_context(
+                open_runtime(registry, algorithms, storage, delivery, runs, lease=config.lease)
+            )
         audit = AuditLog(runtime.store.audit)
         ensure_first_user(runtime.store.users, folder / "token", audit, label=f"serve {_instance(folder)}")
         if config.webhook_secrets and not runtime.store.signing_secrets.exist():
@@ -173,7 +177,14 @@ def serve(
 
 def _alerter(config: ServiceConfig, runtime: Runtime, engine: Engine, folder: Path) -> Alerter:
     """Return the alerter of a service with a receiver of alerts."""
-    from callback_sdk.service.alerts.alerter import Alerter, AlertSettings
+    from callback_sdk.service.alerts.alerter import Alerter
+
+    settings, file = _alert_settings(config, runtime.delivery, folder)
+    return Alerter(store=runtime.store, blobs=runtime.blobs, engine=engine, file=file, settings=settings)
+
+
+def _alert_settings(config: ServiceConfig, delivery: DeliveryConfig, folder: Path) -> tuple[AlertSettings, FileBook]:
+    from callback_sdk.service.alerts.alerter import AlertSettings
     from callback_sdk.service.alerts.books import FileBook
     from callback_sdk.service.alerts.sender import AlertSender
 
@@ -184,11 +195,24 @@ def _alerter(config: ServiceConfig, runtime: Runtime, engine: Engine, folder: Pa
             config.alert_url, [decode_secret(one) for one in config.alert_secrets or config.webhook_secrets]
         ),
         queue_age=config.alert_queue_age,
-        service=runtime.delivery.public_url,
+        service=delivery.public_url,
         holder=_instance(folder),
     )
-    file = FileBook(folder / "alerts.json")
-    return Alerter(store=runtime.store, blobs=runtime.blobs, engine=engine, file=file, settings=settings)
+    return settings, FileBook(folder / "alerts.json")
+
+
+@contextlib.contextmanager
+def _alert_of_outage(config: ServiceConfig, delivery: DeliveryConfig, folder: Path) -> Iterator[None]:
+    """Alert that the database is unavailable if it prevents the start."""
+    from callback_sdk.service.alerts.alerter import failed_start
+    from callback_sdk.service.store import StoreUnavailableError
+
+    try:
+        yield
+    except StoreUnavailableError as error:
+        if config.alert_url is not None:
+            failed_start(*_alert_settings(config, delivery, folder), error)
+        raise
 
 
 def default_processes() -> int:

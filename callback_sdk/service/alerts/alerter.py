@@ -1,4 +1,7 @@
-"""Alerter: a thread that observes the service, and sends alerts. Of several services, one sends those that all see."""
+"""Alerter: a thread that observes the service, and sends alerts. Of several services, one sends those that all see.
+
+While the database is unavailable, a service can't start: then each attempt to start it observes, in `failed_start`.
+"""
 
 from __future__ import annotations
 
@@ -52,50 +55,18 @@ class AlertSettings:
     holder: str
 
 
-class Alerter(PeriodicThread):
-    """Observes a service, and sends alerts.
+class Notifier:
+    """Sends messages about what changes in books of alerts.
 
     Args:
-        store: The store.
-        blobs: The blob storage.
-        engine: The engine.
-        file: The alerts that must not need the database, in the data directory.
         settings: The settings.
     """
 
-    def __init__(
-        self, *, store: Store, blobs: BlobStorage, engine: Engine, file: FileBook, settings: AlertSettings
-    ) -> None:
-        super().__init__(name="alerts", interval=INTERVAL)
-        self._store = store
-        self._blobs = blobs
-        self._engine = engine
-        self._file = file
-        self._shared = StoreBook(store.alerts)
+    def __init__(self, settings: AlertSettings) -> None:
         self._settings = settings
         self._outage = OutageLog(_log, failing="Alerts can't be sent", working="Alerts are sent again")
 
-    def run_round(self) -> None:
-        """Observe once, and send what there is to say."""
-        database = observations.of_check("database", self._store.check, what="The database")
-        self._keep(self._file, [*database, *observations.of_disk(self._file.folder)], time.time())
-        if database:
-            return
-        try:
-            if self._store.alerts.hold_lease(self._settings.holder, LEASE):
-                self._keep(self._shared, self._problems(), self._store.clock())
-        except StoreUnavailableError:
-            # The next round finds it, and has an alert for it.
-            return
-
-    def _problems(self) -> list[Problem]:
-        return [
-            *observations.of_store(self._store, queue_age=self._settings.queue_age),
-            *observations.of_workers(self._engine.workers()),
-            *observations.of_check("blob-storage", self._blobs.check, what="The blob storage"),
-        ]
-
-    def _keep(self, book: Book, problems: Sequence[Problem], now: float) -> None:
+    def keep(self, book: Book, problems: Sequence[Problem], now: float) -> None:
         """Update a book, and send the message that it has, or one about what has changed."""
         before, message = book.load()
         alerts = observe(before, problems, now)
@@ -121,3 +92,63 @@ class Alerter(PeriodicThread):
             return False
         self._outage.record_recovery()
         return True
+
+
+class Alerter(PeriodicThread):
+    """Observes a service, and sends alerts.
+
+    Args:
+        store: The store.
+        blobs: The blob storage.
+        engine: The engine.
+        file: The alerts that must not need the database, in the data directory.
+        settings: The settings.
+    """
+
+    def __init__(
+        self, *, store: Store, blobs: BlobStorage, engine: Engine, file: FileBook, settings: AlertSettings
+    ) -> None:
+        super().__init__(name="alerts", interval=INTERVAL)
+        self._store = store
+        self._blobs = blobs
+        self._engine = engine
+        self._file = file
+        self._shared = StoreBook(store.alerts)
+        self._settings = settings
+        self._notifier = Notifier(settings)
+
+    def run_round(self) -> None:
+        """Observe once, and send what there is to say."""
+        database = observations.of_check("database", self._store.check, what="The database")
+        self._notifier.keep(self._file, [*database, *observations.of_disk(self._file.folder)], time.time())
+        if database:
+            return
+        try:
+            if self._store.alerts.hold_lease(self._settings.holder, LEASE):
+                self._notifier.keep(self._shared, self._problems(), self._store.clock())
+        except StoreUnavailableError:
+            # The next round finds it, and has an alert for it.
+            return
+
+    def _problems(self) -> list[Problem]:
+        return [
+            *observations.of_store(self._store, queue_age=self._settings.queue_age),
+            *observations.of_workers(self._engine.workers()),
+            *observations.of_check("blob-storage", self._blobs.check, what="The blob storage"),
+        ]
+
+
+def failed_start(settings: AlertSettings, file: FileBook, error: StoreUnavailableError) -> None:
+    """Alert that the database is unavailable, when services have failed to start because of it for a while.
+
+    Args:
+        settings: The settings.
+        file: The alerts of the data directory. The alerter of the next service that starts resolves the alert.
+        error: The error of this start.
+    """
+
+    def check() -> None:
+        raise error
+
+    problems = [*observations.of_check("database", check, what="The database"), *observations.of_disk(file.folder)]
+    Notifier(settings).keep(file, problems, time.time())

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.service.alerts import alerter as alerter_module
 from callback_sdk.service.alerts import observations
-from callback_sdk.service.alerts.alerter import Alerter, AlertSettings
+from callback_sdk.service.alerts.alerter import Alerter, AlertSettings, Notifier, failed_start
 from callback_sdk.service.alerts.books import FileBook
 from callback_sdk.service.alerts.sender import AlertSender
 from callback_sdk.service.engines.preparation import FAILED, WorkerState
@@ -109,7 +109,7 @@ def test_a_crash_after_sending_repeats_the_message_with_its_id(
     kill_delivery(store)
     alerter = new_alerter(store, receiver.url, tmp_path / "data")
     with monkeypatch.context() as patch:
-        patch.setattr(Alerter, "_send", _send_and_die(Alerter._send))
+        patch.setattr(Notifier, "_send", _send_and_die(Notifier._send))
         with pytest.raises(SystemExit):
             alerter.run_round()
     new_alerter(store, receiver.url, tmp_path / "data").run_round()
@@ -142,6 +142,25 @@ def test_one_of_several_services_sends(store: Store, tmp_path: Path, receiver: W
     assert told(receiver)[1:] == [("resolved", "dead-deliveries")]
     with store.database.read() as connection:
         assert connection.execute(sa.select(leases.c.holder)).scalar() == "three"
+
+
+def test_failed_starts_alert_that_the_database_is_unavailable(
+    store: Store, receiver: WebhookReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all attempts that a supervisor makes, after a while. The service that starts in the end resolves it."""
+    error = StoreUnavailableError("The database can't be reached.")
+    alerter = new_alerter(store, receiver.url, tmp_path / "data")
+    monkeypatch.setattr(observations, "_BRIEF", 60.0)
+    moment = [time.time()]
+    monkeypatch.setattr(alerter_module, "time", SimpleNamespace(time=lambda: moment[0]))
+    sent = []
+    for _ in range(4):
+        failed_start(alerter._settings, FileBook(tmp_path / "data" / "alerts.json"), error)
+        sent.append(told(receiver))
+        moment[0] += 31.0
+    assert sent == [[], [], [("firing", "database")], [("firing", "database")]]
+    alerter.run_round()
+    assert told(receiver)[1:] == [("resolved", "database")]
 
 
 def test_the_alert_about_the_database_needs_no_database(
