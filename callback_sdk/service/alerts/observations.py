@@ -81,7 +81,8 @@ def of_check(kind: str, check: Callable[[], None], *, what: str) -> list[Problem
     try:
         check()
     except CallbackSDKError as error:
-        summary = f"{what} is unavailable: {_text(error.message)}"
+        # Errors of the database begin like this themselves.
+        summary = f"{what} is unavailable: {_text(error.message.removeprefix(f'{what} is unavailable: '))}"
         hint = error.hint or "See the log of the service."
         return [Problem(name=kind, kind=kind, summary=summary, hint=hint, delay=_BRIEF)]
     return []
