@@ -9,6 +9,7 @@ from callback_sdk.client.bulk_redelivery import ListedDelivery, RedeliveryStep, 
 from callback_sdk.client.client import Client
 from callback_sdk.client.hosts import DisabledWebhook, Host
 from callback_sdk.client.outputs import TaskOutput, TaskOutputs
+from callback_sdk.client.signing_secrets import SigningSecrets, WebhookSecret
 from callback_sdk.client.states import (
     Delivery,
     DeliveryAttempt,
@@ -37,11 +38,13 @@ __all__ = [
     "Progress",
     "RedeliveryStep",
     "Result",
+    "SigningSecrets",
     "SkippedDelivery",
     "Task",
     "TaskOutput",
     "TaskOutputs",
     "TaskSummary",
     "Version",
+    "WebhookSecret",
     "Worker",
 ]

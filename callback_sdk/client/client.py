@@ -16,6 +16,7 @@ from callback_sdk.client.hosts import DisabledWebhook, Host, HostsAPI
 from callback_sdk.client.log_stream import stream_logs
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import configuration, hidden, open_connection
+from callback_sdk.client.signing_secrets import SigningSecrets
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
 from callback_sdk.client.tasks import Task, wait_for_all
@@ -63,6 +64,9 @@ class Client(TaskSubmitter):
         storage_endpoints: Self-hosted object stores, so that a URL there without a signature is rejected.
         config: Settings to use instead of the environment.
 
+    Attributes:
+        signing_secrets: The secrets that sign webhooks of the user's tasks.
+
     Raises:
         ConfigurationError: The URL is missing, or both the token and the user name with a password are missing, or a
             setting is invalid.
@@ -103,6 +107,7 @@ class Client(TaskSubmitter):
         self._bulk_redelivery = BulkRedeliveryAPI(connection)
         self._hosts = HostsAPI(connection)
         self._workers = WorkersAPI(connection)
+        self.signing_secrets = SigningSecrets(connection)
         self.closed = False
 
     def __repr__(self) -> str:

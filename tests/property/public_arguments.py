@@ -29,7 +29,7 @@ RETURNED = {
     *("Result", "RunInterrupt", "Task", "TaskSummary", "Version", "WriteResult", "LastError", "PlatformAlgorithm"),
     *("PlatformClient", "PlatformTask", "PlatformVersion", "CallbackSDKError", "PresignedPrefix", "TaskOutput"),
     *("TaskOutputs", "AuditRecord", "ListedDelivery", "RedeliveryStep", "SkippedDelivery"),
-    *("AlgorithmPause", "DisabledWebhook", "Host", "Worker"),
+    *("AlgorithmPause", "DisabledWebhook", "Host", "SigningSecrets", "WebhookSecret", "Worker"),
 }
 """Classes whose objects the package makes. Their methods take arguments of users, their constructors don't."""
 
