@@ -10,6 +10,8 @@ AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
 AIOBOTOCORE := aiobotocore==3.10.0 boto3==1.43.117 s3fs==2026.9.0
+SCHEDULERS := snakemake==9.27.1 snakemake-executor-plugin-cluster-generic==1.0.9 kubernetes-validate==1.37.0 croniter==7.0.0
+GROOVY := org.apache.groovy:groovy:4.0.33
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 # Without bytecode files, each of the hundreds of processes that tests start would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -20,7 +22,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash outputs incident keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
+.PHONY: help demo test crash outputs incident keys lint notebooks docs bench zipapp package audit lock azurite recheck oldest aiobotocore platform-sdk schedulers clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -28,7 +30,7 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp azurite recheck oldest aiobotocore platform-sdk ## run all tests
+test: $(VENV)/dev.stamp azurite recheck oldest aiobotocore platform-sdk schedulers ## run all tests
 	$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling and regular expressions
@@ -61,6 +63,9 @@ docs: $(VENV)/dev.stamp ## build the documentation site into build/docs, and che
 
 bench: $(VENV)/bench.stamp ## run all benchmarks, which takes about half an hour
 	$(RUN) benchmarks
+
+zipapp: $(VENV)/dev.stamp ## build build/callback-sdk.pyz, which runs with any Python without installation
+	$(VENV)/bin/python pyz build/callback-sdk.pyz
 
 package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them
 	$(RUN) nox --session package
@@ -96,6 +101,15 @@ oldest: $(VENV)/dev.stamp ## install the oldest supported boto3 next to the newe
 aiobotocore: $(VENV)/dev.stamp ## install aiobotocore and s3fs next to the newest boto3, which they don't support yet
 	@[ -e "$(VENV)/aiobotocore/$(AIOBOTOCORE)" ] || { rm -rf $(VENV)/aiobotocore && echo "Installing $(AIOBOTOCORE) ..." && \
 		$(PIP) --target $(VENV)/aiobotocore $(AIOBOTOCORE) && touch "$(VENV)/aiobotocore/$(AIOBOTOCORE)"; }
+
+schedulers: $(VENV)/venv.stamp ## install Snakemake and what checks the pages about schedulers, in an environment of their own
+	@[ -e "$(VENV)/schedulers/$(SCHEDULERS)" ] || { rm -rf $(VENV)/schedulers && echo "Installing $(SCHEDULERS) ..." && \
+		$(VENV)/bin/python -m venv $(VENV)/schedulers && $(VENV)/schedulers/bin/python -m pip --disable-pip-version-check \
+		install --quiet $(SCHEDULERS) && touch "$(VENV)/schedulers/$(SCHEDULERS)"; }
+	@if [ -e $(VENV)/schedulers/$(GROOVY) ]; then :; \
+	elif ! command -v mvn >/dev/null; then echo 'There is no Maven, so the page about Nextflow is not checked.'; \
+	else mvn --quiet --batch-mode dependency:copy -Dartifact=$(GROOVY) -Dmdep.stripVersion=true \
+		-DoutputDirectory=$(abspath $(VENV)/schedulers) && touch $(VENV)/schedulers/$(GROOVY); fi
 
 platform-sdk: $(VENV)/dev.stamp ## install the AI platform's SDK, with which tests compare `callback_sdk.compat`
 	@[ -e $(VENV)/platform-sdk/$(PLATFORM_SDK) ] || { rm -rf $(VENV)/platform-sdk && echo "Installing $(PLATFORM_SDK) ..." && \

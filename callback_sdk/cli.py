@@ -14,6 +14,9 @@ EXIT_INTERRUPTED = 130
 _EXTRAS = {**dict.fromkeys(("serve", "worker", "run", "users", "db"), "service"), "demo": "demo"}
 """Extras of the commands that need more than `cli`, which these include."""
 
+_OF_THE_EXTRA = {"typer", "rich", "click", "callback_sdk.commands"}
+"""Packages without which only `exec` and `outbox run` work. The archive of `make zipapp` has no other commands."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -95,9 +98,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
-        if error.name in {"typer", "rich", "click"}:
-            raise MissingExtraError("Typer", extra=_extra(words)) from error
-        raise
+        if error.name not in _OF_THE_EXTRA:
+            raise
+        if words[:2] == ["outbox", "run"]:
+            # The next step that `callback-sdk exec` names, which needs no extra either.
+            from callback_sdk.program.remaining import main as send
+
+            return send(words[2:])
+        raise MissingExtraError("Typer", extra=_extra(words)) from error
     try:
         app(args=words, prog_name="callback-sdk")
     except SystemExit as end:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,17 +14,12 @@ from callback_sdk.commands.printing import moment, one_line, print_json, print_o
 from callback_sdk.commands.states import DELIVERY_STATES, one_of
 from callback_sdk.commands.target_argument import NEW_TARGET_HELP, read_new_target
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
+from callback_sdk.program.remaining import EXIT_DEAD, run_outbox
 
 if TYPE_CHECKING:
     from callback_sdk.config.storage import WriterConfig
     from callback_sdk.outbox import Outbox, OutboxEntry
     from callback_sdk.writer import ResultsWriter
-
-EXIT_DEAD = 3
-"""Exit code if deliveries are dead."""
-
-EXIT_TERMINATED = 128 + signal.SIGTERM
-"""Exit code of shells for a command that SIGTERM has ended."""
 
 app = typer.Typer(
     name="outbox",
@@ -77,39 +70,8 @@ def run(
     Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Receipts are kept for 30 days. On SIGTERM running attempts
     may take 10 s more; the next run repeats those that were interrupted.
     """
-    import logging
-
-    from callback_sdk.outbox import DEAD, Outbox
-    from callback_sdk.text.escaping import LogFormatter
-
-    log = logging.StreamHandler()
-    log.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[log])
-    stop, interrupted = threading.Event(), threading.Event()
-
-    def on_signal(number: int, frame: Any) -> None:
-        if number == signal.SIGINT:
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            interrupted.set()
-        stop.set()
-
-    with (
-        _writer(config, block_private_networks, allow_network, allow_host) as writer,
-        Outbox(path, writer=writer, create=create) as outbox,
-    ):
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            outbox.run(until_empty=until_empty, stop=stop)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        if until_empty and stop.is_set():
-            raise typer.Exit(EXIT_TERMINATED)
-        if until_empty and outbox.entries(status=DEAD):
-            raise typer.Exit(EXIT_DEAD)
+    with _writer(config, block_private_networks, allow_network, allow_host) as writer:
+        raise typer.Exit(run_outbox(path, writer, until_empty=until_empty, create=create))
 
 
 @app.command("list")

@@ -90,8 +90,8 @@ def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
             import certifi
 
             context = ssl.create_default_context()
-            # Slim container images have no /etc/ssl/certs.
-            context.load_verify_locations(certifi.where())
+            # Slim container images have no /etc/ssl/certs. Not by a path: it would be a temporary file of an archive.
+            context.load_verify_locations(cadata=certifi.contents())
         except OSError as error:
             raise _unusable(error) from error
         if client is not None:

@@ -33,7 +33,7 @@ MODULES = (
     *(f"callback_sdk.{name}" for name in ("aistore", "errors", "receivers", "service", "testing", "webhooks")),
 )
 MAX_README_LINES = 140
-FOREIGN_OPTIONS = {"--preload"}
+FOREIGN_OPTIONS = {"--keep-going", "--preload", "--retries"}
 """Of other programs."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from callback_sdk import JobResult, ResultsWriter
@@ -315,7 +314,7 @@ def test_large_file_is_checked_in_constant_memory(tmp_path: Path) -> None:
     peaks = []
     for size in (1, 8):
         path = tmp_path / f"{size}.json"
-        path.write_bytes(orjson.dumps(["x" * 1000] * 2000 * size))
+        path.write_text(json.dumps(["x" * 1000] * 2000 * size))
         tracemalloc.start()
         with ExitStack() as stack:
             encode_results(path, stack)

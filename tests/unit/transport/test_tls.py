@@ -249,7 +249,7 @@ def test_invalid_tls_configuration_is_not_a_network_error(
         monkeypatch.setenv(variable, "/nonexistent/file")
     else:
         monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
-        monkeypatch.setattr("certifi.where", lambda: "/nonexistent/file")
+        monkeypatch.setattr("certifi.contents", lambda: Path("/nonexistent/file").read_text())
     with authority.serve(script, "127.0.0.1") as server, pytest.raises(ConfigurationError, match=said):
         sender.send(upload(server.url))
 
