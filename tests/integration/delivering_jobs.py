@@ -23,6 +23,10 @@ def run(how: str, url: str, job_id: str, **options: Any) -> str:
 def _end(how: str) -> None:
     if how == "raises":
         raise ValueError("no convergence")
+    if how == "allocates":
+        pages = []
+        while True:
+            pages.append(bytearray(10_000_000))
     if how == "exits":
         sys.exit(3)
     if how.startswith("SIG"):

@@ -202,6 +202,36 @@ def test_the_time_limit_of_rq_is_delivered(rq: Callable[..., Any], webhook: Webh
     assert error.startswith("The job was stopped at the time limit of its queue: JobTimeoutException: ")
 
 
+# The OOM killer
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """Make a control group with a memory limit, of either version."""
+    root, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if not (root / "cgroup.controllers").exists():
+        root, limit = root / "memory", "memory.limit_in_bytes"
+    group = root / f"callback-sdk-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text("200000000")
+    except OSError:
+        missing_server("memory limits: run the tests as root on a machine with control groups")
+    yield group
+    wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the end of the processes")
+    group.rmdir()
+
+
+def test_a_worker_that_the_oom_killer_has_killed_is_delivered(webhook: WebhookReceiver, memory_group: Path) -> None:
+    """With the cause, which neither its parent nor its queue knows."""
+    code = f"import delivering_jobs; delivering_jobs.run('allocates', '{webhook.url}', '42')"
+    command = f'echo $$ > {memory_group}/cgroup.procs && exec {sys.executable} -c "{code}"'
+    worker = subprocess.run(["sh", "-c", command], env=_environment(), timeout=PATIENCE, check=False)
+    assert worker.returncode == -signal.SIGKILL
+    cause = "The memory limit was reached, and the kernel killed the process that ran the job"
+    _check(_document(webhook), error=f"{cause}: it was ended by signal 9 (SIGKILL).")
+
+
 # Dask
 
 _DASK = """

@@ -41,10 +41,17 @@ def _documents(webhook: WebhookReceiver) -> list[tuple[str, bool, Any]]:
     ]
 
 
+def _wait_until_empty(directory: Path) -> None:
+    end = time.monotonic() + 60
+    while list(directory.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def _run(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run code in a new process, whose end its watching process sees."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("environment", {})
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False, **options)
 
 
@@ -296,6 +303,35 @@ def test_a_delivery_that_is_interrupted_is_finished(
     assert set(_documents(webhook)) == {("42", True, None)}
 
 
+_STORED = """
+import os, signal, sys
+from callback_sdk import delivering
+with delivering(sys.argv[1], job_id="42") as job:
+    job.results = 1
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_after_its_job_has_not_failed(webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """Although its queue may take the job for failed. Its temporary files are removed when all is done."""
+    assert _run(_STORED, webhook.url, environment={"TMPDIR": str(tmp_path)}).returncode == -signal.SIGKILL
+    _wait_until_empty(tmp_path)
+    assert _documents(webhook) == [("42", True, None)]
+
+
+def test_a_process_that_is_killed_while_it_delivers_delivers_the_same_document(webhook: WebhookReceiver) -> None:
+    """With the same id, by which a receiver knows it."""
+    webhook.respond(503, times=1)
+    command = [sys.executable, "-c", _STORED, webhook.url]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        webhook.wait_for(1)
+        process.kill()
+    first, second = webhook.wait_for(2)
+    assert first.document["success"] is True
+    assert second.body == first.body
+    assert second.headers["webhook-id"] == first.headers["webhook-id"]
+
+
 def test_the_process_that_watches_is_replaced_if_it_was_killed(webhook: WebhookReceiver) -> None:
     """The jobs that were open are watched again."""
     code = (
@@ -319,14 +355,11 @@ def test_a_process_leaves_nothing_behind(webhook: WebhookReceiver, tmp_path: Pat
         "import os, sys\nfrom callback_sdk import delivering\n"
         "with delivering(sys.argv[1], job_id='42'): pass\nprint(os.getpid())\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-W", "error", "-c", code, webhook.url]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=True)
-    assert run.stderr == ""
-    end = time.monotonic() + 60
-    while list(tmp_path.iterdir()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    run = _run(
+        f"import warnings; warnings.simplefilter('error')\n{code}", webhook.url, environment={"TMPDIR": str(tmp_path)}
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    _wait_until_empty(tmp_path)
 
 
 def test_a_job_is_not_pickled_and_shows_no_credentials() -> None:
