@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from callback_sdk.program.exit_codes import STOPS, ended_by
 from callback_sdk.program.memory_kills import memory_kills
 from callback_sdk.program.standard_error import StandardError
 
@@ -32,12 +33,6 @@ _LONGEST_WAIT = 86_400.0
 
 _SIGNAL_LAG = 5.0
 """Seconds. A scheduler signals the processes of a job one after the other, the program perhaps before this process."""
-
-_SHELL_SIGNALS = 128
-"""A shell whose last command ended by signal n exits with 128 + n."""
-
-STOPS = {signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
-"""Signals that ask the program to end."""
 
 _INIT = 1
 """The first process of a container."""
@@ -237,12 +232,6 @@ class Execution:
         except (ProcessLookupError, PermissionError):
             # It has ended, or is a program with another user's rights.
             pass
-
-
-def ended_by(code: int) -> int | None:
-    """Return the number of the signal that an exit code stands for, also that of a shell; None without one."""
-    number = -code if code < 0 else code - _SHELL_SIGNALS
-    return number if number in signal.valid_signals() else None
 
 
 def _in_foreground() -> bool:

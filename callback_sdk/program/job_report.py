@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from callback_sdk.documents.error_text import describe
 from callback_sdk.models import CANCELED
 from callback_sdk.outbox.open_jobs import JobFailure
-from callback_sdk.program.execution import STOPS, ended_by
-from callback_sdk.program.report import ended
+from callback_sdk.program.exit_codes import CANCELS, ended, ended_by
 
 _RETRIES = {
     "celery.exceptions.Retry",
@@ -26,6 +25,9 @@ _TIME_LIMITS = {
     "rq.timeouts.BaseTimeoutException",
 }
 """Exceptions that queues raise in a task at its time limit."""
+
+_KILLED = -9
+"""SIGKILL, which Windows doesn't have."""
 
 _EXIT_CODES = 256
 """billiard, on which Celery is built, makes `SystemExit(-(256 - number))` of a signal."""
@@ -62,7 +64,7 @@ def of_exception(error: BaseException) -> JobFailure:
 def _of_exit(error: SystemExit) -> JobFailure:
     code = error.code if isinstance(error.code, int) else int(error.code is not None)
     number = code + _EXIT_CODES if code < 0 else ended_by(code)
-    if number is not None and number in STOPS - {signal.SIGXCPU}:
+    if number is not None and number in CANCELS:
         return JobFailure(f"The job was asked to end with {signal.Signals(number).name}.", CANCELED)
     text = "" if isinstance(error.code, int) or error.code is None else f" {describe(error)}"
     return JobFailure(f"The job {ended(code & 0xFF)}, before its end.{text}")
@@ -77,11 +79,11 @@ def of_process(code: int | None, memory_kills: int) -> JobFailure:
     """
     if code is None:
         return JobFailure("The process that ran the job ended before the job did. How it ended is not known.")
-    if memory_kills and code == -signal.SIGKILL:
+    if memory_kills and code == _KILLED:
         cause = "The memory limit was reached, and the kernel killed the process that ran the job"
         return JobFailure(f"{cause}: it {ended(code)}.")
     error = f"The process that ran the job {ended(code)}, before the job did."
-    return JobFailure(error, CANCELED) if -code in STOPS - {signal.SIGXCPU} else JobFailure(error)
+    return JobFailure(error, CANCELED) if -code in CANCELS else JobFailure(error)
 
 
 def _names(error: BaseException) -> Iterator[str]:

@@ -17,7 +17,8 @@ from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, subscribe_to_events, with_job_id
-from callback_sdk.program.execution import STOPS, Ending, Execution
+from callback_sdk.program.execution import Ending, Execution
+from callback_sdk.program.exit_codes import STOPS
 from callback_sdk.program.files import RESULTS, OutputPatterns, ResultsFile
 from callback_sdk.program.interruption import Interruption
 from callback_sdk.program.progress import PROGRESS, ProgressFile

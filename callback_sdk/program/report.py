@@ -6,11 +6,10 @@ import re
 import signal
 from datetime import timedelta
 
-from callback_sdk.program.execution import Ending, ended_by
+from callback_sdk.program.execution import Ending
+from callback_sdk.program.exit_codes import ended
 from callback_sdk.program.scheduler import Scheduler
 from callback_sdk.text.escaping import escape
-
-_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
 _STYLES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 """Control sequences of terminals, such as colours (ECMA-48, section 5.4)."""
@@ -90,26 +89,6 @@ def _processes(ending: Ending) -> str:
 
 def _at_limit(ending: Ending, found: Scheduler | None) -> bool:
     return ending.stopped_by == signal.SIGXCPU or (found is not None and found.reached_limit(ending.stopped_at))
-
-
-def ended(code: int) -> str:
-    """Return how something ended, as the end of a sentence.
-
-    Args:
-        code: Its exit code, or the negative number of its signal.
-    """
-    number = ended_by(code)
-    try:
-        name = signal.Signals(number or 0).name
-    except ValueError:
-        # Real-time signals have no names.
-        name = ""
-    if code < 0:
-        return f"was ended by signal {number}{f' ({name})' if name else ''}"
-    if code in (_NOT_EXECUTABLE, _NOT_FOUND):
-        problem = "can't be executed" if code == _NOT_EXECUTABLE else "was not found"
-        return f"exited with code {code}, with which shells say that a command {problem}"
-    return f"exited with code {code}{f', as after signal {number} ({name})' if name else ''}"
 
 
 def _last_lines(tail: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.program.watched import WatchedOutbox
 
-IS_SUPPORTED = hasattr(os, "posix_spawn") and hasattr(socket, "send_fds")
+IS_SUPPORTED = hasattr(os, "fork") and hasattr(os, "posix_spawn") and hasattr(socket, "send_fds")
 """Whether this system can have such a process."""
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from callback_sdk.program.watch import main; main(int(sys.argv[1]))"

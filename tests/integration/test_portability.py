@@ -43,7 +43,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
-from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter, S3Signer, delivering
 from tests.unit.client.fake import FakeService
 
 received, flaky = [], []
@@ -81,6 +81,9 @@ service = FakeService()
 service.on("GET", "/algorithms/tasks/42", service.Say(data={"job_id": "42", "status": "Finished", "success": True}))
 with Client(service.url, token="token", timeout=60) as client:
     print(client.get_task("42").wait(10, progress=False).success)
+with delivering(url, job_id="44") as job:
+    job.results = 1
+print(len(job.receipts))
 print(sorted(MODULES & set(sys.modules)))
 """
 
@@ -104,6 +107,7 @@ def test_client_signer_writer_and_outbox_need_no_module_of_one_system(tmp_path: 
         "()",
         "5 [True, False]",
         "True",
+        "1",
         "[]",
     ]
 
