@@ -1,4 +1,4 @@
-// A receiver of results from callback_sdk, for Go 1.21 or later, without dependencies.
+// A receiver of results from callback_sdk, for Go 1.19 or later, without dependencies.
 //
 //	WEBHOOK_SECRETS="whsec_... whpk_..." PORT=8080 go run receiver.go
 //
@@ -75,8 +75,8 @@ func readKey(secret string) (key, error) {
 	if strings.HasPrefix(secret, "whsk_") {
 		return key{}, errors.New("a receiver needs the public key (whpk_), not the secret key")
 	}
-	if text, ok := strings.CutPrefix(secret, "whpk_"); ok {
-		decoded, err := base64.StdEncoding.DecodeString(text)
+	if strings.HasPrefix(secret, "whpk_") {
+		decoded, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whpk_"))
 		if err != nil || len(decoded) != ed25519.PublicKeySize {
 			return key{}, errors.New("a public key must be the base64 of 32 bytes")
 		}
@@ -92,9 +92,9 @@ func readKey(secret string) (key, error) {
 func (k key) matches(signatures []string, content []byte) bool {
 	matched := false
 	for _, signature := range signatures {
-		text, ok := strings.CutPrefix(signature, k.scheme+",")
-		decoded, err := base64.StdEncoding.DecodeString(text)
-		if !ok || err != nil {
+		prefix := k.scheme + ","
+		decoded, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(signature, prefix))
+		if !strings.HasPrefix(signature, prefix) || err != nil {
 			continue
 		}
 		if k.scheme == "v1a" {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
 import stat
@@ -20,6 +19,7 @@ from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.receivers import DeliveryIds, MemoryIds, RedisIds, SQLiteIds
 from callback_sdk.testing import Valkey
 from tests.conftest import missing_server
+from tests.forks import Child
 
 
 @pytest.fixture(scope="module")
@@ -164,24 +164,14 @@ def test_the_sqlite_file_is_private(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["ids.sqlite3"]
 
 
-def _claim(ids: SQLiteIds, results: Any) -> None:
-    results.put(ids.claim("a", str(os.getpid())))
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks only")
 def test_forked_processes_share_the_file(tmp_path: Path) -> None:
     """An object that was used before the fork can be used after it, in both."""
     ids = SQLiteIds(tmp_path / "ids.sqlite3")
     ids.claim("b", "1")
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    children = [context.Process(target=_claim, args=(ids, results)) for _ in range(4)]
-    for child in children:
-        child.start()
-    found = [results.get(timeout=60) for _ in children]
-    for child in children:
-        child.join()
-    assert sorted(found) == ["new", "running", "running", "running"]
+    children = [Child(lambda: ids.claim("a", str(os.getpid()))) for _ in range(4)]
+    assert sorted(child.result() for child in children) == ["new", "running", "running", "running"]
+    assert [ids.claim("a", "2"), ids.claim("b", "2")] == ["running", "running"]
 
 
 def test_foreign_files_are_rejected(tmp_path: Path) -> None:
