@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
 from callback_sdk.service.store.replacements import NewTarget
+from callback_sdk.service.supervision.threads import SupervisedThread
 
 if TYPE_CHECKING:
     from callback_sdk.service.alerts.alerter import Alerter
@@ -66,11 +69,16 @@ class TaskService:
         self._housekeeper = housekeeper
         self._alerter = alerter
         self._removals = BlobRemover(runtime.blobs)
+        self._stopping = threading.Event()
+        self._follower = SupervisedThread(
+            partial(self.store.database.follow, self._stopping), name="changes", stopping=self._stopping
+        )
 
     def start(self) -> None:
         """Start the threads."""
         self._housekeeper.start()
         self._removals.start()
+        self._follower.start()
         self.engine.start()
         self._dispatcher.start()
         if self._alerter is not None:
@@ -84,6 +92,8 @@ class TaskService:
         self._removals.close()
         self._dispatcher.close()
         self.engine.close()
+        self._stopping.set()
+        self._follower.join()
 
     def submit(
         self, received: Sequence[TaskRequest], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
@@ -165,6 +175,7 @@ class TaskService:
         self._dispatcher.check()
         self._housekeeper.check()
         self._removals.check()
+        self._follower.check()
         if self._alerter is not None:
             self._alerter.check()
         self.scratch.check()

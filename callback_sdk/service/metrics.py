@@ -1,7 +1,7 @@
 """Metrics of the service for Prometheus.
 
-Counters and histograms are those of this process since its start. Gauges are read from the store and are the same in
-every process.
+Counters and histograms are those of this process since its start, and so are the waiting clients. The other gauges are
+read from the store and are the same in every process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -32,6 +33,14 @@ HTTP_REQUEST_DURATION = Histogram(
     "callback_sdk_http_request_duration_seconds", "Duration of HTTP requests, in seconds.", ("method",),
     registry=_registry,
 )  # fmt: skip
+WAITING_CLIENTS = Gauge(
+    "callback_sdk_waiting_clients",
+    "Clients of this process that wait for tasks, by kind: poll (long polling) or stream (server-sent events).",
+    ("kind",),
+    registry=_registry,
+)
+for _kind in ("poll", "stream"):
+    WAITING_CLIENTS.labels(_kind)
 TASKS_ACCEPTED = Counter("callback_sdk_tasks_accepted", "Tasks accepted by this process.", registry=_registry)
 TASK_RUNS = Counter(
     "callback_sdk_task_runs",

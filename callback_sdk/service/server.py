@@ -71,7 +71,13 @@ def serve(
         from callback_sdk.service.access.users import ensure_first_user
         from callback_sdk.service.algorithms.versions import Algorithms
         from callback_sdk.service.api import ServiceLimits, create_app
-        from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+        from callback_sdk.service.api.connections import (
+            ConnectionLimits,
+            Connections,
+            StoppableServer,
+            open_files,
+            uvicorn_options,
+        )
         from callback_sdk.service.api.forwarded import ForwardedRequests
         from callback_sdk.service.core import TaskService
         from callback_sdk.service.dispatcher import Dispatcher
@@ -128,17 +134,18 @@ def serve(
         task_service = TaskService(
             runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper, alerter=alerter
         )
-        limits = ServiceLimits(
-            max_request_bytes=config.max_request_bytes,
-            max_callbacks=config.max_callbacks,
-            max_tasks=config.max_tasks,
-            max_bytes=config.max_bytes,
-        )
         proxies = tuple(parse_network(network) for network in config.trusted_proxies)
         connections = ConnectionLimits(
             total=config.max_connections,
             per_address=config.max_connections_per_address,
             trusted_proxies=proxies,
+        ).fit_to(open_files())
+        limits = ServiceLimits(
+            max_request_bytes=config.max_request_bytes,
+            max_callbacks=config.max_callbacks,
+            max_tasks=config.max_tasks,
+            max_bytes=config.max_bytes,
+            max_waiters=connections.total * 3 // 4,
         )
         pages = add_pages(create_app(task_service, limits=limits))
         app = ForwardedRequests(
@@ -149,16 +156,14 @@ def serve(
         )
         uvicorn_config = uvicorn.Config(
             app,
-            **uvicorn_options(Connections(connections.fit_to(open_files()))),
+            **uvicorn_options(Connections(connections)),
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=_GRACE,
         )
-        server = uvicorn.Server(uvicorn_config)
-        # Uvicorn waits for all responses, and streams would last until its timeout.
-        pages.state.app_state.events.is_stopping = lambda: server.should_exit
+        server = StoppableServer(uvicorn_config, on_stop=pages.state.app_state.watches.stop)
 
         def stop() -> None:
             server.should_exit = True

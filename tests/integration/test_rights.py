@@ -24,7 +24,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service import Registry
 from callback_sdk.service.access.signing_secrets import create_secret
 from callback_sdk.service.access.tokens import digest, new_api_token
-from callback_sdk.service.api import create_app, cursors
+from callback_sdk.service.api import create_app, cursors, event_streams
 from callback_sdk.service.api.access import ServiceLimits
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.core import TaskService
@@ -32,6 +32,7 @@ from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import EngineOptions, open_engine
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import Housekeeper
+from callback_sdk.service.metrics import exposition
 from callback_sdk.service.pages import add_pages
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow, open_database
@@ -77,6 +78,7 @@ ROUTES = {
     "POST /api/v2/algorithms/{algorithm_id}/fit": OWN,
     "POST /api/v2/algorithms/{algorithm_id}/predict/batch": OWN,
     "GET /api/v2/algorithms/tasks": LIST,
+    "GET /api/v2/algorithms/tasks/events": OWN,
     "GET /api/v2/algorithms/tasks/{job_id}": SEE,
     "DELETE /api/v2/algorithms/tasks/{job_id}": MANAGE,
     "GET /api/v2/algorithms/tasks/{job_id}/deliveries": SEE,
@@ -339,10 +341,15 @@ def test_each_right_is_that_of_its_callers(house: House, route: str, caller: str
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("route", [route for route, right in ROUTES.items() if right in (OWN, LIST)])
-def test_lists_have_what_the_caller_may_see(house: House, route: str, caller: str) -> None:
+def test_lists_have_what_the_caller_may_see(
+    house: House, route: str, caller: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Strangers don't see that a task exists, operators do, and no list has results."""
     if route == "POST /ui/logout":
         return
+    # The stream of events would not end.
+    monkeypatch.setattr(event_streams, "_LIFETIME", 0.0)
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
     job_id, _ = house.add_task("owner", ended=True)
     algorithm = {"algorithm_id": "known", "name": "known", "version": "1"}
     answer = house.send(route, caller, **algorithm)
@@ -389,6 +396,28 @@ def test_a_role_counts_from_the_next_request_on(house: House) -> None:
     assert house.send(route, "demoted", **names(job_id, delivery_id)).status_code == 404
     assert house.send(page, "demoted", **names(job_id, delivery_id)).status_code == 404
     assert house.send("GET /api/v2/audit", "demoted").status_code == 403
+
+
+@pytest.mark.parametrize("change", ["demote", "revoke"])
+def test_a_caller_who_waits_may_lose_the_right_to_the_answer(house: House, change: str) -> None:
+    """The token and the rights are those of the end of the wait."""
+    name = f"waiting-{change}"
+    house.add_user(name, OPERATOR, may_read=True)
+    job_id, _ = house.add_task("owner", ended=False)
+    answers: list[requests.Response] = []
+    headers = {"Authorization": f"Bearer {house.tokens[name]}"}
+    url = f"{house.origin}/api/v2/algorithms/tasks/{job_id}?wait=40"
+    waiting = threading.Thread(target=lambda: answers.append(requests.get(url, headers=headers, timeout=60)))
+    waiting.start()
+    wait_until(lambda: b'callback_sdk_waiting_clients{kind="poll"} 1.0' in exposition(house.store))
+    if change == "demote":
+        house.store.users.set_role(name, USER)
+    else:
+        house.store.users.revoke_tokens(name)
+    house.store.tasks.cancel(job_id)
+    waiting.join()
+    assert answers[0].status_code == (404 if change == "demote" else 401)
+    assert RESULT not in answers[0].text
 
 
 def redeliver(house: House, caller: str, **body: Any) -> requests.Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 from attrs import define
@@ -18,7 +18,10 @@ from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.api.event_streams import EventStreams
 from callback_sdk.service.api.logins import LoginQueue
+from callback_sdk.service.api.long_polls import LongPolls
 from callback_sdk.service.api.submission import Rules
+from callback_sdk.service.api.waiters import MAX_WAITERS
+from callback_sdk.service.api.watches import Watches
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import Store
 
@@ -42,6 +45,7 @@ class ServiceLimits:
         max_tasks: Maximum number of a user's tasks that have not ended.
         max_bytes: Storage quota of a user, in bytes; see `docs/access.md`.
         max_batch: Maximum number of tasks of a request.
+        max_waiters: Maximum number of clients that wait for tasks; half of them of one user.
     """
 
     max_request_bytes: int = 256 * MIB
@@ -49,6 +53,7 @@ class ServiceLimits:
     max_tasks: int = 100_000
     max_bytes: float = 100 * 1024 * MIB
     max_batch: int = 1000
+    max_waiters: int = MAX_WAITERS
 
 
 class Quota:
@@ -96,7 +101,9 @@ class AppState:
         authenticator: Authenticates tokens.
         logins: Checks passwords, with rate limits.
         audit: The audit log.
-        events: The open event streams.
+        watches: Tells waiting clients which tasks have changed.
+        polls: The long polls.
+        events: The event streams.
     """
 
     task_service: TaskService
@@ -106,6 +113,8 @@ class AppState:
     authenticator: Authenticator
     logins: LoginQueue
     audit: AuditLog
+    watches: Watches
+    polls: LongPolls
     events: EventStreams
 
 
@@ -134,6 +143,19 @@ def authenticate(
     """
     token = Secret(given.credentials if given is not None else "")
     del given
+    return _caller(state, request, token)
+
+
+async def _authenticating_again(
+    state: StateDep, request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Callable[[], Caller]:
+    """Return a function that authenticates a request again: tokens and rights may end while a client waits."""
+    token = Secret(given.credentials if given is not None else "")
+    del given
+    return lambda: _caller(state, request, token)
+
+
+def _caller(state: AppState, request: Request, token: Secret[str]) -> Caller:
     if not token.reveal():
         raise HTTPException(
             401,
@@ -145,6 +167,8 @@ def authenticate(
 
 
 CallerDep = Annotated[Caller, Depends(authenticate)]
+
+AgainDep = Annotated[Callable[[], Caller], Depends(_authenticating_again)]
 
 
 def require_operator(caller: CallerDep) -> Caller:

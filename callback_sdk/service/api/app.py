@@ -31,9 +31,12 @@ from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
 from callback_sdk.service.api.event_streams import EventStreams
 from callback_sdk.service.api.lifetimes import QueueEstimate
 from callback_sdk.service.api.logins import LoginQueue
+from callback_sdk.service.api.long_polls import LongPolls
 from callback_sdk.service.api.middleware import RequestMiddleware
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.submission import Rules
+from callback_sdk.service.api.waiters import Waiters
+from callback_sdk.service.api.watches import Watches
 from callback_sdk.service.core import TaskService
 from callback_sdk.targets import TargetSettings
 
@@ -71,6 +74,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     )
     store = task_service.store
     log = AuditLog(store.audit)
+    watches, waiters = Watches(store), Waiters(limits.max_waiters)
     authenticator = Authenticator(store.users, store.sessions, task_service.runtime.cipher, log)
     app.state.app_state = AppState(
         task_service=task_service,
@@ -80,11 +84,14 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         authenticator=authenticator,
         logins=LoginQueue(authenticator, log),
         audit=log,
-        events=EventStreams(task_service.store),
+        watches=watches,
+        polls=LongPolls(watches, waiters),
+        events=EventStreams(store, watches, waiters),
     )
     app.state.readiness = Readiness(task_service.check)
-    # The task routes come first, as an algorithm named "tasks" would shadow them.
-    user_routes = (tokens, signing_secrets, tasks, logs, events, outputs, algorithms, deliveries)
+    # The task routes come first, as an algorithm named "tasks" would shadow them, and the events of all tasks before
+    # those of one.
+    user_routes = (tokens, signing_secrets, events, tasks, logs, outputs, algorithms, deliveries)
     for routes in (*user_routes, workers, hosts, audit, health):
         app.include_router(routes.router)
     errors.install(app)

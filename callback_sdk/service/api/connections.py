@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import uvicorn
 from attrs import define, evolve, field
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -412,6 +413,24 @@ _exhausted = _Seldom(
     "Connections are closed unanswered, as the process can't open more files (%s). Raise the limit: ulimit -n, or "
     "LimitNOFILE= of systemd."
 )
+
+
+class StoppableServer(uvicorn.Server):
+    """A server that tells waiting responses to end before it waits for all of them.
+
+    Args:
+        config: Configuration of the server.
+        on_stop: Called in the event loop when the server begins to stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the server."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def uvicorn_options(connections: Connections) -> dict[str, Any]:

@@ -1,49 +1,41 @@
-"""Server-sent events of tasks: status, progress and output, until the task has ended.
+"""Server-sent events of tasks: those of one task until it has ended, or of all tasks of a user.
 
-The format is that of the HTML standard, section "Server-sent events". One query a second reads all watched tasks of the
-process, in one thread, so that an open stream costs no thread and no query of its own while nothing changes.
+The format is that of the HTML standard, section "Server-sent events". An open stream costs no thread, and no query
+while nothing changes; see `watches`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+import random
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, aclosing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
-from attrs import define, field
+from attrs import define
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api.task_output import OutputPosition, new_output, parse_position
+from callback_sdk.service.api.waiters import Waiters
+from callback_sdk.service.api.watches import TaskWatch, UserWatch, Watches, is_set_within, shown_status
 from callback_sdk.service.store import Store
-from callback_sdk.service.store.live import LiveTask
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-MAX_STREAMS = 200
-"""Maximum number of open streams of this process."""
-
-MAX_STREAMS_OF_USER = 20
-"""Maximum number of open streams of a user."""
-
-_INTERVAL = 1.0
-"""Seconds between two looks at the watched tasks."""
-
-_HEARTBEAT = 15.0
+HEARTBEAT = 25.0
 """Seconds without an event after which a comment is sent: many proxies close connections that are idle for 30 s."""
 
-_LIFETIME = 300.0
-"""Seconds after which a stream is closed. The client opens another one, with its credentials of that time."""
+_LIFETIME = 600.0
+"""Seconds after which a stream is closed, with a random part so that not all clients reconnect at the same time."""
 
-_RETRY = 2000
-"""Milliseconds after which a client reconnects."""
+_RECHECK = 15.0
+"""Seconds after which the caller's right to see the tasks is checked again before an event is sent."""
 
 _FINISHED = ".end"
 """End of the id of the last event."""
@@ -54,104 +46,165 @@ _HEADERS = {
     "Cache-Control": "no-store, no-transform",
 }
 
-_log = logging.getLogger(__name__)
+_BEGIN = b"retry: 2000\n\n"
+"""Milliseconds after which a client reconnects. Sent at once, it also shows that no proxy holds the stream back."""
+
+_SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
+
+_COMMENT = b": heartbeat\n\n"
 
 
-@define(eq=False)
-class _Watch:
-    """One open stream.
+@define(frozen=True, kw_only=True)
+class Viewer:
+    """Who opens a stream.
 
     Attributes:
-        job_id: The task.
         user_id: The user.
-        state: The task's latest state; None when it was purged.
-        changed: Set when there is a new state.
+        may_watch: Returns whether the user's credentials are still valid, and the tasks may still be seen. It reads the
+            store.
     """
 
-    job_id: str
     user_id: str
-    state: LiveTask | None = None
-    changed: asyncio.Event = field(factory=asyncio.Event)
+    may_watch: Callable[[], bool]
 
 
-class _EventResponse(StreamingResponse):
-    """A stream that is counted while it is open, and rejected before its head is sent."""
+W = TypeVar("W", bound="TaskWatch | UserWatch")
+
+
+class _EventResponse(StreamingResponse, Generic[W]):
+    """A stream that is counted and watches tasks while it is open, and is rejected before its head is sent.
+
+    The generator of the events holds nothing: one that was never started, or is left at a `yield`, runs no `finally`.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], watching: AbstractContextManager[None]) -> None:
-        super().__init__(events, headers=_HEADERS)
+    def __init__(
+        self,
+        viewer: Viewer,
+        waiters: Waiters,
+        watching: AbstractContextManager[W],
+        events: Callable[[W], AsyncGenerator[bytes, None]],
+    ) -> None:
+        super().__init__((), headers=_HEADERS)
+        self._viewer = viewer
+        self._waiters = waiters
         self._watching = watching
+        self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._watching:
-            await super().__call__(scope, receive, send)
+        self._waiters.check(self._viewer.user_id)
+        with self._waiters.counted(self._viewer.user_id, "stream"), self._watching as watch:
+            async with aclosing(self._events(watch)) as events:
+                self.body_iterator = events
+                await super().__call__(scope, receive, send)
+
+
+class _Turns:
+    """The turns of an open stream: it ends with its lifetime, the viewer's rights, or the server.
+
+    Args:
+        watches: The watches of this process.
+        watch: The watch of this stream.
+        viewer: Who reads it.
+    """
+
+    def __init__(self, watches: Watches, watch: TaskWatch | UserWatch, viewer: Viewer) -> None:
+        self._watches = watches
+        self._watch = watch
+        self._viewer = viewer
+        self._clock = asyncio.get_running_loop().time
+        self._closing = self._clock() + _LIFETIME * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
+        self._checked_at = self._clock()
+
+    async def changed(self) -> bool | None:
+        """Return whether something has changed, as opposed to a long silence; None if the stream has to end."""
+        has_changed = await is_set_within(self._watch.changed, HEARTBEAT)
+        self._watch.changed.clear()
+        moment = self._clock()
+        if self._watches.is_stopping or moment >= self._closing:
+            return None
+        if has_changed and moment - self._checked_at >= _RECHECK:
+            self._checked_at = moment
+            if not await run_in_threadpool(self._viewer.may_watch):
+                return None
+        return has_changed
 
 
 class EventStreams:
-    """The open streams of this process. Not thread-safe: its methods run in the event loop.
+    """The event streams of this process. It runs in the event loop.
 
     Args:
         store: The store.
-        max_streams: Maximum number of open streams.
-        max_streams_of_user: Maximum number of open streams of one user.
-
-    Attributes:
-        is_stopping: Returns whether the server is stopping: the streams end then, and clients reconnect later.
+        watches: Tells which tasks have changed.
+        waiters: Counts the open streams, among other waiting clients.
     """
 
-    def __init__(
-        self, store: Store, *, max_streams: int = MAX_STREAMS, max_streams_of_user: int = MAX_STREAMS_OF_USER
-    ) -> None:
+    def __init__(self, store: Store, watches: Watches, waiters: Waiters) -> None:
         self._store = store
-        self._max_streams = max_streams
-        self._max_streams_of_user = max_streams_of_user
-        self._watches: set[_Watch] = set()
-        self._counts: Counter[str] = Counter()
-        self._looking: asyncio.Task[None] | None = None
-        self.is_stopping: Callable[[], bool] = lambda: False
+        self._watches = watches
+        self._waiters = waiters
 
-    def respond(self, job_id: str, user_id: str, last_event_id: str | None) -> Response:
+    def of_task(self, job_id: str, viewer: Viewer, last_event_id: str | None, *, output: bool = True) -> Response:
         """Return the stream of a task as a response.
 
         Args:
-            job_id: The task. The caller has checked that it is the user's.
-            user_id: The user.
+            job_id: The task. The caller has checked that the viewer may see it.
+            viewer: Who asks.
             last_event_id: Header `Last-Event-ID`: the stream continues after this event.
+            output: Whether to send the task's output.
 
         Raises:
             HTTPException: 422 if the header is invalid. The response raises it with 429 if the user has too many
-                streams, and with 503 if the process has.
+                waiting clients, and with 503 if the process has, or is stopping.
         """
         if last_event_id is not None and last_event_id.endswith(_FINISHED):
             # Clients reconnect after the end of a stream, until they get this status.
             return Response(status_code=204)
         after = parse_position(last_event_id) if last_event_id else OutputPosition()
-        watch = _Watch(job_id=job_id, user_id=user_id)
-        return _EventResponse(self._events(watch, after), self._watching(watch))
+        watching = self._watches.of_task(job_id)
+        return _EventResponse(
+            viewer,
+            self._waiters,
+            watching,
+            lambda watch: self._events_of_task(job_id, watch, viewer, after, output=output),
+        )
 
-    async def _events(self, watch: _Watch, after: OutputPosition) -> AsyncIterator[bytes]:
+    def of_user(self, viewer: Viewer, last_event_id: str | None) -> Response:
+        """Return the stream of all tasks of a user as a response.
+
+        Args:
+            viewer: Who asks.
+            last_event_id: Header `Last-Event-ID`: the stream begins with the tasks that may have changed since.
+
+        Raises:
+            HTTPException: As of `of_task`.
+        """
+        since = _parse_moment(last_event_id) if last_event_id else None
+        watching = self._watches.of_user(viewer.user_id)
+        return _EventResponse(viewer, self._waiters, watching, lambda watch: self._events_of_user(watch, viewer, since))
+
+    async def _events_of_task(
+        self, job_id: str, watch: TaskWatch, viewer: Viewer, after: OutputPosition, *, output: bool
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a task: `status`, `output` and `end`."""
-        yield b"retry: %d\n\n" % _RETRY
+        yield _BEGIN
         shown: dict[str, Any] | None = None
-        clock = asyncio.get_running_loop().time
-        closing = clock() + _LIFETIME
-        while clock() < closing:
-            if not await _is_set_within(watch.changed, _HEARTBEAT):
-                yield b": heartbeat\n\n"
+        turns = _Turns(self._watches, watch, viewer)
+        while (has_changed := await turns.changed()) is not None:
+            if not has_changed:
+                yield _COMMENT
                 continue
-            watch.changed.clear()
             state = watch.state
-            if state is None or self.is_stopping():
+            if state is None:
                 return
-            if (status := _status(state)) != shown:
+            if (status := shown_status(state)) != shown:
                 shown = status
                 yield _event("status", status)
-            if (state.attempt, state.output_end) > (after.attempt, after.offset):
-                new = await self._output(watch.job_id, after, ended=state.complete)
+            if output and (state.attempt, state.output_end) > (after.attempt, after.offset):
+                new = await self._output(job_id, after, ended=state.complete)
                 if new is None:
-                    # Try again at the next look.
-                    watch.state = None
+                    self._watches.look_again(watch, job_id)
                     continue
                 text, after = new
                 if text:
@@ -168,66 +221,46 @@ class EventStreams:
             return None
         return new_output(stored, after, ended=ended)
 
-    @contextmanager
-    def _watching(self, watch: _Watch) -> Iterator[None]:
-        of_user = self._counts[watch.user_id]
-        if of_user >= self._max_streams_of_user:
-            text = f"You have {of_user} open event streams, which is the limit. Close some."
-            raise HTTPException(429, text, {"Retry-After": "5"})
-        if len(self._watches) >= self._max_streams or self.is_stopping():
-            raise HTTPException(503, "The service can't open another event stream. Try again.", {"Retry-After": "5"})
-        self._watches.add(watch)
-        self._counts[watch.user_id] += 1
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+    async def _events_of_user(
+        self, watch: UserWatch, viewer: Viewer, since: float | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield an event `status` for each change of one of the user's tasks."""
+        yield _BEGIN
         try:
-            yield
-        finally:
-            self._watches.discard(watch)
-            self._counts[watch.user_id] -= 1
-            if not self._counts[watch.user_id]:
-                del self._counts[watch.user_id]
-
-    async def _look(self) -> None:
-        """Tell the streams what has changed, while there are any."""
-        while self._watches:
-            try:
-                found = await run_in_threadpool(self._store.live.read, {watch.job_id for watch in self._watches})
-            except CallbackSDKError as error:
-                # The streams stay open: the outage is logged elsewhere, and may end soon.
-                _log.debug("Watched tasks can't be read: %s", error)
-            else:
-                for watch in self._watches:
-                    _update(watch, found)
-            if self.is_stopping():
-                for watch in self._watches:
-                    watch.changed.set()
-            await asyncio.sleep(_INTERVAL)
+            clock = await run_in_threadpool(self._store.clock)
+            if since is not None:
+                await self._watches.catch_up(watch, viewer.user_id, since)
+        except CallbackSDKError:
+            # The client reconnects, with the id that it has.
+            return
+        elapsed = asyncio.get_running_loop().time
+        offset = clock - elapsed()
+        # An id without an event: also a client that reconnects before the first event misses nothing.
+        yield b"id: %.3f\n\n" % clock
+        turns = _Turns(self._watches, watch, viewer)
+        while (has_changed := await turns.changed()) is not None:
+            if not has_changed:
+                yield _COMMENT
+            for job_id, status in watch.take().items():
+                yield _event("status", {"job_id": job_id, **status}, f"{offset + elapsed():.3f}")
 
 
-def _update(watch: _Watch, found: dict[str, LiveTask]) -> None:
-    state = found.get(watch.job_id)
-    if state is None or state != watch.state:
-        watch.state = state
-        watch.changed.set()
+def _parse_moment(event_id: str) -> float:
+    """Parse the id of an event of a user's stream: a time of the database's clock.
 
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    return True
-
-
-def _status(state: LiveTask) -> dict[str, Any]:
-    names = ("status", "success", "error_code")
-    return {name: getattr(state, name) for name in names} | {
-        "progress": state.progress or {"fraction": None, "message": ""}
-    }
+    Raises:
+        HTTPException: 422 if it is invalid.
+    """
+    if re.fullmatch(r"[0-9]{1,12}\.[0-9]{3}", event_id, re.ASCII) is None:
+        raise HTTPException(422, "Invalid Last-Event-ID. Send the id of the last event unchanged.")
+    return float(event_id)
 
 
 def _event(name: str, data: dict[str, Any], event_id: str | None = None) -> bytes:
-    # JSON has no line breaks, so data can't end an event or add a field.
     head = b"" if event_id is None else b"id: %b\n" % event_id.encode()
-    return b"event: %b\n%bdata: %b\n\n" % (name.encode(), head, orjson.dumps(data))
+    # JSON has no line breaks, so data can't end an event or add a field. But some clients split lines as Python's
+    # `str.splitlines` does (httpx-sse before 0.4.2), also at these characters.
+    encoded = orjson.dumps(data)
+    for character, escape in _SEPARATORS:
+        encoded = encoded.replace(character, escape)
+    return b"event: %b\n%bdata: %b\n\n" % (name.encode(), head, encoded)

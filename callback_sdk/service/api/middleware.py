@@ -37,6 +37,9 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 _STREAM = b"text/event-stream"
 
+WAITED = "callback_sdk.waited"
+"""Key of the scope of requests that waited for something else than the service."""
+
 _SHORT_REST = 1024 * 1024
 """Maximum bytes that are discarded before the response, so that the connection can be reused."""
 
@@ -179,8 +182,8 @@ class _SentResponse:
 def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(method, answer.status).inc()
-    if not answer.is_stream:
-        # The duration of a stream is that of a task, and would hide slow responses.
+    if not answer.is_stream and not scope.get(WAITED):
+        # The duration of a stream or a long poll is that of a task, and would hide slow responses.
         metrics.HTTP_REQUEST_DURATION.labels(method).observe(seconds)
     # The path only: paths have no credentials, queries may.
     facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}

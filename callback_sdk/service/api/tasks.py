@@ -18,6 +18,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import cursors, schemas
 from callback_sdk.service.api.access import (
+    AgainDep,
     AppState,
     CallerDep,
     StateDep,
@@ -29,11 +30,13 @@ from callback_sdk.service.api.access import (
 )
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
+from callback_sdk.service.api.middleware import WAITED
 from callback_sdk.service.api.replacement import is_same_place, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.store import IdempotencyKey, User
-from callback_sdk.service.store.models import FIT, PREDICT, WARNINGS
+from callback_sdk.service.store.models import DELIVERY_PENDING, FIT, PREDICT, WARNINGS
+from callback_sdk.service.store.outcomes import OPEN
 from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.store.search import TaskFilter
 
@@ -48,6 +51,16 @@ _Key = Annotated[
 ]
 
 _Text = Annotated[str | None, Query(max_length=300, pattern=schemas.TEXT)]
+
+_Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=3600,
+        description="Seconds to wait for the end of the task, or, if it has ended, until no delivery is pending. The "
+        "response is sent at once if too many clients are waiting, and after 50 s at most.",
+    ),
+]
 
 _MAX_WARNINGS = 20
 """Different warnings in the response to a batch."""
@@ -139,8 +152,17 @@ def list_tasks(
 @router.get(
     "/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.TaskResponse}}
 )
-def get_task(job_id: str, state: StateDep, caller: CallerDep) -> Response:
-    return _reply(_view(state, caller, job_id), 200)
+async def get_task(
+    job_id: str, request: Request, state: StateDep, caller: CallerDep, again: AgainDep, wait: _Wait = 0.0
+) -> Response:
+    stage = await run_in_threadpool(_stage, state, caller, job_id) if wait else None
+    if stage is not None:
+        request.scope[WAITED] = True
+        user_id, for_deliveries = caller.user.user_id, stage == "delivering"
+        if await state.polls.wait(job_id, user_id, wait, request.receive, for_deliveries=for_deliveries):
+            # The token may have been revoked meanwhile.
+            caller = await run_in_threadpool(again)
+    return _reply(await run_in_threadpool(_view, state, caller, job_id), 200)
 
 
 @router.delete(
@@ -305,6 +327,15 @@ def _accept_batch(
 def _find_repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before any other check: since the first request a URL may have expired, or the user's quota may be used up.
     return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
+
+
+def _stage(state: AppState, caller: Caller, job_id: str) -> str | None:
+    """Return what a client may wait for, the end of the task or of its deliveries; None if there is nothing."""
+    task = task_of(state, caller, job_id, Right.SEE)
+    if task["status"] in OPEN:
+        return "running"
+    deliveries = state.task_service.store.deliveries.of(job_id)
+    return "delivering" if any(one["status"] == DELIVERY_PENDING for one in deliveries) else None
 
 
 def _view(state: AppState, caller: Caller, job_id: str) -> TaskView:

@@ -11,16 +11,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import outcome
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import cursors
 from callback_sdk.service.api.access import AppState, owner_wanted, recorded_list, task_of
+from callback_sdk.service.api.event_streams import Viewer
 from callback_sdk.service.api.schemas import StatusFilter
 from callback_sdk.service.api.task_output import OutputPosition, new_output
 from callback_sdk.service.api.tasks import cancel as cancel_task
 from callback_sdk.service.api.tasks import view_task
 from callback_sdk.service.api.views import expiry_of, show_delivery
-from callback_sdk.service.pages.auth import app_state, caller, csrf_caller
+from callback_sdk.service.pages.auth import LoginRequiredError, app_state, caller, csrf_caller
 from callback_sdk.service.pages.lists import PAGE, back_to, link, notice_of, text_of, time_of
 from callback_sdk.service.pages.rendering import prefix_of, render
 from callback_sdk.service.store.models import FIT
@@ -127,7 +129,15 @@ async def events(request: Request) -> Response:
     await run_in_threadpool(task_of, state, asking, job_id, Right.SEE, viewing="logs-viewed")
     # A browser sends the header only when it reconnects.
     position = request.headers.get("last-event-id") or request.query_params.get("after")
-    return state.events.respond(job_id, asking.user.user_id, position)
+
+    def may_watch() -> bool:
+        try:
+            task_of(state, caller(request), job_id, Right.SEE, viewing="logs-viewed")
+        except (CallbackSDKError, HTTPException, LoginRequiredError):
+            return False
+        return True
+
+    return state.events.of_task(job_id, Viewer(user_id=asking.user.user_id, may_watch=may_watch), position)
 
 
 def results(request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import strip_traceback
+from callback_sdk.service.store.changes import TaskChanges
 from callback_sdk.service.supervision.outages import OutageLog
 
 T = TypeVar("T")
@@ -49,10 +51,14 @@ class Database(ABC):
     Args:
         engine: The SQLAlchemy engine. It must hide parameters, as some are credentials.
         reading: The engine of read-only connections; `engine` when None.
+
+    Attributes:
+        changes: Tells which tasks have changed.
     """
 
     def __init__(self, engine: sa.Engine, *, reading: sa.Engine | None = None) -> None:
         self.engine = engine
+        self.changes = TaskChanges()
         self.closed = False
         self._reading = reading or engine
         # One log for all threads: during an outage each waiting thread would log every failure.
@@ -126,6 +132,14 @@ class Database(ABC):
             else:
                 self._outage.record_recovery()
                 return done
+
+    @abstractmethod
+    def follow(self, stopping: threading.Event) -> None:
+        """Tell `changes` what other processes have changed, until stopped.
+
+        Args:
+            stopping: Set to return.
+        """
 
     @abstractmethod
     def copy(self, target: Path) -> None:

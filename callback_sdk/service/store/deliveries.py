@@ -122,7 +122,7 @@ _OF_CLAIM = deliveries.update().where(
     deliveries.c.attempt_count == _ATTEMPT,
     deliveries.c.worker.is_not(None),
 )
-_UPDATE_FINISHED = _OF_CLAIM.values(_UNCLAIMED)
+_UPDATE_FINISHED = _OF_CLAIM.values(_UNCLAIMED).returning(deliveries.c.job_id, deliveries.c.status)
 _UPDATE_ATTEMPT = (
     delivery_attempts.update()
     .where(
@@ -378,6 +378,7 @@ class DeliveryStore(DeliveryReader):
         request = Redelivery(job_id=job_id, delivery_id=delivery_id, new=new)
         is_changed = self._database.write(lambda connection: request.apply(connection, self._cipher))
         self.hold_blocked([delivery_id])
+        self._database.changes.publish([job_id])
         return is_changed
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
@@ -410,15 +411,18 @@ class DeliveryStore(DeliveryReader):
     ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
-        def finish(connection: sa.Connection) -> None:
+        def finish(connection: sa.Connection) -> str | None:
             if host is not None:
                 host_gates.record(connection, host, self._policy)
-            connection.execute(update, one | values)
+            changed = connection.execute(update, one | values).first()
             connection.execute(_UPDATE_ATTEMPT, one | {"_error": error, "_response_body": response_body})
             if staged is not None:
                 stages.make_next_due(connection, staged)
+            return None if changed is None or changed.status == DELIVERY_PENDING else changed.job_id
 
-        self._database.write_with_retry(finish)
+        ended = self._database.write_with_retry(finish)
+        if ended is not None:
+            self._database.changes.publish([ended])
 
 
 def make_due(

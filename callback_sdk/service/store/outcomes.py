@@ -120,6 +120,7 @@ def fail_queued(database: Database, condition: sa.ColumnElement[bool], values: d
 
     ended: list[str] = []
     while more := database.write(end):
+        database.changes.publish(more)
         ended += more
     return ended
 

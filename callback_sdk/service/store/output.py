@@ -101,6 +101,7 @@ class OutputStore:
                 connection.execute(_INSERT, row)
 
         self._database.write(store)
+        self._database.changes.publish([job_id])
 
     def complete(self, job_id: str, attempt: int) -> None:
         """Record that the run of a canceled task has ended, and all of its output is stored.
@@ -115,6 +116,7 @@ class OutputStore:
             connection.execute(_COMPLETE, one)
 
         self._database.write(store)
+        self._database.changes.publish([job_id])
 
     def is_complete(self, job_id: str) -> bool:
         """Return whether a task has ended, and so has its run, which prints on for a while after a cancellation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import dumps
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
+from callback_sdk.service.store.notifications import NOTIFY, NotificationListener, NotificationSender
 
 T = TypeVar("T")
 
@@ -73,6 +75,8 @@ class PostgresDatabase(Database):
         sa.event.listen(engine, "checkout", _ping_if_idle)
         # Readers run single statements. In autocommit mode each saves the round trips of BEGIN and ROLLBACK.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
+        self._notifier = NotificationSender(self._notify)
+        self.changes.forward = self._notifier
 
     def check(self) -> None:
         """Check that the server is not a read-only standby; see `Database.check`."""
@@ -95,6 +99,28 @@ class PostgresDatabase(Database):
         self._refuse_when_closed()
         with unavailable(), self.engine.begin() as connection:
             return work(connection)
+
+    def follow(self, stopping: threading.Event) -> None:
+        """Receive the notifications of other processes; see `Database.follow`."""
+        NotificationListener(self._connect, self._notifier, self._notify, self.changes).run(stopping)
+
+    def close(self) -> None:
+        """Send the last notifications and close all connections."""
+        self._notifier.close()
+        super().close()
+
+    def _notify(self, payloads: Sequence[str]) -> None:
+        with self.read() as connection:
+            for payload in payloads:
+                connection.execute(NOTIFY, {"_payload": payload})
+
+    def _connect(self) -> Any:
+        """Open a connection of the driver that isn't one of the pool's."""
+        with unavailable():
+            pooled = self.engine.raw_connection()
+            connection = pooled.driver_connection
+            pooled.detach()
+            return connection
 
     def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
         """Run one statement in autocommit mode, which saves two round trips; see `Database.write_one`."""

@@ -37,6 +37,9 @@ _GROUP = 200
 """Maximum number of writes in one commit."""
 
 
+_LOOK = 0.05
+"""Seconds between two looks whether another connection has changed the file."""
+
 _PAGES = 256
 """Pages that are released in one transaction: 1 MiB, which takes a few milliseconds."""
 
@@ -103,6 +106,20 @@ class SQLiteDatabase(Database):
             while not future.done():
                 self._commit_group(future.done)
             return future.result()
+
+    def follow(self, stopping: threading.Event) -> None:
+        """Look whether anything has changed, while there are listeners; see `Database.follow`.
+
+        SQLite has no notifications. The value of `PRAGMA data_version` differs after any commit of another connection,
+        and reading it takes some microseconds.
+        """
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT, isolation_level=None)) as connection:
+            seen: Any = None
+            while not stopping.wait(_LOOK):
+                if self.changes.is_heard:
+                    before, (seen,) = seen, connection.execute("PRAGMA data_version").fetchone()
+                    if seen != before:
+                        self.changes.tell(None)
 
     def copy(self, target: Path) -> None:
         """Copy the file with SQLite's online backup; see `Database.copy`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -31,6 +31,8 @@ from callback_sdk.service.store.pauses import IS_PAUSED
 from callback_sdk.service.store.submissions import insert_all
 from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.store.task_reader import TaskReader
+
+T = TypeVar("T")
 
 CANCELED_ERROR = "The task was canceled."
 
@@ -60,6 +62,7 @@ class TaskStore(TaskReader):
     def __init__(self, database: Database, cipher: CredentialCipher) -> None:
         super().__init__(database)
         self._cipher = cipher
+        self._changes = database.changes
 
     def submit(
         self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
@@ -98,12 +101,14 @@ class TaskStore(TaskReader):
             return accepted
 
         try:
-            return self._database.write(insert)
+            accepted = self._database.write(insert)
         except sa.exc.IntegrityError as error:
             if key is None:
                 raise strip_traceback(error) from None
-        # The same request was sent twice concurrently, and the other one was first.
-        return self._database.write(insert)
+            # The same request was sent twice concurrently, and the other one was first.
+            return self._database.write(insert)
+        self._changes.publish([task.job_id for task in accepted if task.created_at is not None])
+        return accepted
 
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
         """Fail the queued tasks of an algorithm, and return their ids."""
@@ -121,6 +126,7 @@ class TaskStore(TaskReader):
             usage.release(connection, rows.pairs(connection.execute(gone)))
 
         self._database.write(delete)
+        self._changes.publish(job_ids)
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Claim a queued task; None if it is no longer queued, has expired, or its algorithm is paused.
@@ -131,6 +137,7 @@ class TaskStore(TaskReader):
         """
 
         for row in self._database.write_one(_UPDATE_CLAIMED, {"_job": job_id, "_worker": worker}):
+            self._changes.publish([job_id])
             task = TaskRow(**{name: getattr(row, name) for name in TaskRow.__annotations__})
             return Claim(task=task, attempt=row.attempt, features=row.data)
         return None
@@ -151,6 +158,7 @@ class TaskStore(TaskReader):
                     connection.execute(tasks.update().where(*mine, tasks.c.job_id == job_id).values(progress=progress))
 
         self._database.write(renew)
+        self._changes.publish([job_id for job_id, progress in running.items() if progress is not None])
 
     def finish(
         self, job_id: str, attempt: int, ending: RunOutcome, sender: DeliveringWorker | None = None
@@ -183,7 +191,7 @@ class TaskStore(TaskReader):
                 versions.insert(connection, job_id, *ending.trained_version)
             return ended
 
-        return self._database.write_with_retry(end)
+        return self._published(job_id, self._database.write_with_retry(end))
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Requeue a task whose run was interrupted through no fault of its own. This isn't counted as a crash.
@@ -195,7 +203,9 @@ class TaskStore(TaskReader):
         """
         values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
         back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)
-        return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
+        return self._published(
+            job_id, self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
+        )
 
     def release_all(self) -> int:
         """Requeue all running tasks, and return their number: in a restored database, no worker has a claim."""
@@ -216,9 +226,10 @@ class TaskStore(TaskReader):
         Returns:
             What to deliver now; None if the task was requeued, or the claim was lost.
         """
-        return self._database.write_with_retry(
+        ended = self._database.write_with_retry(
             lambda connection: outcomes.record_crash(connection, job_id, attempt, reason, sender)
         )
+        return self._published(job_id, ended)
 
     def cancel(self, job_id: str) -> str | None:
         """Cancel a task unless it has ended.
@@ -231,7 +242,7 @@ class TaskStore(TaskReader):
             outcomes.finish(connection, job_id, {"success": False, "error": CANCELED_ERROR}, status=CANCELED)
             return connection.execute(sa.select(tasks.c.status).where(tasks.c.job_id == job_id)).scalar()
 
-        return self._database.write(stop)
+        return self._published(job_id, self._database.write(stop))
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[ReclaimedTask]:
         """Requeue the tasks of dead workers, or fail those whose runs have crashed too often.
@@ -257,4 +268,11 @@ class TaskStore(TaskReader):
                 found.append(ReclaimedTask(job_id, attempt, has_failed=ended is not None))
             return found
 
-        return self._database.write(reclaim)
+        reclaimed = self._database.write(reclaim)
+        self._changes.publish([one.job_id for one in reclaimed])
+        return reclaimed
+
+    def _published(self, job_id: str, outcome: T) -> T:
+        """Publish a change that was committed, and return its outcome."""
+        self._changes.publish([job_id])
+        return outcome

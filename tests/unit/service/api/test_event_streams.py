@@ -11,15 +11,19 @@ import pytest
 from attrs import define, field
 from starlette.exceptions import HTTPException
 
-from callback_sdk.service.api import event_streams
-from callback_sdk.service.api.event_streams import EventStreams
+from callback_sdk.service.api import event_streams, watches
+from callback_sdk.service.api.event_streams import EventStreams, Viewer
+from callback_sdk.service.api.waiters import Waiters
+from callback_sdk.service.api.watches import Watches
 from callback_sdk.service.store import RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often."""
-    monkeypatch.setattr(event_streams, "_INTERVAL", 0.01)
+class Streams:
+    """The streams of one process, with what they depend on."""
+
+    def __init__(self, store: Store, waiters: Waiters | None = None) -> None:
+        self.watches = Watches(store)
+        self.events = EventStreams(store, self.watches, waiters or Waiters())
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def attempt(store: Store) -> int:
 
 
 @define
-class Viewer:
+class Reader:
     """A client of one stream.
 
     Attributes:
@@ -43,8 +47,16 @@ class Viewer:
     head: dict[str, Any] = field(factory=dict)
     gone: asyncio.Event = field(factory=asyncio.Event)
 
-    async def watch(self, streams: EventStreams, last: str | None = None, *, user: str = "anna") -> None:
-        """Return when the stream has ended."""
+    async def watch(
+        self,
+        streams: Streams,
+        last: str | None = None,
+        *,
+        user: str = "anna",
+        may_watch: Callable[[], bool] = lambda: True,
+        **options: Any,
+    ) -> None:
+        """Return when the stream of the task, or of all tasks, has ended."""
 
         async def receive() -> dict[str, Any]:
             await self.gone.wait()
@@ -55,13 +67,23 @@ class Viewer:
                 self.head = message
             self.received += message.get("body", b"")
 
-        response = streams.respond("1", user, last)
+        opened = Viewer(user_id=user, may_watch=may_watch)
+        if options.pop("all_tasks", False):
+            response = streams.events.of_user(opened, last)
+        else:
+            response = streams.events.of_task("1", opened, last, **options)
         await response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
 
     def events(self, name: str) -> list[Any]:
         """Return the data of the events of this name."""
         found = [dict(line.split(": ", 1) for line in block.split("\n")) for block in self.blocks]
         return [json.loads(event["data"]) for event in found if event.get("event") == name]
+
+    @property
+    def last_id(self) -> str:
+        """The id of the last event."""
+        ids = [line for block in self.blocks for line in block.split("\n") if line.startswith("id: ")]
+        return ids[-1].removeprefix("id: ")
 
     @property
     def blocks(self) -> list[str]:
@@ -79,16 +101,14 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
     async def whole() -> None:
         await work()
         # Without streams the last look is followed by no other one; its thread must not use the store any more.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if event_streams._INTERVAL < 1:
-            await asyncio.gather(*others)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
     asyncio.run(whole())
 
 
 def test_a_stream_tells_what_changes_and_ends_with_the_task(store: Store, attempt: int) -> None:
     """Status, progress and output, each once, and at last the outcome."""
-    streams, viewer = EventStreams(store), Viewer()
+    streams, viewer = Streams(store), Reader()
 
     async def work() -> None:
         watching = asyncio.create_task(viewer.watch(streams))
@@ -118,7 +138,7 @@ def test_a_stream_tells_what_changes_and_ends_with_the_task(store: Store, attemp
 
 def test_a_client_that_reconnects_continues(store: Store, attempt: int) -> None:
     """After the last event that it has received; after the last event of all it is told to stop."""
-    streams, first, second = EventStreams(store), Viewer(), Viewer()
+    streams, first, second = Streams(store), Reader(), Reader()
 
     async def work() -> None:
         store.output.write("1", attempt, 0, b"one\n")
@@ -134,16 +154,17 @@ def test_a_client_that_reconnects_continues(store: Store, attempt: int) -> None:
     assert second.events("output") == [{"text": "two\n"}]
     last = second.blocks[-1].split("\n")[1].removeprefix("id: ")
     assert last == "1.8.end"
-    assert streams.respond("1", "anna", last).status_code == 204
+    anna = Viewer(user_id="anna", may_watch=lambda: True)
+    assert streams.events.of_task("1", anna, last).status_code == 204
     with pytest.raises(HTTPException) as caught:
-        streams.respond("1", "anna", "x")
+        streams.events.of_task("1", anna, "x")
     assert caught.value.status_code == 422
 
 
 def test_streams_are_limited(store: Store, attempt: int) -> None:
     """Per user and in all; the place of a client that has gone is free again."""
-    streams = EventStreams(store, max_streams=2, max_streams_of_user=1)
-    viewers = {name: Viewer() for name in ("anna", "berta")}
+    streams = Streams(store, Waiters(2, per_user=1))
+    viewers = {name: Reader() for name in ("anna", "berta")}
 
     async def work() -> None:
         watching = [asyncio.create_task(one.watch(streams, user=name)) for name, one in viewers.items()]
@@ -151,14 +172,14 @@ def test_streams_are_limited(store: Store, attempt: int) -> None:
             await viewer.until(lambda viewer=viewer: bool(viewer.events("status")))
         for name, status in (("anna", 429), ("carla", 503)):
             with pytest.raises(HTTPException) as caught:
-                await Viewer().watch(streams, user=name)
+                await Reader().watch(streams, user=name)
             assert (caught.value.status_code, caught.value.headers) == (status, {"Retry-After": "5"})
         viewers["anna"].gone.set()
         await watching[0]
-        again = Viewer()
+        again = Reader()
         later = asyncio.create_task(again.watch(streams, user="anna"))
         await again.until(lambda: bool(again.events("status")))
-        streams.is_stopping = lambda: True
+        streams.watches.stop()
         await asyncio.gather(watching[1], later)
 
     run(work)
@@ -166,12 +187,14 @@ def test_streams_are_limited(store: Store, attempt: int) -> None:
 
 def test_an_idle_stream_has_heartbeats(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comments, so that no proxy closes it."""
-    monkeypatch.setattr(event_streams, "_HEARTBEAT", 0.02)
-    streams, viewer = EventStreams(store), Viewer()
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.02)
+    streams, viewer = Streams(store), Reader()
 
     async def work() -> None:
         watching = asyncio.create_task(viewer.watch(streams))
-        await viewer.until(lambda: viewer.received.count(b": heartbeat\n\n") == 3)
+        await viewer.until(lambda: bool(viewer.events("status")))
+        before = viewer.received.count(b": heartbeat\n\n")
+        await viewer.until(lambda: viewer.received.count(b": heartbeat\n\n") >= before + 3)
         viewer.gone.set()
         await watching
 
@@ -182,16 +205,17 @@ def test_an_idle_stream_has_heartbeats(store: Store, attempt: int, monkeypatch: 
 def test_a_stream_ends_now_and_then(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client reconnects with the credentials that it has then."""
     monkeypatch.setattr(event_streams, "_LIFETIME", 0.05)
-    monkeypatch.setattr(event_streams, "_HEARTBEAT", 0.01)
-    viewer = Viewer()
-    run(lambda: viewer.watch(EventStreams(store)))
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.01)
+    viewer = Reader()
+    run(lambda: viewer.watch(Streams(store)))
     assert viewer.events("end") == []
 
 
 def test_a_stream_survives_an_outage(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And tells the rest afterwards; nothing is lost."""
-    streams, viewer = EventStreams(store), Viewer()
+    streams, viewer = Streams(store), Reader()
     read = store.output.read
+    monkeypatch.setattr(watches, "_RETRY", 0.01)
     failures = iter([StoreUnavailableError("no database")])
 
     def fail_once(job_id: str) -> Any:
@@ -213,10 +237,10 @@ def test_a_stream_survives_an_outage(store: Store, attempt: int, monkeypatch: py
 
 def test_a_task_that_was_purged_ends_its_streams(store: Store, attempt: int) -> None:
     """There is nothing to tell any more."""
-    viewer = Viewer()
+    viewer = Reader()
 
     async def work() -> None:
-        watching = asyncio.create_task(viewer.watch(EventStreams(store)))
+        watching = asyncio.create_task(viewer.watch(Streams(store)))
         await viewer.until(lambda: bool(viewer.events("status")))
         store.tasks.delete(["1"])
         await watching
@@ -226,20 +250,156 @@ def test_a_task_that_was_purged_ends_its_streams(store: Store, attempt: int) -> 
 
 
 def test_one_query_reads_all_watched_tasks(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many streams are open."""
-    monkeypatch.setattr(event_streams, "_INTERVAL", 3600)
+    """However many streams are open, and none while nothing changes."""
     asked: list[set[str]] = []
     read = store.live.read
     monkeypatch.setattr(store.live, "read", lambda ids: asked.append(set(ids)) or read(ids))
-    streams, viewers = EventStreams(store), [Viewer() for _ in range(15)]
+    streams, viewers = Streams(store), [Reader() for _ in range(300)]
 
     async def work() -> None:
         watching = [asyncio.create_task(one.watch(streams)) for one in viewers]
         for viewer in viewers:
             await viewer.until(lambda viewer=viewer: bool(viewer.events("status")))
+        begun = len(asked)
+        assert begun < 10
+        await asyncio.sleep(0.2)
+        assert len(asked) == begun
+        store.tasks.heartbeat("w", {"1": {"fraction": 0.5, "message": ""}})
+        for viewer in viewers:
+            await viewer.until(lambda viewer=viewer: len(viewer.events("status")) == 2)
+        assert len(asked) == begun + 1
         for viewer in viewers:
             viewer.gone.set()
         await asyncio.gather(*watching)
 
     run(work)
-    assert asked == [{"1"}]
+
+
+def test_a_change_that_was_not_announced_is_found(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notification of another process may be lost, so all watched tasks are checked from time to time."""
+    monkeypatch.setattr(watches, "CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(store.database.changes, "publish", lambda job_ids: None)
+    one, every = Reader(), Reader()
+    streams = Streams(store)
+
+    async def work() -> None:
+        watching = [asyncio.create_task(one.watch(streams)), asyncio.create_task(every.watch(streams, all_tasks=True))]
+        await one.until(lambda: bool(one.events("status")))
+        store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}"))
+        await watching[0]
+        await every.until(lambda: any(event["status"] == "Finished" for event in every.events("status")))
+        every.gone.set()
+        await watching[1]
+
+    run(work)
+    assert len(one.events("end")) == 1
+
+
+def test_a_stream_ends_when_the_caller_loses_access(
+    store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is sent with a token that was revoked."""
+    monkeypatch.setattr(event_streams, "_RECHECK", 0.0)
+    allowed = [True]
+    viewer = Reader()
+
+    async def work() -> None:
+        watching = asyncio.create_task(viewer.watch(Streams(store), may_watch=lambda: allowed[0]))
+        await viewer.until(lambda: bool(viewer.events("status")))
+        allowed[0] = False
+        store.tasks.heartbeat("w", {"1": {"fraction": 0.5, "message": "secret"}})
+        await watching
+
+    run(work)
+    assert b"secret" not in viewer.received
+
+
+def test_a_stream_without_output(store: Store, attempt: int) -> None:
+    """Who waits for the end only needs not receive everything that is printed."""
+    viewer = Reader()
+
+    async def work() -> None:
+        store.output.write("1", attempt, 0, b"one\n")
+        watching = asyncio.create_task(viewer.watch(Streams(store), output=False))
+        await viewer.until(lambda: bool(viewer.events("status")))
+        store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}"))
+        await watching
+
+    run(work)
+    assert viewer.events("output") == []
+    assert len(viewer.events("end")) == 1
+
+
+def test_a_stream_of_all_tasks(store: Store, attempt: int) -> None:
+    """Of the user, not of others; a client that reconnects gets what has changed in the meantime."""
+    streams, first, second, other = Streams(store), Reader(), Reader(), Reader()
+
+    def submit(job_id: str, owner: str) -> None:
+        task = TaskRow(job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json")
+        store.tasks.submit([Submission(task=task, features=b"[]")])
+
+    async def work() -> None:
+        watching = asyncio.create_task(first.watch(streams, all_tasks=True))
+        watching_other = asyncio.create_task(other.watch(streams, all_tasks=True, user="berta"))
+        await first.until(lambda: len(first.blocks) == 2)
+        await other.until(lambda: len(other.blocks) == 2)
+        submit("2", "anna")
+        submit("3", "berta")
+        await first.until(lambda: bool(first.events("status")))
+        await other.until(lambda: bool(other.events("status")))
+        first.gone.set()
+        await watching
+        store.tasks.cancel("2")
+        again = asyncio.create_task(second.watch(streams, first.last_id, all_tasks=True))
+        await second.until(lambda: {event["job_id"] for event in second.events("status")} >= {"1", "2"})
+        for reader in (second, other):
+            reader.gone.set()
+        await asyncio.gather(again, watching_other)
+
+    run(work)
+    assert [(event["job_id"], event["status"]) for event in first.events("status")] == [("2", "Pending")]
+    assert {event["job_id"]: event["status"] for event in second.events("status")} == {
+        "1": "In Progress",
+        "2": "Canceled",
+    }
+    assert {event["job_id"] for event in other.events("status")} == {"3"}
+    with pytest.raises(HTTPException) as caught:
+        streams.events.of_user(Viewer(user_id="anna", may_watch=lambda: True), "1.8.end")
+    assert caught.value.status_code == 422
+
+
+def test_a_client_that_is_gone_before_the_head_leaves_no_place_occupied(store: Store, attempt: int) -> None:
+    """A generator that was never started runs no `finally`, so it must not be what frees the place."""
+    waiters = Waiters(1, per_user=1)
+    streams, viewer = Streams(store, waiters), Reader()
+
+    async def work() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            raise OSError("gone")
+
+        response = streams.events.of_task("1", Viewer(user_id="anna", may_watch=lambda: True), None)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - a ClientDisconnect, or a group with an OSError
+            await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+        watching = asyncio.create_task(viewer.watch(streams))
+        await viewer.until(lambda: bool(viewer.events("status")))
+        viewer.gone.set()
+        await watching
+
+    run(work)
+
+
+def test_line_separators_are_escaped(store: Store, attempt: int) -> None:
+    """Some clients take them for line ends, which cuts the JSON."""
+    viewer = Reader()
+
+    async def work() -> None:
+        store.output.write("1", attempt, 0, "a\u2028b\x85c\n".encode())
+        store.tasks.finish("1", attempt, RunOutcome(success=True, results=b"{}"))
+        await viewer.watch(Streams(store))
+
+    run(work)
+    assert viewer.events("output") == [{"text": "a\u2028b\x85c\n"}]
+    assert all(len(line.splitlines()) == 1 for line in viewer.received.decode().split("\n") if line)
