@@ -6,13 +6,14 @@ import contextlib
 import difflib
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.form import credentials, encode_value, whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
+from callback_sdk.client.server_events import ServerEvent
 from callback_sdk.client.states import Delivery, OutputPart, OutputSnapshot, TaskSnapshot, TaskSummary
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.decoding import has_lone_surrogate
@@ -42,9 +43,25 @@ class ServiceAPI:
     def __init__(self, connection: ServiceConnection) -> None:
         self.connection = connection
 
-    def task(self, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
-        """Return a task. With a deadline of the monotonic clock, make a single attempt that ends by then."""
-        return self._task("GET", job_id, deadline=deadline)
+    def task(self, job_id: str, *, deadline: float | None = None, wait: float = 0.0) -> TaskSnapshot:
+        """Return a task. With a deadline of the monotonic clock, make a single attempt that ends by then.
+
+        Args:
+            job_id: The task.
+            deadline: The deadline.
+            wait: Seconds for which the service may wait for the end of the task, or of its deliveries.
+        """
+        return self._task("GET", job_id, deadline=deadline, wait=wait)
+
+    def events(
+        self, job_id: str, last_event_id: str | None, *, output: bool, deadline: float
+    ) -> Generator[ServerEvent, None, None]:
+        """Yield the events of a task, with those of its output or without, until the stream ends.
+
+        See `ServiceConnection.events`.
+        """
+        path = _with_query(f"/algorithms/tasks/{quote_segment(job_id)}/events", {"output": None if output else "false"})
+        return self.connection.events(path, last_event_id=last_event_id, deadline=deadline)
 
     def cancel(self, job_id: str) -> TaskSnapshot:
         """Cancel a task and return it."""
@@ -181,8 +198,9 @@ class ServiceAPI:
         if algorithm_id not in names and listed:
             error.replace_hint(f"Did you mean {listed}?" if similar else f"The service has {listed}.")
 
-    def _task(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
-        answer = self.connection.request(method, f"/algorithms/tasks/{quote_segment(job_id)}", deadline=deadline)
+    def _task(self, method: str, job_id: str, *, deadline: float | None = None, wait: float = 0.0) -> TaskSnapshot:
+        path = _with_query(f"/algorithms/tasks/{quote_segment(job_id)}", {"wait": f"{wait:.1f}" if wait else None})
+        answer = self.connection.request(method, path, deadline=deadline, wait=wait)
         state = parse_response("a task", TaskSnapshot.from_dict, answer.data)
         _check_id("task", job_id, state.job_id)
         return state

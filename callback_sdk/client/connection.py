@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import orjson
 import requests
 import urllib3
-from attrs import define, field
+from attrs import define, evolve, field
 from requests.auth import AuthBase
 
 from callback_sdk import tracing
@@ -19,8 +20,17 @@ from callback_sdk.client.certificates import authorities, check_authorities
 from callback_sdk.client.content import content_of, is_too_long, too_large
 from callback_sdk.client.deadline import earliest
 from callback_sdk.client.login import LoginCredentials
-from callback_sdk.client.responses import ServiceResponse, read, unreachable
-from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limit, new_session, retry_policy
+from callback_sdk.client.responses import ServiceResponse, read, unexpected_response, unreachable
+from callback_sdk.client.server_events import EventParser, EventTooLongError, ServerEvent
+from callback_sdk.client.transport import (
+    CarefulRetry,
+    Limits,
+    Retry,
+    limit,
+    new_session,
+    retry_policy,
+    set_read_timeout,
+)
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
@@ -43,6 +53,14 @@ JSON = "application/json"
 
 _CHUNK = 64 * 1024
 """Maximum bytes of a piece of a response that is read in pieces."""
+
+EVENTS = "text/event-stream"
+
+_FIRST_SILENCE = 5.0
+"""Seconds in which a stream of events must begin: the service sends something at once."""
+
+_SILENCE = 60.0
+"""Seconds without a byte after which a stream of events is given up: the service sends a comment every 25 s."""
 
 _NO_PROXIES = dict.fromkeys(("http", "https", "all"))
 
@@ -76,6 +94,7 @@ class Request:
         resume_key: The key with which the caller can repeat the call after a failure, if it differs from `key`.
         repeatable: Whether the service is known to support the key, so that a POST may be retried like a GET.
         conditions: Further headers, such as `Range`.
+        wait: Seconds for which the service may hold the response back.
     """
 
     method: str
@@ -89,6 +108,7 @@ class Request:
     resume_key: str | None = None
     repeatable: bool = False
     conditions: Mapping[str, str] = field(factory=dict)
+    wait: float = 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -247,6 +267,32 @@ class ServiceConnection:
         """
         return self._authenticate(Request(method=method, path=path, **options), self._exchange)
 
+    def events(self, path: str, *, last_event_id: str | None, deadline: float) -> Generator[ServerEvent, None, None]:
+        """Make a GET request for server-sent events, and yield them until the stream ends.
+
+        Args:
+            path: Path after the service's URL, quoted.
+            last_event_id: Id of the last event that is known.
+            deadline: Time by which the stream must end, in seconds of the monotonic clock.
+
+        Raises:
+            ServiceError: The service sent another response, or nothing in time: a proxy may hold back what it sends.
+        """
+        conditions = {"Accept-Encoding": "identity"}
+        if last_event_id is not None:
+            conditions["Last-Event-ID"] = last_event_id
+        request = Request(method="GET", path=path, accept=EVENTS, conditions=conditions, deadline=deadline)
+        stream = self._authenticate(request, partial(self._open, max_bytes=math.inf, silence=_FIRST_SILENCE))
+        if not stream.headers.get("Content-Type", "").startswith(EVENTS):
+            raise unexpected_response("a stream of events")
+        parser = EventParser()
+        with contextlib.closing(cast("Generator[bytes, None, None]", stream.chunks)) as chunks:
+            try:
+                for chunk in chunks:
+                    yield from parser.feed(chunk)
+            except EventTooLongError:
+                raise unexpected_response("events of a bounded length") from None
+
     def stream(self, path: str, *, conditions: Mapping[str, str], max_bytes: float) -> Stream:
         """Make a GET request for content of any size; see `request`.
 
@@ -297,17 +343,24 @@ class ServiceConnection:
         for_proxy = proxy_credentials(self._place).reveal()
         return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal(), *for_proxy))
 
-    def _open(self, request: Request, token: Secret[str] | None, *, max_bytes: float) -> Stream:
-        limits = Limits(self._careful, max_bytes=max_bytes)
+    def _open(
+        self, request: Request, token: Secret[str] | None, *, max_bytes: float, silence: float | None = None
+    ) -> Stream:
+        limits = evolve(self._limits(request), max_bytes=max_bytes)
         with self._translate_errors(request, token, limits):
             response = self._respond(request, token, limits)
+            if silence is not None:
+                set_read_timeout(response, silence)
             # Only the content of an error is read here.
             content = b"" if response.ok else content_of(response, self.url, self._max_response)
         read(response, content, self.url, self._hidden(request, token), as_file=True)
 
         def chunks() -> Iterator[bytes]:
             with self._translate_errors(request, token, limits), contextlib.closing(response):
-                yield from response.iter_content(_CHUNK)
+                for chunk in response.iter_content(_CHUNK):
+                    if silence is not None:
+                        set_read_timeout(response, _SILENCE)
+                    yield chunk
 
         return Stream(response.status_code, response.headers, chunks())
 
@@ -324,7 +377,7 @@ class ServiceConnection:
                 self.url + request.path,
                 headers=request.headers | _trace_headers(),
                 data=None if request.body is None else cast("Any", _BodyFile(request.body)),
-                timeout=self._timeouts_until(request.deadline),
+                timeout=self._timeouts_of(request),
                 auth=_BearerAuth(token),
                 allow_redirects=False,
                 proxies=cast("Any", self._proxies()),
@@ -363,11 +416,11 @@ class ServiceConnection:
         is_repeated = request.repeatable and request.method == "POST"
         return Limits(self._repeating if is_repeated else self._careful, deadline, self._max_response)
 
-    def _timeouts_until(self, deadline: float | None) -> tuple[float, float]:
-        left = earliest(deadline) - time.monotonic()
+    def _timeouts_of(self, request: Request) -> tuple[float, float]:
+        left = earliest(request.deadline) - time.monotonic()
         if left <= 0:
             raise ServiceConnectionError(f"The timeout expired before a request to {self.url}.", hint="Increase it.")
-        return min(self._timeouts[0], left), min(self._timeouts[1], left)
+        return min(self._timeouts[0], left), min(self._timeouts[1] + request.wait, left)
 
 
 def _translate(

@@ -38,6 +38,11 @@ class ProgressBar:
         self._drawn: tuple[int, str] | None = None
         self._drawn_at = float("-inf")
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody sees it."""
+        return self._bar is not None
+
     def show(self, fraction: float | None, message: str) -> None:
         """Show a state.
 

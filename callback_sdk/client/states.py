@@ -158,6 +158,29 @@ class TaskSnapshot:
 
 
 @define(frozen=True, kw_only=True)
+class TaskChange:
+    """A change of a task, as an event of the service reports it.
+
+    Attributes:
+        status: The task's status.
+        progress: Its progress.
+    """
+
+    status: TaskStatus
+    progress: Progress = field(factory=Progress)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the algorithm has ended."""
+        return self.status in (FINISHED, CANCELED)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TaskChange:
+        """Parse the JSON form; unknown members are ignored."""
+        return cls(status=cast("TaskStatus", _text(data["status"])), progress=Progress.from_dict(data.get("progress")))
+
+
+@define(frozen=True, kw_only=True)
 class DeliveryCounts:
     """Number of a task's deliveries by status.
 

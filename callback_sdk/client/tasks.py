@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -9,14 +10,20 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
+import orjson
+from attrs import evolve
+
 from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.interrupts import interruption
 from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskSnapshot, html_fields
-from callback_sdk.client.waiting import Waiting
+from callback_sdk.client.responses import parse_response
+from callback_sdk.client.server_events import ServerEvent
+from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskChange, TaskSnapshot, html_fields
+from callback_sdk.client.wait_plan import LONGEST_POLL, LONGEST_POLL_WITH_PROGRESS, Poll, ReadEvents, Streams
+from callback_sdk.client.waiting import Show, Waiting
 from callback_sdk.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -322,12 +329,14 @@ class Task(HTMLRepr):
         until no delivery is pending, for at most `delivery_timeout`: deliveries to a target that is down are retried
         for hours.
 
-        Polling continues while the service is unavailable or a proxy returns errors. Ctrl-C ends the wait, not the
-        task.
+        The service tells when the task has ended, so that a wait takes at most two requests a minute. A service that
+        can't is polled. The wait continues while the service is unavailable or a proxy returns errors. Ctrl-C ends the
+        wait, not the task.
 
         Args:
             timeout: Maximum wait for the task's end, a `timedelta` or seconds.
-            poll_interval: Maximum polling interval; polling starts faster and backs off.
+            poll_interval: Maximum polling interval of a service that has to be polled; polling starts faster and backs
+                off.
             delivery_timeout: Maximum wait for deliveries after the task's end.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
 
@@ -347,7 +356,15 @@ class Task(HTMLRepr):
                 def show(state: TaskSnapshot, poll_error: ServiceError | None) -> None:
                     bar.show(state.progress.fraction, _progress_text(state, poll_error))
 
-                self._wait_for_end(Waiting(end=end, max_interval=pause, show=show))
+                self._wait_for_end(
+                    Waiting(
+                        end=end,
+                        max_interval=pause,
+                        longest=LONGEST_POLL_WITH_PROGRESS if bar.is_shown else LONGEST_POLL,
+                        streams=Streams.AT_ONCE if bar.is_shown else Streams.LATER,
+                        show=show,
+                    )
+                )
                 end = min(end, time.monotonic() + for_deliveries)
                 if self.delivering and time.monotonic() < end:
                     self._wait_for_deliveries(Waiting(end=end, max_interval=pause, show=show))
@@ -358,7 +375,9 @@ class Task(HTMLRepr):
         raise interruption(*(f"The task continues. {hint}" for hint in self._resume_hints()))
 
     def _wait_for_end(self, waiting: Waiting) -> None:
-        _, poll_error = waiting.until(lambda state: state.ended, self._poll, self._state)
+        _, poll_error = waiting.until(
+            lambda state: state.ended, self._poll, self._state, lambda watch: self._follow(watch, waiting.show)
+        )
         if not self.ended:
             error = TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and continues.",
@@ -378,9 +397,26 @@ class Task(HTMLRepr):
                 text = f"{what} of task {self.job_id} was not delivered to {delivery.url}: {delivery.error}"
                 logger.warning("%s", escape(text))
 
-    def _poll(self, deadline: float) -> TaskSnapshot:
-        self._state = self._api.task(self.job_id, deadline=deadline)
+    def _poll(self, poll: Poll) -> TaskSnapshot:
+        self._state = self._api.task(self.job_id, deadline=poll.deadline, wait=poll.wait)
         return self._state
+
+    def _follow(self, watch: ReadEvents, show: Show) -> tuple[bool, bool]:
+        heard = False
+        # After any error the task itself is requested, which raises those that don't pass.
+        with (
+            contextlib.suppress(ServiceError),
+            contextlib.closing(self._api.events(self.job_id, None, output=False, deadline=watch.deadline)) as events,
+        ):
+            for event in events:
+                heard = True
+                change = _change(event)
+                if change is not None and change.has_ended:
+                    return True, True
+                if change is not None:
+                    self._state = evolve(self._state, status=change.status, progress=change.progress)
+                    show(self._state, None)
+        return heard, False
 
     def _resume_hints(self) -> tuple[str, str]:
         return (
@@ -434,10 +470,16 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
         if task.ended:
             continue
         try:
-            task._wait_for_end(Waiting(end=end))
+            task._wait_for_end(Waiting(end=end, streams=Streams.LATER))
         except TaskTimeoutError as error:
             error.replace_hint(f"{ended} of {len(tasks)} tasks have ended. The others continue: wait for them again.")
             raise
+
+
+def _change(event: ServerEvent) -> TaskChange | None:
+    if event.name not in ("status", "end"):
+        return None
+    return parse_response("an event of a task", lambda text: TaskChange.from_dict(orjson.loads(text)), event.data)
 
 
 def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:

@@ -180,6 +180,12 @@ def new_session() -> requests.Session:
     return session
 
 
+def set_read_timeout(response: requests.Response, seconds: float) -> None:
+    """Set the timeout of each further read of a response's content."""
+    original: Any = response.raw._original_response
+    original.file.timeout = seconds
+
+
 class _ServiceSession(requests.Session):
     """A session without redirects: requests would parse the Location header, and read the content without a limit."""
 
@@ -287,14 +293,14 @@ class _BoundedConnection:
         def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
             readable = _Readable(sock)
             super().__init__(readable, *args, **kwargs)  # type: ignore[arg-type]
-            self._file = readable.file
+            self.file = readable.file
 
         def begin(self) -> None:
             super().begin()
             # The limit is applied here, because urllib3 itself reads the whole content of responses that it retries.
             limits = _limits.get()
-            self._file.in_head = False
-            self._file.left = 2 * limits.max_bytes + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
+            self.file.in_head = False
+            self.file.left = 2 * limits.max_bytes + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
 
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
         # http.client connects here and sends the head. For TLS, urllib3 has connected before.
@@ -346,12 +352,13 @@ class _BoundedFile(io.RawIOBase):
     Attributes:
         left: Number of bytes that may still be read.
         in_head: Whether the head of the response is being read.
+        timeout: Timeout of each read, in seconds.
     """
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._timeout = sock.gettimeout() or float("inf")
+        self.timeout = sock.gettimeout() or float("inf")
         self._deadline = deadline
         self.left: float = _MAX_HEAD
         self.in_head = True
@@ -360,7 +367,7 @@ class _BoundedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        seconds = min(self._timeout, time_left(self._deadline))
+        seconds = min(self.timeout, time_left(self._deadline))
         self._sock.settimeout(None if seconds == float("inf") else seconds)
         count: int | None = self._raw.readinto(buffer)
         self.left -= count or 0

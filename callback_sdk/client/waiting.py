@@ -1,4 +1,4 @@
-"""Polls the state of a task until a condition holds or a timeout expires."""
+"""Waits for a task: carries out the steps of a plan until a condition holds or a timeout expires."""
 
 from __future__ import annotations
 
@@ -8,50 +8,53 @@ from collections.abc import Callable
 from attrs import define
 
 from callback_sdk.client.states import TaskSnapshot
-from callback_sdk.client.transport import MAX_RETRY_AFTER
-from callback_sdk.errors import ServiceConnectionError, ServiceError
+from callback_sdk.client.wait_plan import LONGEST_POLL, Poll, ReadEvents, Streams, WaitPlan, may_pass
+from callback_sdk.errors import ServiceError
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.transport.retry import is_retryable
 
-Ask = Callable[[float], TaskSnapshot]
+Ask = Callable[[Poll], TaskSnapshot]
 """Requests the state of a task, with a deadline in seconds of the monotonic clock."""
+
+Follow = Callable[[ReadEvents], "tuple[bool, bool]"]
+"""Reads the events of a task. Returns whether there was one, and whether one has said that the task has ended."""
 
 Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
 """Shows a state, and the error of the last poll."""
 
-_FIRST_PAUSE = 0.1
-_GROWTH = 1.5
-
-_LAST_REQUEST_TIME = 0.5
-"""Seconds reserved for the last poll. The first poll may take as long, even if the timeout is shorter."""
-
-_MIN_REQUEST_TIME = 0.05
-"""Seconds before the deadline in which no poll is started."""
-
 
 @define(frozen=True, kw_only=True)
 class Waiting:
-    """A wait with polling.
+    """A wait.
 
     Attributes:
         end: Deadline, in seconds of the monotonic clock.
-        max_interval: Maximum seconds between two polls, unless a `Retry-After` requests more.
+        max_interval: Maximum seconds between two polls of a service that doesn't hold its responses back, unless a
+            `Retry-After` requests more.
+        longest: Maximum seconds for which the service may hold a response back.
+        streams: When `follow` is called instead of polling.
         show: Shows each state.
     """
 
     end: float
     max_interval: float = 2.0
+    longest: float = LONGEST_POLL
+    streams: Streams = Streams.NEVER
     show: Show = lambda state, poll_error: None
 
     def until(
-        self, condition: Callable[[TaskSnapshot], bool], poll: Ask, state: TaskSnapshot
+        self,
+        condition: Callable[[TaskSnapshot], bool],
+        poll: Ask,
+        state: TaskSnapshot,
+        follow: Follow = lambda watch: (False, False),
     ) -> tuple[TaskSnapshot, ServiceError | None]:
-        """Poll until a condition holds or the deadline has passed.
+        """Ask until a condition holds or the deadline has passed.
 
         Args:
             condition: The condition.
             poll: Requests the current state.
             state: The last known state.
+            follow: Reads events.
 
         Returns:
             The last state, and the error of the last poll.
@@ -59,26 +62,28 @@ class Waiting:
         Raises:
             ServiceError: The service doesn't know the task, or rejects the request.
         """
-        pause = min(_FIRST_PAUSE, self.max_interval)
-        deadline = max(self.end, time.monotonic() + _LAST_REQUEST_TIME)
-        while True:
-            poll_error: ServiceError | None = None
+        plan = WaitPlan(self.end, max_interval=self.max_interval, longest=self.longest, streams=self.streams)
+        poll_error: ServiceError | None = None
+        step: Poll | ReadEvents | None = plan.begin(time.monotonic())
+        while step is not None:
+            if step.pause:
+                time.sleep(step.pause)
+            if isinstance(step, ReadEvents):
+                heard, ended = follow(step)
+                step = plan.after_events(time.monotonic(), heard=heard, ended=ended)
+                continue
+            poll_error = None
             try:
-                state = poll(deadline)
+                state = poll(step)
             except ServiceError as error:
                 if not may_pass(error):
                     raise
                 poll_error = strip_traceback(error)
             self.show(state, poll_error)
-            left = self.end - time.monotonic()
-            if (poll_error is None and condition(state)) or left < _MIN_REQUEST_TIME:
-                return state, poll_error
-            asked_for = min(poll_error.retry_after or 0.0, MAX_RETRY_AFTER) if poll_error else 0.0
-            time.sleep(min(max(pause, asked_for), max(left - _LAST_REQUEST_TIME, left / 2)))
-            deadline = self.end
-            pause = min(pause * _GROWTH, self.max_interval)
-
-
-def may_pass(error: ServiceError) -> bool:
-    """Return whether the next poll may succeed."""
-    return isinstance(error, ServiceConnectionError) or (error.status is not None and is_retryable(error.status))
+            if poll_error is not None:
+                step = plan.after_error(time.monotonic(), poll_error)
+            elif condition(state):
+                break
+            else:
+                step = plan.after_response(time.monotonic())
+        return state, poll_error

@@ -16,12 +16,18 @@ from attrs import define, field
 
 @define
 class Seen:
-    """One request as it arrived."""
+    """One request as it arrived.
+
+    Attributes:
+        path: Its path and query, without `wait`.
+        wait: The seconds for which the service may hold the response back.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes = field(repr=False)
+    wait: float = 0.0
 
     @property
     def parts(self) -> list[tuple[str, bytes]]:
@@ -69,7 +75,10 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class FakeService:
-    """Sends scripted responses per method and path; the last response of a list is repeated."""
+    """Sends scripted responses per method and path; the last response of a list is repeated.
+
+    It answers at once, as a service does that knows no long polling and ignores its parameter.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Seen] = []
@@ -124,11 +133,12 @@ class FakeService:
 
             def _speak(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                key = (self.command, self.path)
+                path, _, wait = self.path.partition("?wait=")
+                key = (self.command, path)
                 unread = any(say.unread for say in service.script.get(key, [])[:1])
                 body = b"" if unread else self.rfile.read(length)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                say = service.answer(Seen(self.command, self.path, headers, body))
+                say = service.answer(Seen(self.command, path, headers, body, float(wait or 0)))
                 if say.hold is not None:
                     say.hold.wait(60)
                 if say.drop:

@@ -53,7 +53,7 @@ def test_a_task_that_does_not_end_is_an_error(client: Client, service: Any) -> N
     """After the timeout; its output until then was returned."""
     service.on("GET", PATH, service.Say(data=part("one\n", "1.4")))
     service.on("GET", f"{PATH}?cursor=1.4", service.Say(data=part("", "1.4")))
-    pieces = client.stream_logs("42", timeout=0.05, poll_interval=SOON)
+    pieces = client.stream_logs("42", timeout=1.0, poll_interval=SOON)
     assert next(pieces) == "one\n"
     with pytest.raises(TaskTimeoutError, match="42 has not ended"):
         list(pieces)

@@ -12,6 +12,7 @@ import pytest
 
 from callback_sdk.client import Client, Task
 from callback_sdk.client.states import TaskSnapshot
+from callback_sdk.client.wait_plan import Poll
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import ServiceConnectionError, ServiceError, TaskTimeoutError
 from tests.rawserver import RawServer, read_request
@@ -154,7 +155,7 @@ def test_the_service_may_request_a_longer_pause(monkeypatch: pytest.MonkeyPatch)
     clock = Clock(monkeypatch)
     errors = [ServiceError("busy", status=503, retry_after=delay) for delay in (7.0, 1000.0)]
 
-    def ask(deadline: float) -> TaskSnapshot:
+    def ask(poll: Poll) -> TaskSnapshot:
         if errors:
             raise errors.pop(0)
         return DONE
@@ -169,9 +170,9 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
     clock = Clock(monkeypatch)
     deadlines: list[float] = []
 
-    def ask(deadline: float) -> TaskSnapshot:
-        assert clock.now < deadline
-        deadlines.append(deadline - clock.now)
+    def ask(poll: Poll) -> TaskSnapshot:
+        assert clock.now < poll.deadline
+        deadlines.append(poll.deadline - clock.now)
         return DONE if clock.now >= 1099.5 else RUNNING
 
     waiting = Waiting(end=clock.now + 100, max_interval=60)
@@ -186,8 +187,8 @@ def test_polls_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     trouble = ServiceConnectionError("away")
     asked: list[float] = []
 
-    def ask(deadline: float) -> TaskSnapshot:
-        asked.append(deadline)
+    def ask(poll: Poll) -> TaskSnapshot:
+        asked.append(poll.deadline)
         raise trouble
 
     assert Waiting(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING) == (RUNNING, trouble)
@@ -199,7 +200,7 @@ def test_a_permanent_error_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> Non
     """Such as an unknown task."""
     clock = Clock(monkeypatch)
 
-    def ask(deadline: float) -> TaskSnapshot:
+    def ask(poll: Poll) -> TaskSnapshot:
         raise ServiceError("no such task", status=404)
 
     with pytest.raises(ServiceError, match="no such task"):
@@ -241,8 +242,8 @@ def test_a_wait_that_is_over_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     deadlines: list[float] = []
 
-    def ask(deadline: float) -> TaskSnapshot:
-        deadlines.append(deadline - clock.now)
+    def ask(poll: Poll) -> TaskSnapshot:
+        deadlines.append(poll.deadline - clock.now)
         return DONE
 
     assert Waiting(end=clock.now + 0.001).until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
