@@ -9,13 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import boto3
 import pytest
 import requests
-import uvicorn
 from moto.server import ThreadedMotoServer
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -26,6 +24,7 @@ from callback_sdk.receivers import BucketReceiver, Inbox, MemoryIds, ReceivedEve
 from callback_sdk.receivers.handover import run
 from callback_sdk.receivers.starlette import endpoint
 from callback_sdk.testing import SeaweedFS
+from tests.asgiserver import serving
 from tests.conftest import missing_server
 from tests.unit.receivers.test_notifications import MINIO, TEST_EVENT, sns, sqs
 
@@ -318,21 +317,6 @@ class NotifyingSeaweedFS(SeaweedFS):
         settings |= {"timeout_seconds": "5", "backoff_seconds": "1", "max_backoff_seconds": "1", "workers": "2"}
         lines = [f"{name} = {value}" for name, value in settings.items()]
         return {**super()._files(), "notification.toml": "\n".join(["[notification.webhook]", *lines, ""])}
-
-
-@contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Run an ASGI application, and yield its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

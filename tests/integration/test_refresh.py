@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from attrs import evolve
@@ -30,6 +29,7 @@ from callback_sdk.testing import SeaweedFS
 from callback_sdk.testing.service import LocalService
 from callback_sdk.writer import attempts
 from callback_sdk.writer.attempts import DeliveryAttempts
+from tests.asgiserver import serving
 from tests.checkers.azurite import Azurite
 from tests.clocks import clock
 from tests.issuers import SECRET, RunningIssuer, issuing
@@ -385,14 +385,12 @@ def test_the_issuer_of_the_documentation_gives_targets(
 ) -> None:
     """It answers signed requests for its own jobs, and no others; each output file has an object of its own."""
     page = (Path(__file__).parents[2] / "docs" / "expiry.md").read_text()
-    (text,) = (block for block in re.findall("```python\n(.*?)```", page, re.DOTALL) if "def issuer" in block)
+    (text,) = (block for block in re.findall("```python\n(.*?)```", page, re.DOTALL) if "TargetIssuer(" in block)
     names: dict[str, Any] = {"secret": SECRET}
     monkeypatch.setattr("callback_sdk.S3Signer", lambda _: signer)
     exec(compile(text, "docs/expiry.md", "exec"), names)
-    server = make_server("127.0.0.1", 0, names["issuer"], handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    param = {"refresh": {"url": f"http://127.0.0.1:{server.server_port}/"}}
-    try:
+    with serving(names["app"]) as url:
+        param = {"refresh": {"url": f"{url}/targets"}}
         with ResultsWriter(timeout=0, webhook_secrets=[SECRET]) as writer:
             files = evolve(RESULT, outputs={"model.bin": b"model"})
             writer.write(files, expired_put(signer), param, outputs={"model.bin": (expired_put(signer, "m"), param)})
@@ -400,15 +398,7 @@ def test_the_issuer_of_the_documentation_gives_targets(
                 writer.write(evolve(RESULT, job_id="43"), expired_put(signer), param)
         with ResultsWriter(timeout=0) as unsigned, pytest.raises(RefreshError, match="401"):
             unsigned.write(RESULT, expired_put(signer), param)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert keys() == ["runs/42/outputs/model.bin", "runs/42/result.json"]
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 def test_the_service_asks_the_issuer(signer: S3Signer, keys: Any, issuer: RunningIssuer) -> None:
