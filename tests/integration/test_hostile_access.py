@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -154,13 +156,17 @@ def test_guessers_are_delayed_and_the_owner_is_not(topology: Topology) -> None:
             return guesser.log_in("anna", f"{MARKER} guess {number}").status_code
         return guesser.log_in_to_pages(username="anna", password=f"{MARKER} guess {number}").status_code
 
+    began = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
         guesses = [pool.submit(guess, number) for number in range(48)]
         assert owner.log_in("anna", PASSWORD).status_code == 200
         assert owner.log_in_to_pages(username="anna", password=PASSWORD).status_code == 303
         statuses = Counter(one.result() for one in guesses)
     assert set(statuses) == {401, 429}
-    assert statuses[401] < 10
+    # On a busy machine some delays pass meanwhile, each twice as long as the one before.
+    assert statuses[401] < 10 + math.log2(1 + time.monotonic() - began)
+    # If another one has just passed, this guess begins the next.
+    statuses[guess(48)] += 1
     refused = guesser.log_in("anna", PASSWORD)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
