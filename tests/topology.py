@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -16,6 +16,9 @@ import requests
 
 from callback_sdk import Client
 from tests.commands import run_here
+from tests.forkserver import CommandProcess
+
+Process = subprocess.Popen[bytes] | CommandProcess
 
 PATIENCE = 90.0
 HERE = Path(__file__).parent
@@ -31,7 +34,7 @@ def wait_until(condition: Callable[[], Any], *, patience: float = PATIENCE, what
         pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
+def kill_tree(process: Process) -> None:
     """Kill a process with SIGKILL, and wait until its descendants have ended too."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -54,6 +57,8 @@ def imported_at_startup(module: str, folder: Path) -> Path:
 
 class Topology:
     """A service with a data directory, and a worker if the engine needs one.
+
+    They are forks of a process that has imported what they need, unless directories or a limit are given.
 
     Args:
         folder: Directory for data and logs.
@@ -79,10 +84,11 @@ class Topology:
         algorithms: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
-        paths: Iterable[Path] = (),
+        paths: Sequence[Path] = (),
         open_files: int | None = None,
     ) -> None:
         self._prefix = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"]
+        self._is_forked = open_files is None and not paths
         self.data = folder / "data"
         self.engine = engine
         self._registry = registry
@@ -107,8 +113,8 @@ class Topology:
             **{f"CALLBACK_SDK_{name}": value for name, value in variables.items()},
             "PYTHONPATH": os.pathsep.join(modules),
         }
-        self.service: subprocess.Popen[bytes] | None = None
-        self.worker: subprocess.Popen[bytes] | None = None
+        self.service: Process | None = None
+        self.worker: Process | None = None
 
     def __enter__(self) -> Topology:
         try:
@@ -178,11 +184,14 @@ class Topology:
                 except subprocess.TimeoutExpired:
                     kill_tree(process)
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, *arguments: str) -> Process:
         command, *rest = arguments
+        words = [command, self._registry, *rest]
         with self._log.open("ab") as log:
+            if self._is_forked:
+                return CommandProcess(words, env=self.environment, stdout=log, stderr=log)
             return subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "callback_sdk.cli", command, self._registry, *rest],
+                [*self._prefix, sys.executable, "-m", "callback_sdk.cli", *words],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
