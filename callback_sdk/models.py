@@ -106,7 +106,12 @@ class Progress:
         return cls(fraction=clipped(fraction_of(data.get("fraction"))), message=data.get("message") or "")
 
 
-def _check_job_id(_: object, __: object, job_id: str) -> None:
+def check_job_id(job_id: str) -> None:
+    """Check the id of a job.
+
+    Raises:
+        EncodingError: It is not a string, or it is empty.
+    """
     if not isinstance(job_id, str):
         raise EncodingError(
             f"job_id is {short_repr(job_id)}, of type {type(job_id).__name__}.",
@@ -178,7 +183,7 @@ class JobResult:
         EncodingError: The id is empty, or an attribute has the wrong type.
     """
 
-    job_id: str = field(validator=_check_job_id)
+    job_id: str = field(validator=lambda result, attribute, value: check_job_id(value))
     success: bool = field(converter=_plain_bool, validator=_check_success)
     results: Any = field(default=None, repr=False)
     error: str | None = field(default=None, validator=_check_error)

@@ -32,6 +32,7 @@ from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.connect import connect_happy_eyeballs, resolve, time_left
+from callback_sdk.transport.driver import BLOCKING, run
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 MAX_RETRY_AFTER = 30.0
@@ -324,7 +325,9 @@ class _DialedConnection:
         until = min(time.monotonic() + self.timeout, _limits.get().deadline)
         host = f"[{self._dns_host}]" if ":" in self._dns_host else self._dns_host
         try:
-            sock = connect_happy_eyeballs(resolve(SecretURL(f"http://{host}:{self.port}"), until), until)
+            addresses = resolve(SecretURL(f"http://{host}:{self.port}"), until)
+            sock = run(connect_happy_eyeballs(addresses, until, BLOCKING))
+            sock.settimeout(time_left(until))
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:

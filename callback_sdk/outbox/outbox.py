@@ -34,6 +34,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.places import Places
+from callback_sdk.transport.driver import run
 from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs, OutputTargets
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
@@ -191,7 +192,7 @@ class Outbox:
         except BaseException:
             state.files.remove(stored.files)
             raise
-        attempts_of(state.writer).end_events(result.job_id)
+        run(attempts_of(state.writer).end_events(result.job_id))
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
         try:
@@ -402,7 +403,7 @@ def drop_job(outbox: Outbox, job: OpenJob) -> None:
     """End an open job without a document."""
     with _typed_errors():
         state = outbox._process_state()
-        attempts_of(state.writer).end_events(job.job_id)
+        run(attempts_of(state.writer).end_events(job.job_id))
         state.open_jobs.remove(job.key)
 
 

@@ -24,6 +24,7 @@ from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
+from callback_sdk.transport.driver import run
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
@@ -243,7 +244,7 @@ class OutboxSender:
             pending_send = self._store.pending_send(claim)
             if pending_send is None:
                 return OutboxError("Another process has claimed the delivery.")
-            receipt = self._writer.attempt(
+            attempt = self._writer.attempt(
                 self._result(pending_send),
                 pending_send.callback,
                 delivery_id=claim.delivery_id,
@@ -251,6 +252,7 @@ class OutboxSender:
                 on_refresh=lambda delivery: self._replace_target(claim, delivery),
                 outputs=self._outputs(claim, pending_send),
             )
+            receipt = run(attempt)
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
                 # Without the message of the error, which may contain credentials.

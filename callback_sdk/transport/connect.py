@@ -13,7 +13,8 @@ from typing import Any
 
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import ip_literal, port_of
-from callback_sdk.transport.polling import writable
+from callback_sdk.transport.driver import Driver
+from callback_sdk.transport.polling import WRITE
 
 HEAD_START = timedelta(milliseconds=250)
 """Delay before the next address is tried in parallel: the "Connection Attempt Delay" of RFC 8305, section 5."""
@@ -81,14 +82,15 @@ def _look_up(host: str, port: int) -> Addresses:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
 
 
-def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.socket:
-    """Connect to the first address that responds (Happy Eyeballs, RFC 8305).
+async def connect_happy_eyeballs(addresses: Addresses, deadline: float, driver: Driver) -> socket.socket:
+    """Connect to the first address that responds (Happy Eyeballs, RFC 8305); return a socket that doesn't block.
 
     An address that neither responds nor refuses gets a head start only, so it doesn't use up the others' time.
 
     Args:
         addresses: The addresses, the preferred first.
         deadline: When to give up, by the monotonic clock.
+        driver: Waits for the sockets.
 
     Raises:
         OSError: None of them can be reached; the error is that of the last one.
@@ -108,10 +110,9 @@ def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.sock
                 racing.append(sock)
             # connect(2): a non-blocking socket becomes writable when its connection is established or has failed, and
             # SO_ERROR tells which.
-            for sock in writable(racing, _max_wait(deadline, more=bool(waiting))):
+            for sock in await driver.ready(racing, WRITE, _max_wait(deadline, more=bool(waiting))):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
-                    sock.settimeout(time_left(deadline))
                     racing.remove(sock)
                     return sock
                 racing.remove(sock)

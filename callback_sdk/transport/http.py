@@ -16,7 +16,7 @@ It is built on sockets and the parser of `httptools`, and not on urllib3, reques
 from __future__ import annotations
 
 import copy
-import socket
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
@@ -34,7 +34,8 @@ from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceb
 from callback_sdk.targets.hosts import port_of
 from callback_sdk.targets.locations import resolve_location
 from callback_sdk.targets.upload import Upload
-from callback_sdk.transport.connect import resolve, time_left
+from callback_sdk.transport.connect import resolve
+from callback_sdk.transport.driver import BLOCKING, Driver, blocking
 from callback_sdk.transport.polling import readable
 from callback_sdk.transport.response import InvalidResponseError, Response, read_response
 from callback_sdk.transport.sockets import (
@@ -49,6 +50,8 @@ from callback_sdk.transport.sockets import (
 
 if TYPE_CHECKING:
     from callback_sdk.transport.tls import TLS, ClientCert
+
+logger = logging.getLogger(__name__)
 
 USER_AGENT = f"callback-sdk/{__version__}"
 
@@ -117,6 +120,7 @@ class HTTPSender:
         route: How targets are reached.
         may_redirect: Tells whether an upload may be redirected from one URL to another.
         client_cert: The client certificate; see `callback_sdk.transport.tls`.
+        driver: Waits for the network.
     """
 
     def __init__(
@@ -126,7 +130,9 @@ class HTTPSender:
         route: Route | None = None,
         may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
         client_cert: ClientCert | None = None,
+        driver: Driver = BLOCKING,
     ) -> None:
+        self._driver = driver
         self._timeouts = timeouts or Timeouts()
         self._route = route or Route(resolve=resolve)
         self._may_redirect = may_redirect
@@ -134,7 +140,7 @@ class HTTPSender:
         # With a certificate created at once, to report one that can't be loaded.
         self._tls = None if client_cert is None else _new_tls(client_cert)
 
-    def send(self, upload: Upload) -> Response:
+    async def exchange(self, upload: Upload) -> Response:
         """Make one attempt, including redirects.
 
         Args:
@@ -151,7 +157,7 @@ class HTTPSender:
         # A store may take as long to assemble the parts of a document as it took to receive them.
         deadline = time.monotonic() + attempt_seconds(self._timeouts, max(upload.body.size, upload.document.size))
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._exchange(upload, url, deadline)
+            response = await self._exchange(upload, url, deadline)
             # The other redirects change the method: RFC 9110, section 15.4, lets a client turn a PUT that gets a 301 or
             # 302 into a GET, and a 303 always is one. requests does so, and reports the 200 of that GET.
             if not (upload.redirects and response.status in (307, 308)):
@@ -164,17 +170,19 @@ class HTTPSender:
             status=response.status,
         )
 
-    def with_timeouts(self, timeouts: Timeouts) -> HTTPSender:
-        """Return a sender with other timeouts and the same connections."""
+    send = blocking(exchange)
+
+    def with_timeouts(self, timeouts: Timeouts, driver: Driver) -> HTTPSender:
+        """Return a sender with other timeouts, another driver, and the same connections."""
         other = copy.copy(self)
-        other._timeouts = timeouts
+        other._timeouts, other._driver = timeouts, driver
         return other
 
     def close(self) -> None:
         """Close idle connections."""
         self._pool.close()
 
-    def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Response:
+    async def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Response:
         """Send to one host. An idle connection that the server has closed is replaced once.
 
         RFC 9110, section 9.2.2, allows the retry of a request if the server can't have processed it.
@@ -186,8 +194,9 @@ class HTTPSender:
                 # A server that restarts closes all its idle connections: trying each would send the body each time.
                 connection = None if stale else self._pool.take(_key(url))
                 fresh = connection is None
-                connection = connection or self._connect(url, deadline)
-                response, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
+                connection = connection or await self._connect(url, deadline)
+                timed = TimedSocket(connection.sock, deadline, self._timeouts.read, self._driver)
+                response, reusable = await _transmit(connection, timed, upload, url)
             except CallbackSDKError as error:
                 _close(connection)
                 raise strip_traceback(error) from strip_traceback(error.__cause__)
@@ -198,6 +207,9 @@ class HTTPSender:
                     break
                 stale = True
             except BaseException:
+                # The task was canceled, or a signal handler raised. The connection isn't reused: the response may come.
+                if connection is not None and connection.is_unanswered:
+                    logger.warning("the request to %s was interrupted; it may have been processed", url)
                 _close(connection)
                 raise
             else:
@@ -229,24 +241,33 @@ class HTTPSender:
             status=response.status,
         )
 
-    def _connect(self, url: SecretURL, deadline: float) -> Connection:
+    async def _connect(self, url: SecretURL, deadline: float) -> Connection:
         connect_deadline = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
-        connection = Connection(url, self._route, connect_deadline)
+        proxy = await self._driver.call(self._route.proxy, url)
+        connection = Connection(url, self._route, connect_deadline, proxy=proxy, driver=self._driver)
         try:
-            connection.connect()
+            await connection.connect()
             if url.scheme == "https":
-                connection.sock.settimeout(time_left(connect_deadline))
-                connection.sock = self._encrypt(connection.sock, url.host)
+                await self._encrypt(connection, url.host, connect_deadline)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _encrypt(self, sock: socket.socket, host: str) -> socket.socket:
+    async def _encrypt(self, connection: Connection, host: str, deadline: float) -> None:
         with no_fork:
+            import ssl
+
             if self._tls is None:
                 self._tls = _new_tls()
-        return self._tls.wrap(sock, host)
+        # The first one reads the files of the certificate authorities.
+        context = await self._driver.call(self._tls.context)
+        connection.sock = self._tls.wrap(context, connection.sock, host)
+        try:
+            await TimedSocket(connection.sock, deadline, timedelta.max, self._driver).shake_hands()
+        except ssl.SSLError:
+            self._tls.reload()
+            raise
 
 
 def _new_tls(client_cert: ClientCert | None = None) -> TLS:
@@ -256,14 +277,16 @@ def _new_tls(client_cert: ClientCert | None = None) -> TLS:
     return TLS(client_cert)
 
 
-def _transmit(
-    connection: Connection, upload: Upload, url: SecretURL, deadline: float, max_wait: timedelta
-) -> tuple[Response, bool]:
+async def _transmit(
+    connection: Connection, timed: TimedSocket, upload: Upload, url: SecretURL
+) -> tuple[Response, bool]:  # fmt: skip
     """Send the request and read the response; also return whether the connection can be reused."""
-    timed = TimedSocket(connection.sock, deadline, max_wait)
-    whole = _send_all(timed, _head(connection, upload, url), upload.body)
+    head = _head(connection, upload, url)
+    connection.is_unanswered = True
+    whole = await _send_all(timed, head, upload.body)
     # A response to HEAD has the headers of one to GET, Content-Length included, and no body (RFC 9110, section 9.3.2).
-    response, reusable = read_response(timed.receive, url, head_only=upload.method == "HEAD")
+    response, reusable = await read_response(timed.receive, url, head_only=upload.method == "HEAD")
+    connection.is_unanswered = False
     added = SecretFields({**upload.url_headers.reveal(), **connection.proxy_headers.reveal()})
     if added.reveal():
         response = evolve(response, added_headers=added)
@@ -296,21 +319,20 @@ def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
     return head(request_line, {**others, **given.reveal()})
 
 
-def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
+async def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
     """Send a request, but stop when the server responds early; return whether the whole request was sent.
 
     RFC 9112, section 9.5: a client that sends a body should watch for an early error response, and may stop.
     """
     sent = False
     try:
-        for packet in _packets(head, body.pieces() if _is_plain(timed) else body.chunks()):
+        for packet in _packets(head, body.pieces() if timed.is_plain else body.chunks()):
             size = packet.size if isinstance(packet, FileRange) else len(packet)
             done = 0
             while done < size:
-                if sent and _responds_early(timed):
+                if sent and await timed.receives_before_send():
                     return False
-                # Not `sendall`, whose timeout would be that of the whole packet: a part in memory has any length.
-                done += timed.send(packet, done)
+                done += await timed.send(packet, done)
                 sent = True
     except OSError:
         # The server has closed its side. A response that it sent before is in the receive buffer still.
@@ -334,17 +356,6 @@ def _packets(head: bytes, pieces: Iterable[bytes | FileRange]) -> Iterator[bytes
         else:
             packet += piece
     yield packet
-
-
-def _is_plain(timed: TimedSocket) -> bool:
-    """Return whether a socket is one of the system, without TLS, and not replaced by that of an event loop."""
-    return type(timed.sock) is socket.socket
-
-
-def _responds_early(timed: TimedSocket) -> bool:
-    # Under TLS readable bytes may be session tickets, which TLS 1.3 servers send after the handshake (RFC 8446, section
-    # 4.6.1). There only a failed write shows that the server has stopped reading.
-    return _is_plain(timed) and timed.receives_before_send()
 
 
 def _location(url: SecretURL, response: Response) -> SecretURL:

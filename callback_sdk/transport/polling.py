@@ -12,6 +12,9 @@ import select
 import socket
 from collections.abc import Sequence
 
+READ, WRITE = 1, 2
+"""Events: data, or the end, can be received; data can be sent, or a connection was established or has failed."""
+
 _MAX_LENGTH = 2**31 - 1
 
 # Windows has no poll, and so none of its events.
@@ -20,42 +23,40 @@ _READABLE: int = getattr(select, "POLLIN", 0) | getattr(select, "POLLHUP", 0) | 
 
 def readable(sock: socket.socket) -> bool:
     """Return whether a socket is readable now; at the end of the connection it is."""
-    return bool(_wait([sock], reading=True, seconds=0))
+    return sock in ready([sock], READ, 0)
 
 
-def writable(sockets: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
-    """Wait for the first sockets to connect, or to fail, and return them.
+def ready(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
+    """Wait until the first sockets are ready, and return these with their events; none when the time is over.
 
     Args:
         sockets: Non-blocking sockets.
-        seconds: Maximum time to wait; then the list is empty.
+        events: `READ`, `WRITE` or both.
+        seconds: Maximum time to wait.
     """
-    return _wait(sockets, reading=False, seconds=seconds)
-
-
-def readable_or_writable(sock: socket.socket, seconds: float) -> tuple[bool, bool]:
-    """Wait until a socket is readable or writable, and tell which of the two; neither when the time is over."""
-    if not hasattr(select, "poll"):
-        received, sendable, _ = select.select([sock], [sock], [], seconds)
-        return bool(received), bool(sendable)
-    poll = select.poll()
-    poll.register(sock, _READABLE | select.POLLOUT)
-    # The timeout is a C int of milliseconds (poll(2)).
-    found = poll.poll(min(seconds * 1000, _MAX_LENGTH))
-    events = found[0][1] if found else 0
-    return bool(events & _READABLE), bool(events & select.POLLOUT)
-
-
-def _wait(sockets: Sequence[socket.socket], *, reading: bool, seconds: float) -> list[socket.socket]:
     # Looked up at each call: a program may patch `select` after this module was imported.
     if not hasattr(select, "poll"):
-        # Windows reports a connection that failed as an exception, and not as writable (Winsock, `select`).
-        failed = sockets if os.name == "nt" and not reading else []
-        ready = select.select(sockets if reading else [], [] if reading else sockets, failed, seconds)
-        found = {sock for group in ready for sock in group}
-        return [sock for sock in sockets if sock in found]
+        return _select(sockets, events, seconds)
     poll = select.poll()
     for sock in sockets:
-        poll.register(sock, _READABLE if reading else select.POLLOUT)
-    numbers = {number for number, _ in poll.poll(seconds * 1000)}
-    return [sock for sock in sockets if sock.fileno() in numbers]
+        poll.register(sock, (_READABLE if events & READ else 0) | (select.POLLOUT if events & WRITE else 0))
+    # The timeout is a C int of milliseconds (poll(2)).
+    found = dict(poll.poll(min(seconds * 1000, _MAX_LENGTH)))
+    return {sock: _events(found[sock.fileno()], events) for sock in sockets if sock.fileno() in found}
+
+
+def _events(bits: int, wanted: int) -> int:
+    found = (READ if bits & _READABLE else 0) | (WRITE if bits & select.POLLOUT else 0)
+    # A failed connection is an error alone. Whatever is wanted next raises it.
+    return found & wanted or wanted
+
+
+def _select(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
+    reading, writing = (sockets if events & event else [] for event in (READ, WRITE))
+    # Windows reports a connection that failed as an exception, and not as writable (Winsock, `select`).
+    failed = writing if os.name == "nt" else []
+    received, sendable, errors = select.select(reading, writing, failed, seconds)
+    found = dict.fromkeys(received, READ)
+    for sock in {*sendable, *errors}:
+        found[sock] = found.get(sock, 0) | WRITE
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import httptools
 from attrs import define, field
@@ -26,6 +26,9 @@ _MAX_FRAMED = 8 * MAX_BODY
 """Bytes that are received in all: a body may come in chunks of one byte, with five bytes of framing each."""
 
 _PIECE = 16 * 1024
+
+Receive = Callable[[int], Awaitable[bytes]]
+"""Returns at most as many bytes as its argument says, none at the end of the connection."""
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Control characters, which RFC 9110, section 5.5, forbids in the value of a field."""
@@ -124,11 +127,11 @@ class ResponseParser:
         # AIStore writes the key of an object unescaped into `Location`, with its control characters.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_headers=True)
 
-    def read(self, receive: Callable[[int], bytes], *, head_only: bool = False) -> None:
+    async def read(self, receive: Receive, *, head_only: bool = False) -> None:
         """Read the response up to its end or its limits.
 
         Args:
-            receive: Returns at most as many bytes as its argument says, none at the end of the connection.
+            receive: Returns the next bytes.
             head_only: Stop after the head: the bytes after a response to CONNECT are not HTTP.
 
         Raises:
@@ -137,7 +140,7 @@ class ResponseParser:
         """
         try:
             while not self.is_whole and not (head_only and self.has_head):
-                data = receive(_PIECE)
+                data = await receive(_PIECE)
                 if not data:
                     break
                 self._feed(data)
@@ -214,11 +217,11 @@ class ResponseParser:
         self.is_whole = self.has_head
 
 
-def read_response(receive: Callable[[int], bytes], url: SecretURL, *, head_only: bool = False) -> tuple[Response, bool]:
+async def read_response(receive: Receive, url: SecretURL, *, head_only: bool = False) -> tuple[Response, bool]:
     """Read a response, and tell whether the connection can be reused.
 
     Args:
-        receive: Returns at most as many bytes as its argument says, none at the end of the connection.
+        receive: Returns the next bytes.
         url: URL of the request.
         head_only: Whether the response has no body, regardless of its headers.
 
@@ -227,7 +230,7 @@ def read_response(receive: Callable[[int], bytes], url: SecretURL, *, head_only:
         OSError: The connection failed.
     """
     parser = ResponseParser()
-    parser.read(receive, head_only=head_only)
+    await parser.read(receive, head_only=head_only)
     body = bytes(memoryview(parser.body)[:MAX_BODY])
     response = Response(status=parser.status, headers=parser.headers, body=body, url=url)
     return response, parser.is_whole and not parser.is_last

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from attrs import define
@@ -17,7 +19,8 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.hosts import default_port, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, resolve, time_left
-from callback_sdk.transport.polling import readable, readable_or_writable
+from callback_sdk.transport.driver import Driver
+from callback_sdk.transport.polling import READ, WRITE, readable
 from callback_sdk.transport.proxy_errors import ProxyUnreachableError, TunnelError
 from callback_sdk.transport.response import ResponseParser
 
@@ -57,20 +60,32 @@ class Route:
 
 
 class Connection:
-    """A connection to an address that this package resolved, directly or through a proxy."""
+    """A connection to an address that this package resolved, directly or through a proxy.
+
+    Attributes:
+        sock: A socket that doesn't block.
+        absolute: Whether requests have absolute URLs, for a proxy.
+        proxy_headers: Credentials for the proxy.
+        idle_since: When its last exchange ended, by the monotonic clock.
+        is_unanswered: Whether a request was sent, and its response wasn't read.
+    """
 
     sock: socket.socket
 
-    def __init__(self, url: SecretURL, route: Route, deadline: float) -> None:
+    def __init__(
+        self, url: SecretURL, route: Route, deadline: float, *, proxy: SecretURL | None, driver: Driver
+    ) -> None:
         self._url = url
         self._route = route
-        self._proxy = proxy = route.proxy(url)
+        self._proxy = proxy
         self._deadline = deadline
+        self._driver = driver
+        self.is_unanswered = False
         self.absolute = proxy is not None and url.scheme == "http" and not route.proxy_pinned
         self.proxy_headers = proxy_headers(proxy)
         self.idle_since = 0.0
 
-    def connect(self) -> None:
+    async def connect(self) -> None:
         """Connect to one of the resolved addresses.
 
         Raises:
@@ -79,32 +94,35 @@ class Connection:
             OSError: No address can be reached.
         """
         if self._proxy is None:
-            self._dial(self._route.resolve(self._url, self._deadline), self._deadline)
+            await self._dial(await self._look_up(self._route.resolve, self._url, self._deadline), self._deadline)
         elif self._route.proxy_pinned:
-            self._tunnel_to_addresses(self._proxy)
+            await self._tunnel_to_addresses(self._proxy)
         else:
             self._route.check(self._url)
-            self._dial_proxy(self._proxy, self._deadline)
+            await self._dial_proxy(self._proxy, self._deadline)
             if not self.absolute:
                 # The authority form has a port always (RFC 9112, section 3.2.3).
-                self._open_tunnel(f"{bracket(self._url.host)}:{port_of(self._url)}", self._deadline)
+                await self._open_tunnel(f"{bracket(self._url.host)}:{port_of(self._url)}", self._deadline)
 
-    def _dial(self, addresses: Addresses, deadline: float) -> None:
-        self.sock = connect_happy_eyeballs(addresses, deadline)
+    async def _look_up(self, resolve: Resolve, url: SecretURL, deadline: float) -> Addresses:
+        return await self._driver.look_up(resolve, url, deadline)
+
+    async def _dial(self, addresses: Addresses, deadline: float) -> None:
+        self.sock = await connect_happy_eyeballs(addresses, deadline, self._driver)
         # Nagle's algorithm would hold the last packet until the one before is acknowledged, which with delayed ACKs
         # takes 40 ms on Linux (tcp(7)).
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _tunnel_to_addresses(self, proxy: SecretURL) -> None:
+    async def _tunnel_to_addresses(self, proxy: SecretURL) -> None:
         """Have a proxy connect to one of the target's addresses: the first one that it can reach."""
-        found = self._route.resolve(self._url, self._deadline)
+        found = await self._look_up(self._route.resolve, self._url, self._deadline)
         places = list(dict.fromkeys(f"{bracket(str(place[0]))}:{place[1]}" for *_, place in found))[:_MAX_TUNNELS]
         for left, place in zip(range(len(places), 0, -1), places, strict=True):
             # An address that the proxy can't reach doesn't use up the others' time.
             deadline = time.monotonic() + time_left(self._deadline) / left
             try:
-                self._dial_proxy(proxy, deadline)
-                self._open_tunnel(place, deadline)
+                await self._dial_proxy(proxy, deadline)
+                await self._open_tunnel(place, deadline)
             except OSError as error:
                 self.close()
                 is_final = isinstance(error, TunnelError) and error.needs_login
@@ -113,9 +131,9 @@ class Connection:
             else:
                 return
 
-    def _dial_proxy(self, proxy: SecretURL, deadline: float) -> None:
+    async def _dial_proxy(self, proxy: SecretURL, deadline: float) -> None:
         try:
-            self._dial(resolve(proxy, deadline), deadline)
+            await self._dial(await self._look_up(resolve, proxy, deadline), deadline)
         except OSError as error:
             raise ProxyUnreachableError("the proxy can't be reached") from error
 
@@ -124,65 +142,97 @@ class Connection:
         if hasattr(self, "sock"):
             self.sock.close()
 
-    def _open_tunnel(self, place: str, deadline: float) -> None:
-        timed = TimedSocket(self.sock, deadline, timedelta.max)
-        timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
+    async def _open_tunnel(self, place: str, deadline: float) -> None:
+        timed = TimedSocket(self.sock, deadline, timedelta.max, self._driver)
+        await timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
         response = ResponseParser()
         # Any 2xx opens the tunnel, and its Content-Length is to be ignored (RFC 9110, section 9.3.6).
-        response.read(timed.receive, head_only=True)
+        await response.read(timed.receive, head_only=True)
         if not 200 <= response.status < 300:
             raise TunnelError(response.status, to_address=self._route.proxy_pinned)
 
 
 class TimedSocket:
-    """A socket with an absolute deadline: socket timeouts alone bound one call each, not their sum."""
+    """A socket that doesn't block, with an absolute deadline for all its waits, and a maximum for each of them."""
 
-    def __init__(self, sock: socket.socket, deadline: float, max_wait: timedelta) -> None:
+    def __init__(self, sock: socket.socket, deadline: float, max_wait: timedelta, driver: Driver) -> None:
         self.sock = sock
+        # Without TLS, and not replaced by that of an event loop.
+        self.is_plain = type(sock) is socket.socket
         self._deadline = deadline
         self._max_wait = max_wait.total_seconds()
+        self._driver = driver
 
-    def send(self, data: bytes | FileRange, done: int) -> int:
+    async def send(self, data: bytes | FileRange, done: int) -> int:
         """Send as much as the system takes, or time out; return how many bytes that was.
 
         Args:
             data: What is sent.
             done: Bytes of it that were sent before.
         """
-        if isinstance(data, bytes):
-            return self._arm().send(memoryview(data)[done:])
-        try:
-            return data.send(self._arm().fileno(), done)
-        except BlockingIOError:
-            self.receives_before_send()
-            return 0
+        time_left(self._deadline)
+        while True:
+            try:
+                if isinstance(data, bytes):
+                    return self.sock.send(memoryview(data)[done:])
+                return data.send(self.sock.fileno(), done)
+            except OSError as error:  # noqa: PERF203 - sockets rarely block
+                await self._wait_after(error, WRITE)
 
-    def sendall(self, data: bytes) -> None:
+    async def sendall(self, data: bytes) -> None:
         """Send all data, or time out."""
         done = 0
         while done < len(data):
-            done += self.send(data, done)
+            done += await self.send(data, done)
 
-    def receive(self, size: int) -> bytes:
+    async def receive(self, size: int) -> bytes:
         """Return at most `size` bytes, none at the end of the connection, or time out."""
-        return self._arm().recv(size)
+        if self.is_plain:
+            # Mostly the response isn't there yet, and an error that says so takes longer than this.
+            await self._wait(READ)
+        else:
+            time_left(self._deadline)
+        while True:
+            try:
+                return self.sock.recv(size)
+            except OSError as error:  # noqa: PERF203 - sockets rarely block
+                await self._wait_after(error, READ)
 
-    def receives_before_send(self) -> bool:
-        """Wait until data can be sent or received, or time out; tell whether data, or the end, was received."""
-        received, sendable = readable_or_writable(self.sock, self._max_seconds())
-        if not received and not sendable:
+    async def shake_hands(self) -> None:
+        """Do the TLS handshake, or time out."""
+        sock: Any = self.sock
+        while True:
+            try:
+                sock.do_handshake()
+            except OSError as error:  # noqa: PERF203 - sockets rarely block
+                await self._wait_after(error, READ)
+            else:
+                return
+
+    async def receives_before_send(self) -> bool:
+        """Wait until data can be sent or received, or time out; tell whether data, or the end, was received.
+
+        Under TLS readable bytes may be session tickets, which TLS 1.3 servers send after the handshake (RFC 8446,
+        section 4.6.1). There only a failed write shows that the server has stopped reading.
+        """
+        return bool(await self._wait(READ | WRITE if self.is_plain else WRITE) & READ)
+
+    async def _wait_after(self, error: OSError, events: int) -> None:
+        """Wait until an operation that would have blocked can be repeated; raise any other error."""
+        if not isinstance(error, BlockingIOError):
+            # Loaded if the error is of TLS.
+            ssl = sys.modules.get("ssl")
+            if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+                raise error
+            # TLS may have to read before it can write, and the other way round (SSL_write(3)).
+            events = READ if isinstance(error, ssl.SSLWantReadError) else WRITE
+        await self._wait(events)
+
+    async def _wait(self, events: int) -> int:
+        found = await self._driver.ready((self.sock,), events, min(self._max_wait, time_left(self._deadline)))
+        if not found:
             raise TimeoutError("timed out")
-        return received
-
-    def _arm(self) -> socket.socket:
-        seconds = self._max_seconds()
-        # Setting it is a system call. Mostly it is the maximum wait, which the socket has from the last time.
-        if self.sock.gettimeout() != seconds:
-            self.sock.settimeout(seconds)
-        return self.sock
-
-    def _max_seconds(self) -> float:
-        return min(self._max_wait, time_left(self._deadline))
+        return found[self.sock]
 
 
 class Pool:

@@ -47,33 +47,34 @@ class TLS:
             # Fails here, and not at the first result.
             self._context.get()
 
-    def wrap(self, sock: socket.socket, host: str) -> socket.socket:
-        """Do the TLS handshake, and return the encrypted socket.
+    def context(self) -> ssl.SSLContext:
+        """Return the context of this process, which reads the files of the certificates when it is created.
+
+        Raises:
+            ConfigurationError: The certificate authorities or the client certificate can't be loaded.
+        """
+        return self._context.get()
+
+    @staticmethod
+    def wrap(context: ssl.SSLContext, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        """Return an encrypted socket, before its handshake.
 
         Args:
-            sock: A connected socket with a timeout.
+            context: From `context`.
+            sock: A connected socket.
             host: Host name or address that the server's certificate must be for.
 
         Raises:
-            OSError: The handshake failed.
+            OSError: The connection has ended.
             InvalidTargetError: The host name is invalid.
-            ConfigurationError: The certificate authorities or the client certificate can't be loaded.
         """
-        context = self._context.get()
         # Certificates and SNI have names without the trailing dot (RFC 6066, section 3).
         name = host.removesuffix(".")
         _check_name(name)
-        with no_fork:
-            import ssl
+        return context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
 
-        try:
-            return context.wrap_socket(sock, server_hostname=name)
-        except ssl.SSLError:
-            self._reload()
-            raise
-
-    def _reload(self) -> None:
-        """Let the next attempt read the files again: an operator may have added the missing authority."""
+    def reload(self) -> None:
+        """Let the next handshake read the files again: after a failed one an operator may have added an authority."""
         now = time.monotonic()
         if now - self._reloaded >= _RELOAD:
             self._reloaded = now

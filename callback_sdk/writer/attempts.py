@@ -15,7 +15,6 @@ from attrs import evolve
 
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     CallbackParamError,
@@ -27,19 +26,26 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import SecretURL, clearing_locals
+from callback_sdk.redaction import SecretURL
 from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.upload import Upload
-from callback_sdk.transport.connect import resolve
+from callback_sdk.transport.driver import BLOCKING, Driver, blocking, clearing_locals_of_coroutine
 from callback_sdk.transport.http import HTTPSender, Timeouts, attempt_seconds, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
-from callback_sdk.transport.sockets import Route
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.confirmation import Confirmation, is_there_already, receipt_of, with_files
-from callback_sdk.writer.delivery import FindURL, OnRefresh, PreparedDelivery, build_delivery, encoded_results
+from callback_sdk.writer.delivery import (
+    FindURL,
+    OnRefresh,
+    PreparedDelivery,
+    build_delivery,
+    encoded_results,
+    estimated_size,
+)
 from callback_sdk.writer.failures import unexpected_error
+from callback_sdk.writer.routes import route_of
 
 if TYPE_CHECKING:
     from callback_sdk.transport.delivery_proxy import DeliveryProxy
@@ -54,9 +60,6 @@ if TYPE_CHECKING:
     from callback_sdk.writer.retrying import MayRetry
 
 logger = logging.getLogger(__name__)
-
-MAX_REFRESHES = 8
-"""New targets that an issuer is asked for within one `ResultsWriter.write`, and at most one for each attempt."""
 
 MAX_PARALLEL = 8
 """Output files of one result, and parts of one document, that are sent in parallel."""
@@ -76,6 +79,7 @@ class DeliveryAttempts:
         guard: SSRF protection. Without it and `proxy`, the environment's proxies are used.
         proxy: Proxy of all requests, except those to AIStore clusters.
         client_cert: The client certificate, as `ResultsWriter` takes it.
+        driver: Waits and calls.
 
     Raises:
         ConfigurationError: The client certificate can't be loaded, or a cluster's URL or token is invalid.
@@ -91,42 +95,43 @@ class DeliveryAttempts:
         guard: AddressGuard | None,
         proxy: DeliveryProxy | None,
         client_cert: ClientCert | None,
+        driver: Driver = BLOCKING,
     ) -> None:
+        self.driver = driver
         self._settings = settings
         self._compress = compress
         self._guard = guard
         self._timeouts = timeouts or Timeouts()
-        self.parallel = Parallel(MAX_PARALLEL)
+        self.rounds = driver.rounds(MAX_PARALLEL)
         self._events: WeakValueDictionary[str, JobEvents] = WeakValueDictionary()
-        self._route = _route(guard, proxy)
+        self._route = route_of(guard, proxy)
         self._sender = HTTPSender(
             timeouts=timeouts,
             route=self._route,
             may_redirect=self._may_redirect,
             client_cert=client_cert,
+            driver=driver,
         )
         self._clusters: Clusters | None = None
         if aistore_clusters:
             # Imported here, because few writers need it.
             with no_fork:
-                from callback_sdk.writer.clusters import Clusters, cluster_resolver, is_same_object
+                from callback_sdk.writer.clusters import Clusters
 
-            # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard checked.
-            in_clusters = HTTPSender(
+            self._clusters = Clusters.of(
+                aistore_clusters,
+                settings.stores,
                 timeouts=timeouts,
-                route=Route(
-                    resolve=cluster_resolver(settings.stores, guard),
-                    proxy=direct if guard or proxy else environment_proxy,
-                ),
-                may_redirect=is_same_object,
+                guard=guard,
+                proxy=direct if guard or proxy else environment_proxy,
                 client_cert=client_cert,
+                driver=driver,
             )
-            self._clusters = Clusters(aistore_clusters, in_clusters)
 
     def close(self) -> None:
         """Close idle connections, and end idle threads. Attempts can still be made."""
         self._sender.close()
-        self.parallel.close()
+        self.rounds.close()
         if self._clusters is not None:
             self._clusters.close()
 
@@ -150,19 +155,28 @@ class DeliveryAttempts:
         with no_fork:
             from callback_sdk.writer.events import TIMEOUTS, JobEvents
 
-        sender = copy.copy(self)
-        sender._sender = self._sender.with_timeouts(TIMEOUTS)
+        sender = self._blocking(TIMEOUTS)
         targets = [self.plan(callback) for callback in callbacks if callback.takes_events]
         for target in targets:
             target.check_events()
-        opened = JobEvents(job_id, targets, send=partial(sender.send, nulls_written=0), **options)
+        send = blocking(partial(sender.send, nulls_written=0))
+        opened = JobEvents(job_id, targets, send=send, driver=self.driver, **options)
         self._events[job_id] = opened
         return opened
 
-    def end_events(self, job_id: str) -> None:
+    async def end_events(self, job_id: str) -> None:
         """Send the last progress of a job, and no event after that. Its result document follows."""
         if (opened := self._events.pop(job_id, None)) is not None:
-            opened.close()
+            await self.driver.call(opened.close)
+
+    def _blocking(self, timeouts: Timeouts) -> DeliveryAttempts:
+        """Return attempts for threads of this package, with the blocking driver, over the same connections."""
+        other = copy.copy(self)
+        other.driver, other.rounds = BLOCKING, BLOCKING.rounds(MAX_PARALLEL)
+        other._sender = self._sender.with_timeouts(timeouts, BLOCKING)
+        if self._clusters is not None:
+            other._clusters = self._clusters.with_timeouts(timeouts, BLOCKING)
+        return other
 
     def plan(self, callback: Callback) -> Target:
         """Return the target of a callback.
@@ -172,8 +186,8 @@ class DeliveryAttempts:
         """
         return plan(callback, self._settings)
 
-    @clearing_locals
-    def attempt(
+    @clearing_locals_of_coroutine
+    async def attempt(
         self,
         result: JobResult,
         callback: Callback,
@@ -207,31 +221,33 @@ class DeliveryAttempts:
         """
         try:
             with ExitStack() as stack:
-                results, nulls_written = encoded_results(result, stack)
+                results, nulls_written = await self.encode(result, stack)
                 target = self.plan(callback)
                 issued: IssuedTargets | None = None
                 files: dict[str, StoredFile] = {}
                 if outputs is not None:
-                    issued, files = self._send_outputs(outputs, callback, result.job_id, delivery_id, on_refresh)
+                    issued, files = await self._send_outputs(outputs, callback, result.job_id, delivery_id, on_refresh)
                     on_refresh = issued.unless_shared(on_refresh)
-                delivery = self.prepare(
-                    result,
-                    results,
-                    target,
-                    stack,
+                prepare = partial(
+                    self.prepare,
                     delivery_id=delivery_id,
                     results_url=results_url,
                     task_url=task_url,
                     traceparent=traceparent,
                     outputs={} if outputs is None else outputs.listed(files),
                 )
-                receipt = self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
+                delivery = await self.driver.call(prepare, result, results, target, stack, size=results.size)
+                receipt = await self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
                 return with_files(receipt, files)
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
             failure = unexpected_error(callback, error)
         raise failure
+
+    async def encode(self, result: JobResult, stack: ExitStack) -> tuple[Body, int]:
+        """Encode a job's results; see `encoded_results`."""
+        return await self.driver.call(encoded_results, result, stack, size=lambda: estimated_size(result))
 
     def prepare(
         self,
@@ -278,7 +294,7 @@ class DeliveryAttempts:
 
         return evolve(delivery, rebuild=rebuild)
 
-    def _send_outputs(
+    async def _send_outputs(
         self, outputs: DeliveryOutputs, callback: Callback, job_id: str, delivery_id: str, on_refresh: OnRefresh
     ) -> tuple[IssuedTargets, dict[str, StoredFile]]:
         """Send the output files that aren't stored yet. Return new targets, and all files by name."""
@@ -287,12 +303,15 @@ class DeliveryAttempts:
             from callback_sdk.writer.outputs import send_stored
 
         issued = IssuedTargets(
-            [callback], delivery_id=delivery_id, on_refresh=lambda document, delivery: on_refresh(delivery)
+            [callback], self.driver, delivery_id=delivery_id, on_refresh=lambda document, delivery: on_refresh(delivery)
         )
         send = partial(self.send_file, job_id=job_id, issued=issued)
-        return issued, send_stored(outputs, callback, plan=self.plan, send=send, parallel=self.parallel)
+        files = await send_stored(
+            outputs, callback, plan=self.plan, send=send, rounds=self.rounds, driver=self.driver
+        )  # fmt: skip
+        return issued, files
 
-    def send_file(
+    async def send_file(
         self,
         upload: OutputUpload,
         *,
@@ -316,9 +335,9 @@ class DeliveryAttempts:
         """
         send = partial(self.send, issued=issued)
         store = on_refresh if issued is None else issued.unless_shared(on_refresh)
-        return upload.send(job_id, send=send, may_retry=may_retry, on_refresh=store)
+        return await upload.send(job_id, send=send, may_retry=may_retry, driver=self.driver, on_refresh=store)
 
-    def send(
+    async def send(
         self,
         delivery: PreparedDelivery,
         *,
@@ -344,14 +363,14 @@ class DeliveryAttempts:
         """
         facts: dict[str, Any] = {"nulls_written": nulls_written, "attempts": attempts, "started": started}
         try:
-            return self._send(delivery, **facts)
+            return await self._send(delivery, **facts)
         except (TargetExpiredError, DeliveryError) as error:
-            if not _may_refresh(delivery, error):
+            if not delivery.may_refresh(error):
                 raise
             logger.warning("a new target is requested: %s", error)
-        fresh = self._refresh(delivery, issued, on_refresh)
+        fresh = await self._refresh(delivery, issued, on_refresh)
         try:
-            return self._send(fresh, **facts)
+            return await self._send(fresh, **facts)
         except TargetExpiredError as error:
             raise RefreshError(error.message, hint=error.hint, url=error.url, retryable=True, transient=False) from None
         except DeliveryError as error:
@@ -359,7 +378,7 @@ class DeliveryAttempts:
             error.retryable = error.retryable or error.expired
             raise
 
-    def _refresh(
+    async def _refresh(
         self, delivery: PreparedDelivery, issued: IssuedTargets | None, on_refresh: OnRefresh
     ) -> PreparedDelivery:
         """Return a delivery whose target was replaced by its issuer, once the new one is stored.
@@ -377,12 +396,13 @@ class DeliveryAttempts:
             raise TypeError("the delivery has no issuer")
         # The callback as it was given is the same one for a document and the files below its prefix.
         shared = issued if issued is not None and issued.covers(old.given) else None
-        new = new_target(delivery, shared, keys=self._settings.webhook_keys(), send=self._sender.send)
+        keys = await self.driver.call(self._settings.webhook_keys)
+        new = await new_target(delivery, shared, keys=keys, send=self._sender.exchange)
         try:
             target = self.plan(new)
             target.check_expiry(utc_now())
             if self._guard is not None and not self._settings.stores.in_cluster(target.callback.url):
-                check_address(target.callback.url, self._route, self._timeouts.connect)
+                await self.driver.look_up(check_address, target.callback.url, self._route, self._timeouts.connect)
             if shared is not None and not target.takes_outputs():
                 raise CallbackParamError(
                     f"{target.callback.url} takes the document alone, without its output files.",
@@ -390,12 +410,11 @@ class DeliveryAttempts:
                     url=str(target.callback.url),
                 )
             # The issuer may have signed the same multipart upload again.
-            fresh = evolve(
-                delivery.rebuild(target), refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts
-            )  # fmt: skip
+            rebuilt = await self.driver.call(delivery.rebuild, target, size=delivery.body.size)
+            fresh = evolve(rebuilt, refreshes=delivery.refreshes + 1, stored_parts=delivery.stored_parts)
             if shared is not None:
-                shared.store(new, evolve(fresh, target=target))
-            on_refresh(fresh)
+                await shared.store(new, evolve(fresh, target=target))
+            await self.driver.call(on_refresh, fresh)
         except TargetError as error:
             problem, hint = f"a target that can't be used: {error.message}", error.hint
         else:
@@ -403,7 +422,7 @@ class DeliveryAttempts:
             return fresh
         raise unusable_answer(old.issuer.url, problem, hint=hint)
 
-    def _send(
+    async def _send(
         self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int, started: datetime | None
     ) -> Receipt:
         now = utc_now()
@@ -413,7 +432,7 @@ class DeliveryAttempts:
         try:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
                 parts = delivery.target.in_parts(delivery.body.size, delivery.encoding)
-                upload, response, digest = (
+                upload, response, digest = await (
                     self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
                 )
                 span.set(status=response.status)
@@ -427,32 +446,32 @@ class DeliveryAttempts:
                 raise
         return receipt
 
-    def _in_one_request(self, delivery: PreparedDelivery, now: datetime, span: tracing.Span) -> Confirmation:
-        upload = delivery.upload(now, traceparent=span.traceparent)
-        digest = upload.document.sha256
-        response = self._exchange(upload)
+    async def _in_one_request(self, delivery: PreparedDelivery, now: datetime, span: tracing.Span) -> Confirmation:
+        upload, digest = await self.driver.call(delivery.request, now, span.traceparent, size=delivery.body.size)
+        response = await self._exchange(upload)
         span.set(status=response.status)
         if response.status not in upload.accepts and not is_there_already(upload, response):
             raise self._error(upload, response)
         return upload, response, digest
 
-    def _in_parts(self, target: Target, delivery: PreparedDelivery) -> Confirmation:
+    async def _in_parts(self, target: Target, delivery: PreparedDelivery) -> Confirmation:
         # Imported here, because few deliveries need it.
         with no_fork:
             from callback_sdk.writer.multipart import send_in_parts
 
-        return send_in_parts(
+        return await send_in_parts(
             target,
             delivery,
             send=self._exchange,
             error=self._error,
             seconds=attempt_seconds(self._timeouts, delivery.body.size),
-            parallel=self.parallel,
+            rounds=self.rounds,
+            driver=self.driver,
         )
 
-    def _exchange(self, upload: Upload) -> Response:
+    async def _exchange(self, upload: Upload) -> Response:
         clusters = self._clusters_of(upload)
-        return self._sender.send(upload) if clusters is None else clusters.send(upload)
+        return await (self._sender.exchange(upload) if clusters is None else clusters.send(upload))
 
     def _clusters_of(self, upload: Upload) -> Clusters | None:
         """Return the configured clusters if the upload is to one of them."""
@@ -479,21 +498,3 @@ class DeliveryAttempts:
         return same_host(origin, destination) or (
             provider is not None and provider == self._settings.stores.provider(origin)
         )
-
-
-def _route(guard: AddressGuard | None, proxy: DeliveryProxy | None) -> Route:
-    """Return how targets are reached."""
-    if proxy is not None:
-        return Route(
-            resolve=guard.resolve if guard else resolve,
-            proxy=proxy.of,
-            proxy_pinned=not proxy.resolves,
-            check=guard.check if guard else lambda url: None,
-        )
-    return Route(resolve=guard.resolve) if guard else Route(resolve=resolve, proxy=environment_proxy)
-
-
-def _may_refresh(delivery: PreparedDelivery, error: CallbackSDKError) -> bool:
-    """Return whether a new target helps after an error, and may be asked for."""
-    expired = isinstance(error, TargetExpiredError) or (isinstance(error, DeliveryError) and error.expired)
-    return expired and delivery.rebuild is not None and delivery.refreshes < MAX_REFRESHES

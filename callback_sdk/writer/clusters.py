@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
@@ -16,11 +18,18 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.transport import connect
 from callback_sdk.transport.allowlist import AllowedNetwork
 from callback_sdk.transport.connect import Addresses
+from callback_sdk.transport.driver import Driver
 from callback_sdk.transport.guard import AddressGuard
-from callback_sdk.transport.http import HTTPSender
+from callback_sdk.transport.http import HTTPSender, Timeouts
 from callback_sdk.transport.response import Response
-from callback_sdk.transport.sockets import Resolve
+from callback_sdk.transport.sockets import Resolve, Route
 from callback_sdk.types import TokenSource
+
+if TYPE_CHECKING:
+    from callback_sdk.transport.tls import ClientCert
+
+FindProxy = Callable[[SecretURL], SecretURL | None]
+"""Returns the proxy for a URL; None for a direct connection."""
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -72,21 +81,60 @@ class Clusters:
     Args:
         tokens: The source of the token by the proxy's URL; None for a cluster without authentication.
         sender: Follows redirects to the nodes.
+        driver: Calls the sources.
 
     Raises:
         ConfigurationError: A URL is not that of a proxy, or a token is invalid.
     """
 
     @clearing_locals
-    def __init__(self, tokens: Mapping[str, TokenSource | None], sender: HTTPSender) -> None:
+    def __init__(
+        self, tokens: Mapping[str, TokenSource | None], sender: HTTPSender, driver: Driver
+    ) -> None:  # fmt: skip
         self._tokens = {parse_cluster(url): _BearerToken.of(source) for url, source in tokens.items()}
         self._sender = sender
+        self._driver = driver
+
+    @classmethod
+    def of(
+        cls,
+        tokens: Mapping[str, TokenSource | None],
+        stores: StorageProviders,
+        *,
+        timeouts: Timeouts | None,
+        guard: AddressGuard | None,
+        proxy: FindProxy,
+        client_cert: ClientCert | None,
+        driver: Driver,
+    ) -> Clusters:
+        """Return the configured clusters.
+
+        They have connections of their own: an untrusted URL of a node's host must not be sent over one that no guard
+        checked.
+
+        Raises:
+            ConfigurationError: A URL is not that of a proxy, or a token is invalid.
+        """
+        sender = HTTPSender(
+            timeouts=timeouts,
+            route=Route(resolve=cluster_resolver(stores, guard), proxy=proxy),
+            may_redirect=is_same_object,
+            client_cert=client_cert,
+            driver=driver,
+        )
+        return cls(tokens, sender, driver)
+
+    def with_timeouts(self, timeouts: Timeouts, driver: Driver) -> Clusters:
+        """Return clusters with other timeouts, another driver, and the same connections and tokens."""
+        other = copy.copy(self)
+        other._sender, other._driver = self._sender.with_timeouts(timeouts, driver), driver
+        return other
 
     def close(self) -> None:
         """Close idle connections."""
         self._sender.close()
 
-    def send(self, upload: Upload) -> Response:
+    async def send(self, upload: Upload) -> Response:
         """Make one attempt. A token that is refused is replaced once.
 
         Raises:
@@ -95,13 +143,16 @@ class Clusters:
         token = self._tokens[origin_of(upload.url)]
         if upload.kind == "http-put":
             # It has its own headers. The cluster's token must not go where its user can choose path and headers.
-            return self._sender.send(_split(upload))
+            return await self._sender.exchange(_split(upload))
         if token is None:
-            return self._sender.send(upload)
-        sent = token.current(upload)
-        response = self._sender.send(_authorize(upload, sent))
-        if self.refused(upload, response) and (new := token.replace(upload, sent)) is not None:
-            response = self._sender.send(_authorize(upload, new))
+            return await self._sender.exchange(upload)
+        # A source may log in, and block.
+        sent = await self._driver.call(token.current, upload)
+        response = await self._sender.exchange(_authorize(upload, sent))
+        if self.refused(upload, response):
+            new = await self._driver.call(token.replace, upload, sent)
+            if new is not None:
+                response = await self._sender.exchange(_authorize(upload, new))
         return response
 
     def refused(self, upload: Upload, response: Response) -> bool:

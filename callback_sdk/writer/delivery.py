@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, Body
 from callback_sdk.documents.document import document, encode_results, reference_document
-from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError, ResultTooLargeError, TargetExpiredError
 from callback_sdk.models import JobResult
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
@@ -23,8 +23,14 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.text.descriptions import short_repr
 from callback_sdk.tracing import TRACEPARENT
 
+MAX_REFRESHES = 8
+"""New targets that an issuer is asked for within one `ResultsWriter.write`, and at most one for each attempt."""
+
 _MAX_PATH = 4096
 """Characters of the longest string that is looked for as a path: PATH_MAX of Linux."""
+
+_MAX_ESTIMATED = 1000
+"""Values that are looked at for an estimate. Encoding them takes less time than handing them to a thread."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +81,16 @@ class PreparedDelivery:
             return upload
         return evolve(upload, headers=Secret({**upload.headers.reveal(), TRACEPARENT: traceparent}))
 
+    def may_refresh(self, error: CallbackSDKError) -> bool:
+        """Return whether a new target helps after an error, and may be asked for."""
+        expired = isinstance(error, TargetExpiredError) or (isinstance(error, DeliveryError) and error.expired)
+        return expired and self.rebuild is not None and self.refreshes < MAX_REFRESHES
+
+    def request(self, now: datetime, traceparent: str | None) -> tuple[Upload, bytes]:
+        """Return the request of one attempt, and the SHA-256 of its document; see `upload`."""
+        upload = self.upload(now, traceparent=traceparent)
+        return upload, upload.document.sha256
+
 
 OnRefresh = Callable[[PreparedDelivery], None]
 """Called with the delivery to a new target before it is sent there; if it raises, nothing is sent."""
@@ -102,6 +118,24 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
             f"The results can't be encoded: reading them raised {type(error).__name__}.",
             hint="Convert them to numbers, strings, lists and dicts first. See the error's cause.",
         ) from error
+
+
+def estimated_size(result: JobResult) -> int | None:
+    """Return about how many bytes encoded results have; None if it takes long to tell."""
+    size, left = 0, [getattr(result, "results", None)]
+    for _ in range(_MAX_ESTIMATED):
+        if not left:
+            return size
+        value = left.pop()
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, (dict, list, tuple)) and len(value) <= _MAX_ESTIMATED:
+            left += [*value, *value.values()] if isinstance(value, dict) else value
+        elif value is None or isinstance(value, (bool, float, int)):
+            size += 8
+        else:
+            return None
+    return None
 
 
 def _warn_of_path(result: JobResult) -> None:

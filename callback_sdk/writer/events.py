@@ -32,6 +32,7 @@ from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.members import PROGRESS, STARTED
+from callback_sdk.transport.driver import BLOCKING, Driver
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer.delivery import PreparedDelivery, stable_delivery_id
 from callback_sdk.writer.failures import loggable_text
@@ -77,6 +78,7 @@ class JobEvents:
         interval: Shortest time between two progress events at one target, a `timedelta` or seconds.
         traceparent: The trace of the job, if another process began it; that of the caller when None.
         admit: Surrounds each attempt, and tells whether it may be made now; otherwise the event waits. None for always.
+        driver: Closes the events at the end of `async with`.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class JobEvents:
         interval: Duration = INTERVAL,
         traceparent: str | None = None,
         admit: Admit | None = None,
+        driver: Driver = BLOCKING,
     ) -> None:
+        self._driver = driver
         seconds = to_timedelta("interval", interval, zero=True).total_seconds()
         first = (run - 1) * EVENTS_OF_RUN + 1
         trace = traceparent or tracing.current()
@@ -106,6 +110,14 @@ class JobEvents:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> JobEvents:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._driver.call(self.close)
 
     def started(self) -> None:
         """Tell the targets that a run of the job has started."""

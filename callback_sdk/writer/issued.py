@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
-from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import CallbackSDKError, DeliveryError
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.transport.driver import Driver
 from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 
 
@@ -17,6 +18,7 @@ class IssuedTargets:
 
     Args:
         documents: The callbacks of documents, as they were given.
+        driver: Waits, and calls `on_refresh`.
         delivery_id: Id of the document's delivery; None for that of the upload that asks.
         on_refresh: Called with the first callback of a document, and a delivery to its new target: stores that, before
             anything is sent there.
@@ -25,13 +27,15 @@ class IssuedTargets:
     def __init__(
         self,
         documents: Iterable[Callback],
+        driver: Driver,
         *,
         delivery_id: str | None = None,
         on_refresh: Callable[[Callback, PreparedDelivery], None] = lambda document, delivery: None,
     ) -> None:
         self.delivery_id = delivery_id
         self._on_refresh = on_refresh
-        self._lock = RLock()
+        self._driver = driver
+        self._lock = driver.lock()
         # The first callback of each document by the identity of that and of later ones, as a callback has no hash.
         self._documents = {id(callback): callback for callback in documents}
         self._new: dict[int, Callback | CallbackSDKError] = {}
@@ -41,7 +45,7 @@ class IssuedTargets:
         """Return whether a callback is that of a document. A file may have a prefix of its own."""
         return id(callback) in self._documents
 
-    def replace(self, old: Callback, ask: Callable[[], Callback]) -> Callback:
+    async def replace(self, old: Callback, ask: Callable[[], Coroutine[Any, Any, Callback]]) -> Callback:
         """Return the newest target that replaces an expired one.
 
         Args:
@@ -51,29 +55,36 @@ class IssuedTargets:
         Raises:
             CallbackSDKError: The issuer gave none.
         """
-        with self._lock:
-            if id(old) not in self._new:
-                new = self._new[id(old)] = self._outcome(ask)
-                if isinstance(new, Callback):
-                    self._documents[id(new)] = self._documents[id(old)]
-            found: Callback | CallbackSDKError = old
-            while id(found) in self._new:
-                found = self._new[id(found)]
+        found = await self._driver.exclusively(self._lock, lambda: self._newest(old, ask))
         if isinstance(found, CallbackSDKError):
             raise found
         return found
 
-    def store(self, new: Callback, delivery: PreparedDelivery) -> None:
+    async def _newest(
+        self, old: Callback, ask: Callable[[], Coroutine[Any, Any, Callback]]
+    ) -> Callback | CallbackSDKError:  # fmt: skip
+        if id(old) not in self._new:
+            new = self._new[id(old)] = await self._outcome(ask)
+            if isinstance(new, Callback):
+                self._documents[id(new)] = self._documents[id(old)]
+        found: Callback | CallbackSDKError = old
+        while id(found) in self._new:
+            found = self._new[id(found)]
+        return found
+
+    async def store(self, new: Callback, delivery: PreparedDelivery) -> None:
         """Store a new target, unless that was done.
 
         Args:
             new: What `replace` returned.
             delivery: A delivery to the document's target.
         """
-        with self._lock:
-            if id(new) not in self._stored:
-                self._on_refresh(self._documents[id(new)], delivery)
-                self._stored.add(id(new))
+        await self._driver.exclusively(self._lock, lambda: self._store(new, delivery))
+
+    async def _store(self, new: Callback, delivery: PreparedDelivery) -> None:
+        if id(new) not in self._stored:
+            await self._driver.call(self._on_refresh, self._documents[id(new)], delivery)
+            self._stored.add(id(new))
 
     def unless_shared(self, on_refresh: OnRefresh) -> OnRefresh:
         """Return a function that stores the new target of an upload, unless `store` did that for all that share it.
@@ -88,9 +99,9 @@ class IssuedTargets:
 
         return store
 
-    def _outcome(self, ask: Callable[[], Callback]) -> Callback | CallbackSDKError:
+    async def _outcome(self, ask: Callable[[], Coroutine[Any, Any, Callback]]) -> Callback | CallbackSDKError:
         try:
-            return ask()
+            return await ask()
         except CallbackSDKError as error:
             if isinstance(error, DeliveryError) and error.transient:
                 raise

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from attrs import evolve
 
-from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, DeliveryError, TargetError, TargetExpiredError
 from callback_sdk.targets import Target
 from callback_sdk.targets.multipart import MultipartTarget, PartRange, SessionTarget
 from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.driver import Driver, Rounds
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
 from callback_sdk.writer.clock import utc_now
@@ -37,14 +37,15 @@ Exchanged = tuple[Upload, Response]
 """A request, and the response to it."""
 
 
-def send_in_parts(
+async def send_in_parts(
     target: Target,
     delivery: PreparedDelivery,
     *,
-    send: Callable[[Upload], Response],
+    send: Callable[[Upload], Awaitable[Response]],
     error: Callable[[Upload, Response], DeliveryError],
     seconds: float,
-    parallel: Parallel,
+    rounds: Rounds,
+    driver: Driver,
 ) -> tuple[Upload, Response, bytes]:
     """Make one attempt at a delivery that takes several requests.
 
@@ -56,7 +57,8 @@ def send_in_parts(
         send: Makes a request.
         error: Returns the error for a response without success.
         seconds: Maximum duration, after which nothing is retried.
-        parallel: Sends parts in parallel.
+        rounds: Sends parts in parallel.
+        driver: Waits, and computes the digest.
 
     Returns:
         The request and the response that confirm that the target has the document, and its SHA-256.
@@ -67,17 +69,17 @@ def send_in_parts(
     """
     if not isinstance(target, MultipartTarget):
         raise TypeError(type(target).__name__)
-    attempt = _MultipartAttempt(target, delivery, send, error, time.monotonic() + seconds, parallel)
+    attempt = _MultipartAttempt(target, delivery, send, error, time.monotonic() + seconds, rounds, driver)
     try:
         if target.needs_digest:
-            _ = delivery.body.sha256
+            await attempt.digest()
         # Otherwise the document is read twice at the same time, by the digest and by the parts.
-        both: tuple[Callable[[], Any], ...] = (lambda: delivery.body.sha256, attempt.make)
-        digest, (upload, response) = parallel.map(lambda call: call(), both)
+        both: tuple[Callable[[], Any], ...] = (attempt.digest, attempt.make)
+        digest, (upload, response) = await rounds.map(lambda call: call(), both)
     except CallbackSDKError as failure:
         is_wasted = isinstance(target, SessionTarget) and target.is_own
         if is_wasted or _is_final(failure, has_issuer=delivery.rebuild is not None):
-            attempt.abort()
+            await attempt.abort()
         raise
     return evolve(upload, document=delivery.body), response, digest
 
@@ -103,10 +105,11 @@ class _MultipartAttempt:
         self,
         target: MultipartTarget,
         delivery: PreparedDelivery,
-        send: Callable[[Upload], Response],
+        send: Callable[[Upload], Awaitable[Response]],
         error: Callable[[Upload, Response], DeliveryError],
         deadline: float,
-        parallel: Parallel,
+        rounds: Rounds,
+        driver: Driver,
     ) -> None:
         self._target = target
         self._document = delivery.body
@@ -114,11 +117,16 @@ class _MultipartAttempt:
         self._send = send
         self._error = error
         self._deadline = deadline
-        self._parallel = parallel
+        self._rounds = rounds
+        self._driver = driver
         self._failure: BaseException | None = None
         self._is_completing = False
 
-    def make(self) -> Exchanged:
+    async def digest(self) -> bytes:
+        """Return the SHA-256 of the document."""
+        return await self._driver.call(lambda: self._document.sha256, size=self._document.size)
+
+    async def make(self) -> Exchanged:
         """Send the parts and complete the upload; return the exchange that confirms that the target has the document.
 
         Raises:
@@ -128,60 +136,64 @@ class _MultipartAttempt:
         try:
             self._target.check_limits(now=utc_now(), size=self._document.size)
             if isinstance(self._target, SessionTarget):
-                return self._send_in_session(self._start(self._target))
+                return await self._send_in_session(await self._start(self._target))
             parts = self._target.ranges(self._document.size)
-            self._send_parts(parts)
-            return self._complete([self._stored[part.number] for part in parts])
+            await self._send_parts(parts)
+            return await self._complete([self._stored[part.number] for part in parts])
         except TargetExpiredError:
             # An earlier attempt may have completed it, whose process ended before the receipt was stored.
-            if (verified := self._verify()) is None:
+            if (verified := await self._verify()) is None:
                 raise
         except DeliveryError as error:
             if self._target.has_lost_parts(error):
                 self._stored.clear()
             if not (self._is_completing or self._target.may_exist(error)):
                 raise
-            if (verified := self._verify()) is None:
+            if (verified := await self._verify()) is None:
                 raise
         return verified
 
-    def _start(self, target: SessionTarget) -> SessionTarget:
+    async def _start(self, target: SessionTarget) -> SessionTarget:
         """Return the target with its session, which is started unless it was given."""
         if (start := target.start(self._document, now=utc_now())) is None:
             return target
-        _, response = self._exchange(lambda: start)
+        _, response = await self._exchange(start)
         self._target = started = target.with_session(response)
         return started
 
-    def _send_in_session(self, target: SessionTarget) -> Exchanged:
+    async def _send_in_session(self, target: SessionTarget) -> Exchanged:
         requests = SessionRequests(target, self._document, self._send, self._error)
         while True:
-            exchanged = self._exchange(requests.next, requests.take)
+            exchanged = await self._exchange(requests.next, requests.take)
             if requests.is_complete:
                 return exchanged
 
-    def _send_parts(self, parts: list[PartRange]) -> None:
+    async def _send_parts(self, parts: list[PartRange]) -> None:
         """Send the parts that are not stored yet."""
-        self._parallel.map(self._send_part, [part for part in parts if part.number not in self._stored])
+        await self._rounds.map(self._send_part, [part for part in parts if part.number not in self._stored])
 
-    def _send_part(self, part: PartRange) -> None:
+    async def _send_part(self, part: PartRange) -> None:
         if self._failure is not None:
             raise self._failure
         try:
-            _, response = self._exchange(lambda: self._target.part(part, self._document, now=utc_now()))
+            _, response = await self._exchange(lambda: self._part(part))
             self._stored[part.number] = self._target.part_identity(part, response)
         except BaseException as error:
             # The attempt has failed: no further part is sent.
             self._failure = error
             raise
 
-    def _complete(self, stored: list[str]) -> Exchanged:
+    async def _part(self, part: PartRange) -> Upload:
+        # A store may require the part's digest.
+        return await self._driver.call(lambda: self._target.part(part, self._document, now=utc_now()), size=part.size)
+
+    async def _complete(self, stored: list[str]) -> Exchanged:
         completion = self._target.completion(self._document, stored, now=utc_now())
         self._is_completing = True
-        upload, response = self._exchange(lambda: completion, self._check_completion)
+        upload, response = await self._exchange(completion, self._check_completion)
         return upload, evolve(response, headers={**response.headers, "etag": self._target.etag(response)})
 
-    def _verify(self) -> Exchanged | None:
+    async def _verify(self) -> Exchanged | None:
         """Return the exchange that shows that the object exists although no completion was confirmed; otherwise None.
 
         Raises:
@@ -192,7 +204,7 @@ class _MultipartAttempt:
             verification = self._target.verification(now=utc_now())
             if verification is None:
                 return None
-            upload, response = self._exchange(lambda: verification)
+            upload, response = await self._exchange(verification)
         except DeliveryError as error:
             if error.retryable:
                 raise
@@ -203,37 +215,37 @@ class _MultipartAttempt:
         stored = [self._stored[number] for number in sorted(self._stored)] if self._is_completing else []
         return (upload, response) if self._target.is_stored(response, self._document, stored) else None
 
-    def abort(self) -> None:
+    async def abort(self) -> None:
         """Abort the upload, if the target has a request for that."""
         # Whatever happens here must not hide why the delivery failed.
         with suppress(Exception):
             self._failure = None
             if (abort := self._target.abort(now=utc_now())) is not None:
-                self._exchange(lambda: abort)
+                await self._exchange(abort)
                 logger.info("aborted the upload to %s", abort.url)
 
-    def _exchange(
-        self, request: Callable[[], Upload], take: Callable[[Upload, Response], None] | None = None
+    async def _exchange(
+        self, request: Upload | Callable[[], Awaitable[Upload]], take: Callable[[Upload, Response], None] | None = None
     ) -> Exchanged:
         """Make a request until it succeeds or fails permanently, or the attempt has ended.
 
         Args:
-            request: Returns the request.
+            request: The request, or returns it.
             take: Takes the response, and raises an error if the request failed.
         """
         attempts = 0
         while True:
             attempts += 1
             try:
-                upload = request()
-                response = self._send(upload)
+                upload = request if isinstance(request, Upload) else await request()
+                response = await self._send(upload)
                 (take or self._check)(upload, response)
             except DeliveryError as error:
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
                 if attempts == MAX_REQUEST_ATTEMPTS or not self._may_retry(error, pause):
                     raise
                 logger.warning("a request failed, retrying in %.1f s: %s", pause, error)
-                time.sleep(pause)
+                await self._driver.sleep(pause)
             else:
                 return upload, response
 

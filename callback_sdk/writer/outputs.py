@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from attrs import define, evolve, field
 
-from callback_sdk.concurrency.forking import RLock
-from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError
 from callback_sdk.outputs import Output
@@ -20,6 +17,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.descriptions import short_repr
+from callback_sdk.transport.driver import Driver, Rounds
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import OnRefresh, PreparedDelivery
 from callback_sdk.writer.issued import IssuedTargets
@@ -33,7 +31,7 @@ TARGETS_HINT = (
 MAX_FILE_ATTEMPTS = 5
 """Attempts at each file within one attempt at a delivery. With 20 % faults 1 file in 3,000 needs more."""
 
-SendFile = Callable[["OutputUpload"], "StoredFile"]
+SendFile = Callable[["OutputUpload"], Coroutine[Any, Any, "StoredFile"]]
 """Sends one file, with its retries."""
 
 
@@ -107,12 +105,13 @@ class OutputUpload:
         digest.update(f"\n{self.target.object_url('')}\n{self.output.name}\n{self.output.sha256}".encode())
         return f"file_{digest.hexdigest()[:32]}"
 
-    def send(
+    async def send(
         self,
         job_id: str,
         *,
         send: Send,
         may_retry: MayRetry,
+        driver: Driver,
         on_refresh: OnRefresh = lambda delivery: None,
     ) -> StoredFile:
         """Send the file, and retry transient failures with exponential backoff.
@@ -121,6 +120,7 @@ class OutputUpload:
             job_id: Id of the job.
             send: Makes one attempt.
             may_retry: Tells whether a transient failure is retried.
+            driver: Waits between attempts, and reads the file.
             on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
         Raises:
@@ -128,10 +128,11 @@ class OutputUpload:
             TargetError: The target would reject the file.
             OutputError: The file has changed since it was stored.
         """
-        self.output.verify()
+        await driver.call(self.output.verify)
         with ExitStack() as stack:
-            receipt, sent = send_with_retries(
-                self._prepare(job_id, stack), send=send, may_retry=may_retry, on_refresh=on_refresh
+            delivery = await driver.call(self._prepare, job_id, stack)
+            receipt, sent = await send_with_retries(
+                delivery, send=send, may_retry=may_retry, sleep=driver.sleep, on_refresh=on_refresh
             )
         return StoredFile(receipt=receipt, entry=self.output.entry(sent.target.object_url("")))
 
@@ -233,39 +234,43 @@ class SharedUploads:
     Args:
         send: Sends one file, with its retries.
         issued: New targets of documents and files.
+        driver: Waits.
     """
 
-    def __init__(self, send: SendFile, issued: IssuedTargets) -> None:
+    def __init__(self, send: SendFile, issued: IssuedTargets, driver: Driver) -> None:
         self.issued = issued
         self._send = send
-        self._lock = RLock()
+        self._driver = driver
         self._locks: dict[str, Any] = {}
         self._outcomes: dict[str, StoredFile | CallbackSDKError] = {}
 
-    def send(self, upload: OutputUpload) -> StoredFile:
+    async def send(self, upload: OutputUpload) -> StoredFile:
         """Send a file unless that was done.
 
         Raises:
             CallbackSDKError: The upload has failed.
         """
-        with self._lock:
-            lock = self._locks.setdefault(upload.id, RLock())
-        with lock:
-            if upload.id not in self._outcomes:
-                self._outcomes[upload.id] = _outcome(upload, self._send)
-            outcome = self._outcomes[upload.id]
+        # Atomic: every thread gets the lock that was set first.
+        lock = self._locks.setdefault(upload.id, self._driver.lock())
+        outcome = await self._driver.exclusively(lock, lambda: self._outcome(upload))
         if isinstance(outcome, CallbackSDKError):
             raise outcome
         return outcome
 
+    async def _outcome(self, upload: OutputUpload) -> StoredFile | CallbackSDKError:
+        if upload.id not in self._outcomes:
+            self._outcomes[upload.id] = await _outcome(upload, self._send)
+        return self._outcomes[upload.id]
 
-def send_stored(
+
+async def send_stored(
     outputs: DeliveryOutputs,
     document: Callback,
     *,
     plan: Callable[[Callback], Target],
-    send: Callable[..., StoredFile],
-    parallel: Parallel,
+    send: Callable[..., Awaitable[StoredFile]],
+    rounds: Rounds,
+    driver: Driver,
 ) -> dict[str, StoredFile]:
     """Send the files of a delivery that aren't stored yet, and return all of them by name.
 
@@ -274,28 +279,29 @@ def send_stored(
         document: The target of the document.
         plan: Returns the target of a callback.
         send: `DeliveryAttempts.send_file` for the job.
-        parallel: The threads.
+        rounds: Sends files in parallel.
+        driver: Calls `outputs.on_stored`.
 
     Raises:
         CallbackSDKError: A file could not be sent: the first error.
     """
 
-    def send_and_store(upload: OutputUpload) -> StoredFile:
+    async def send_and_store(upload: OutputUpload) -> StoredFile:
         name = upload.output.name
-        file = send(
+        file = await send(
             upload,
             may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS,
             on_refresh=lambda delivery: outputs.on_refresh(name, delivery),
         )
-        outputs.on_stored(name, file)
+        await driver.call(outputs.on_stored, name, file)
         return file
 
     new = [upload for upload in outputs.uploads(plan, document) if upload.output.name not in outputs.stored]
-    sent = send_files(new, send_and_store, parallel)
+    sent = await send_files(new, send_and_store, rounds)
     return {output.name: sent.get(output.name) or outputs.stored[output.name] for output, _ in outputs.files}
 
 
-def send_files(uploads: Collection[OutputUpload], send: SendFile, parallel: Parallel) -> dict[str, StoredFile]:
+async def send_files(uploads: Collection[OutputUpload], send: SendFile, rounds: Rounds) -> dict[str, StoredFile]:
     """Send files in parallel, and return them by name.
 
     After a permanent error no further upload is started. After a transient error the other files are sent, so that a
@@ -304,7 +310,7 @@ def send_files(uploads: Collection[OutputUpload], send: SendFile, parallel: Para
     Args:
         uploads: The uploads.
         send: Sends one file, with its retries.
-        parallel: The threads.
+        rounds: Sends files in parallel.
 
     Raises:
         TargetError: A target would reject a file; nothing was sent.
@@ -312,17 +318,18 @@ def send_files(uploads: Collection[OutputUpload], send: SendFile, parallel: Para
     """
     for upload in uploads:
         upload.check()
-    is_over = threading.Event()
+    is_over = False
 
-    def attempt(upload: OutputUpload) -> StoredFile | CallbackSDKError | None:
-        if is_over.is_set():
+    async def attempt(upload: OutputUpload) -> StoredFile | CallbackSDKError | None:
+        nonlocal is_over
+        if is_over:
             return None
-        outcome = _outcome(upload, send)
+        outcome = await _outcome(upload, send)
         if isinstance(outcome, CallbackSDKError) and not _is_retryable(outcome):
-            is_over.set()
+            is_over = True
         return outcome
 
-    outcomes = parallel.map(attempt, uploads)
+    outcomes = await rounds.map(attempt, uploads)
     errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
     if errors:
         # A permanent error first: it decides that the document's delivery has failed.
@@ -335,8 +342,8 @@ def _is_retryable(error: CallbackSDKError) -> bool:
     return isinstance(error, DeliveryError) and error.retryable
 
 
-def _outcome(upload: OutputUpload, send: SendFile) -> StoredFile | CallbackSDKError:
+async def _outcome(upload: OutputUpload, send: SendFile) -> StoredFile | CallbackSDKError:
     try:
-        return send(upload)
+        return await send(upload)
     except CallbackSDKError as error:
         return error

@@ -6,7 +6,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from callback_sdk.targets.header_rules import LOGIN
 from callback_sdk.targets.issuer import Issuer
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.quoted_secrets import without_secrets
+from callback_sdk.transport.driver import clearing_locals_of_coroutine
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.sockets import Route
@@ -50,12 +51,12 @@ class ExpiredDelivery:
     output: str | None = None
 
 
-def new_target(
+async def new_target(
     delivery: PreparedDelivery,
     shared: IssuedTargets | None,
     *,
     keys: Sequence[webhooks.SigningKey],
-    send: Callable[[Upload], Response],
+    send: Callable[[Upload], Awaitable[Response]],
 ) -> Callback:
     """Return the target that replaces the expired one of a delivery.
 
@@ -80,16 +81,16 @@ def new_target(
     url = None if old.issuer is None else str(old.issuer.url)
     facts = {"job_id": expired.job_id, "delivery_id": expired.delivery_id, "url": url}
 
-    def ask() -> Callback:
+    async def ask() -> Callback:
         with tracing.span("refresh", "client", parent=delivery.traceparent, **facts):
-            return request_target(expired, keys=keys, send=send)
+            return await request_target(expired, keys=keys, send=send)
 
-    return ask() if shared is None or old.given is None else shared.replace(old.given, ask)
+    return await (ask() if shared is None or old.given is None else shared.replace(old.given, ask))
 
 
-@clearing_locals
-def request_target(
-    expired: ExpiredDelivery, *, keys: Sequence[webhooks.SigningKey], send: Callable[[Upload], Response]
+@clearing_locals_of_coroutine
+async def request_target(
+    expired: ExpiredDelivery, *, keys: Sequence[webhooks.SigningKey], send: Callable[[Upload], Awaitable[Response]]
 ) -> Callback:
     """Return the target with which the issuer replaces an expired one.
 
@@ -109,7 +110,7 @@ def request_target(
         raise TypeError("the target has no issuer")
     upload = _request(issuer, expired, keys)
     try:
-        response = send(upload)
+        response = await send(upload)
     except DeliveryError as error:
         failure = error
     else:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from callback_sdk.errors import DeliveryError
@@ -19,15 +18,16 @@ MayRetry = Callable[[int, float], bool]
 """Tells whether to retry after this number of attempts, and a pause of this many seconds."""
 
 
-Send = Callable[..., Receipt]
+Send = Callable[..., Awaitable[Receipt]]
 """Makes one attempt at a delivery: `DeliveryAttempts.send`."""
 
 
-def send_with_retries(
+async def send_with_retries(
     delivery: PreparedDelivery,
     *,
     send: Send,
     may_retry: MayRetry,
+    sleep: Callable[[float], Awaitable[None]],
     nulls_written: int = 0,
     on_refresh: OnRefresh = lambda delivery: None,
 ) -> tuple[Receipt, PreparedDelivery]:
@@ -37,6 +37,7 @@ def send_with_retries(
         delivery: The delivery.
         send: Makes one attempt.
         may_retry: Tells whether a transient failure is retried.
+        sleep: Waits for a number of seconds.
         nulls_written: For the receipt: non-finite numbers in the results.
         on_refresh: Stores the new target, if the issuer of an expired one gave it.
 
@@ -58,11 +59,11 @@ def send_with_retries(
     while True:
         attempts += 1
         try:
-            return send(delivery, attempts=attempts, **facts), delivery
+            return await send(delivery, attempts=attempts, **facts), delivery
         except DeliveryError as error:
             error.attempts = attempts
             pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
             if not error.transient or not may_retry(attempts, pause):
                 raise
             logger.warning("attempt %d failed, retrying in %.1f s: %s", attempts, pause, error)
-            time.sleep(pause)
+            await sleep(pause)

@@ -5,7 +5,7 @@ After a failure it is not known how much is stored: the store is asked, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import DeliveryError
@@ -32,7 +32,7 @@ class SessionRequests:
         self,
         target: SessionTarget,
         document: Body,
-        send: Callable[[Upload], Response],
+        send: Callable[[Upload], Awaitable[Response]],
         error: Callable[[Upload, Response], DeliveryError],
     ) -> None:
         self._target = target
@@ -43,7 +43,7 @@ class SessionRequests:
         self._stored: int | None = 0
         self.is_complete = False
 
-    def next(self) -> Upload:
+    async def next(self) -> Upload:
         """Return the next request, which continues after the last stored byte. The store is asked for it if necessary.
 
         Raises:
@@ -51,7 +51,7 @@ class SessionRequests:
         """
         if self._stored is None:
             query = self._target.query(self._document, now=utc_now())
-            response = self._send(query)
+            response = await self._send(query)
             if response.status in query.accepts:
                 # The session is complete, and its response was lost. The store repeats it for each query.
                 return query

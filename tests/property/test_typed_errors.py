@@ -220,7 +220,7 @@ def no_network() -> Iterator[None]:
         raise DeliveryError("down")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HTTPSender, "send", fail)
+        patch.setattr(HTTPSender, "exchange", fail)
         yield
 
 

@@ -23,6 +23,7 @@ from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import error_responses
+from callback_sdk.transport.driver import run
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
 from callback_sdk.writer import attempts
@@ -78,7 +79,7 @@ STEPS = [
     (attempts, "build_delivery"),
     (PreparedDelivery, "upload"),
     (Webhook, "request"),
-    (HTTPSender, "send"),
+    (HTTPSender, "exchange"),
     (HTTPSender, "_exchange"),
     (error_responses, "delivery_error"),
 ]
@@ -111,7 +112,7 @@ def test_attempt_raises_only_errors_of_this_package(
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     (callback,) = parse_callbacks(f"{webhook.url}/bad?token={MARKER}")
     with ResultsWriter() as made, pytest.raises(CallbackSDKError) as caught:
-        attempts_of(made).attempt(RESULT, callback, delivery_id="msg_1")
+        run(attempts_of(made).attempt(RESULT, callback, delivery_id="msg_1"))
     assert next_delay(caught.value, 1) is not None
     assert MARKER not in str(caught.value)
 
@@ -214,8 +215,8 @@ def test_receipts_are_in_the_error_when_the_file_disappears_meanwhile(
     path = tmp_path / "outbox"
     attempt = DeliveryAttempts.attempt
 
-    def delete(self: DeliveryAttempts, *args: Any, **kwargs: Any) -> Any:
-        receipt = attempt(self, *args, **kwargs)
+    async def delete(self: DeliveryAttempts, *args: Any, **kwargs: Any) -> Any:
+        receipt = await attempt(self, *args, **kwargs)
         path.unlink(missing_ok=True)
         return receipt
 

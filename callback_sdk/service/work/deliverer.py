@@ -37,6 +37,7 @@ from callback_sdk.service.work.outputs import TaskOutputFiles
 from callback_sdk.service.work.results_bucket import ResultsBucket, operators_errors
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.webhook import Webhook
+from callback_sdk.transport.driver import run
 from callback_sdk.transport.retry import SERVICE_DELAYS, is_host_available, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
@@ -250,7 +251,7 @@ class Deliverer:
                     self._outputs.store_in(bucket, claim)
                 outputs, files = self._outputs.of(claim, callback, stack, plan=self._writer.plan)
                 stack.callback(files.flush)
-            receipt = (writer if bucket is None else bucket.attempts).attempt(
+            attempt = (writer if bucket is None else bucket.attempts).attempt(
                 evolve(claim.result, results=results),
                 callback if bucket is None else bucket.sign(callback, claim.job_id),
                 delivery_id=claim.delivery_id,
@@ -260,6 +261,7 @@ class Deliverer:
                 on_refresh=on_refresh,
                 outputs=outputs,
             )
+            receipt = run(attempt)
         if files is None:
             return receipt
         earlier = {name: file.receipt for name, file in files.earlier.items()}

@@ -21,6 +21,7 @@ from callback_sdk.service.store.task_places import Plan
 from callback_sdk.service.work.results_bucket import LIFETIME, ResultsBucket
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.descriptions import short_repr
+from callback_sdk.transport.driver import run
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import OnRefresh
 from callback_sdk.writer.outputs import MAX_FILE_ATTEMPTS, DeliveryOutputs, OutputUpload, StoredFile, send_files
@@ -120,12 +121,13 @@ class TaskOutputFiles:
         delivered = DeliveredFiles(self._store, claim, [file])
         with ExitStack() as stack:
             upload = OutputUpload.of(self._output(file, stack), writer.plan(callback))
-            stored = writer.send_file(
+            sending = writer.send_file(
                 upload,
                 job_id=claim.job_id,
                 may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS,
                 on_refresh=on_refresh,
             )
+            stored = run(sending)
         delivered.add(name, stored)
         delivered.flush()
         return stored.receipt
@@ -151,9 +153,9 @@ class TaskOutputFiles:
         def signed(output: Output) -> OutputUpload:
             return OutputUpload.of(output, bucket.attempts.plan(bucket.sign_file(output, claim.job_id)))
 
-        def send(upload: OutputUpload) -> StoredFile:
+        async def send(upload: OutputUpload) -> StoredFile:
             last = time.monotonic() + _MAX_RETRY
-            file = bucket.attempts.send_file(
+            file = await bucket.attempts.send_file(
                 signed(upload.output),
                 job_id=claim.job_id,
                 may_retry=lambda attempts, pause: attempts < MAX_FILE_ATTEMPTS and time.monotonic() + pause < last,
@@ -164,7 +166,7 @@ class TaskOutputFiles:
         with ExitStack() as stack:
             stack.callback(delivered.flush)
             new = [file for file in files if file.name not in own and file.name not in delivered.earlier]
-            send_files([signed(self._output(file, stack)) for file in new], send, bucket.attempts.parallel)
+            run(send_files([signed(self._output(file, stack)) for file in new], send, bucket.attempts.rounds))
 
     def of(
         self, claim: DeliveryClaim, callback: Callback, stack: ExitStack, *, plan: Plan

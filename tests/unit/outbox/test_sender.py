@@ -185,7 +185,7 @@ def test_attempt_that_hangs_is_waited_for_once(
     outbox = Outbox(tmp_path / "outbox.sqlite3")
     outbox.write(RESULT, webhook.url)
     outbox.redeliver()
-    monkeypatch.setattr(HTTPSender, "send", hang)
+    monkeypatch.setattr(HTTPSender, "exchange", hang)
     monkeypatch.setattr(RunningAttempts, "wait_without_claims", wait_without_claims)
     thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
     thread.start()

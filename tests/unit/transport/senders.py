@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Protocol
@@ -12,6 +13,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.asyncio_driver import ASYNCIO
 from callback_sdk.transport.connect import Addresses, resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from callback_sdk.transport.response import MAX_BODY, Response
@@ -108,8 +110,29 @@ class _Stream:
         return iter(self._body.chunks())
 
 
+class AsyncioSender:
+    """The sender of this package with the driver for asyncio. Each call has an event loop of its own.
+
+    Args:
+        timeouts: Timeouts of one attempt.
+        resolve: Resolves host names.
+    """
+
+    def __init__(self, timeouts: Timeouts, resolve: Resolver) -> None:
+        self._sender = HTTPSender(timeouts=timeouts, route=Route(resolve=resolve), driver=ASYNCIO)
+
+    def send(self, upload: Upload) -> Response:
+        """Make one attempt."""
+        return asyncio.run(self._sender.exchange(upload))
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._sender.close()
+
+
 SENDERS: dict[str, Callable[[Timeouts, Resolver], Sender]] = {
     "HTTPSender": lambda timeouts, resolve: HTTPSender(timeouts=timeouts, route=Route(resolve=resolve)),
+    "asyncio": AsyncioSender,
     "requests": RequestsSender,
 }
 

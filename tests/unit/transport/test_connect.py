@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,11 +16,15 @@ import pytest
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport import connect as dialing
+from callback_sdk.transport.asyncio_driver import ASYNCIO
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, resolve
+from callback_sdk.transport.driver import BLOCKING, run
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from tests.unit.transport.test_http import upload
 
 PATIENCE = 60.0
+
+Connect = Callable[[Addresses, float], socket.socket]
 
 
 def inet(port: int, host: str = "127.0.0.1") -> tuple[Any, ...]:
@@ -28,6 +33,14 @@ def inet(port: int, host: str = "127.0.0.1") -> tuple[Any, ...]:
 
 def soon(seconds: float = PATIENCE) -> float:
     return time.monotonic() + seconds
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Return the function that connects, with each driver."""
+    if request.param == "blocking":
+        return lambda addresses, deadline: run(connect_happy_eyeballs(addresses, deadline, BLOCKING))
+    return lambda addresses, deadline: asyncio.run(connect_happy_eyeballs(addresses, deadline, ASYNCIO))
 
 
 @pytest.fixture
@@ -58,58 +71,58 @@ def refusing() -> int:
         return server.getsockname()[1]
 
 
-def test_first_address_is_taken_when_it_answers(listener: socket.socket, refusing: int) -> None:
+def test_first_address_is_taken_when_it_answers(connect: Connect, listener: socket.socket, refusing: int) -> None:
     """The others are left alone."""
     port = listener.getsockname()[1]
-    with connect_happy_eyeballs([inet(port), inet(refusing)], soon()) as sock:
+    with connect([inet(port), inet(refusing)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
-def test_silent_address_does_not_use_up_the_others_time(silent: int, listener: socket.socket) -> None:
+def test_silent_address_does_not_use_up_the_others_time(connect: Connect, silent: int, listener: socket.socket) -> None:
     """The second is tried beside it, long before the time is over."""
     port = listener.getsockname()[1]
-    with connect_happy_eyeballs([inet(silent), inet(port)], soon(600)) as sock:
+    with connect([inet(silent), inet(port)], soon(600)) as sock:
         assert sock.getpeername()[1] == port
 
 
 def test_refusing_address_is_passed_at_once(
-    refusing: int, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, refusing: int, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No head start is waited for where there is nothing to wait for."""
     monkeypatch.setattr(dialing, "HEAD_START", timedelta(hours=1))
     port = listener.getsockname()[1]
-    with connect_happy_eyeballs([inet(refusing), inet(refusing), inet(port)], soon()) as sock:
+    with connect([inet(refusing), inet(refusing), inet(port)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
-def test_connecting_ends_at_the_timeout(silent: int) -> None:
+def test_connecting_ends_at_the_timeout(connect: Connect, silent: int) -> None:
     """Two silent addresses don't take twice as long."""
     with pytest.raises(TimeoutError):
-        connect_happy_eyeballs([inet(silent), inet(silent)], soon(0.5))
+        connect([inet(silent), inet(silent)], soon(0.5))
 
 
-def test_refusal_by_all_addresses_is_an_error(refusing: int) -> None:
+def test_refusal_by_all_addresses_is_an_error(connect: Connect, refusing: int) -> None:
     """The error is the last one."""
     with pytest.raises(ConnectionRefusedError):
-        connect_happy_eyeballs([inet(refusing), inet(refusing)], soon())
+        connect([inet(refusing), inet(refusing)], soon())
 
 
-def test_family_that_the_machine_lacks_is_passed(listener: socket.socket) -> None:
+def test_family_that_the_machine_lacks_is_passed(connect: Connect, listener: socket.socket) -> None:
     """Such as IPv6 without a route."""
     port = listener.getsockname()[1]
     nowhere = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("100::1", 9, 0, 0))
     unknown = (9999, socket.SOCK_STREAM, 0, "", ("", 0))
-    with connect_happy_eyeballs([unknown, nowhere, inet(port)], soon()) as sock:
+    with connect([unknown, nowhere, inet(port)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
-def test_no_address_is_an_error() -> None:
+def test_no_address_is_an_error(connect: Connect) -> None:
     """An empty answer connects nowhere."""
     with pytest.raises(OSError, match="no address"):
-        connect_happy_eyeballs([], soon())
+        connect([], soon())
 
 
-def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_families_take_turns(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken family costs one head start, not one for each of its addresses."""
     tried = []
 
@@ -120,7 +133,7 @@ def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialing, "_begin", begin)
     six = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"::{n}", 1, 0, 0)) for n in range(3)]
     with pytest.raises(OSError):  # noqa: PT011 (it has no text)
-        connect_happy_eyeballs([*six, inet(1, "a"), inet(1, "b")], soon())
+        connect([*six, inet(1, "a"), inet(1, "b")], soon())
     assert tried == ["::0", "a", "::1", "b", "::2"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from callback_sdk.transport import polling
 from callback_sdk.transport.http import HTTPSender
+from callback_sdk.transport.polling import READ, WRITE
 from tests.rawserver import RawServer, answer, read_request
 from tests.unit.transport.test_http import upload
 
@@ -37,14 +38,15 @@ def test_socket_is_reported_as_readable_or_writable() -> None:
     """Or as both, or as neither on timeout."""
     one, other = socket.socketpair()
     with one, other:
-        assert polling.readable_or_writable(one, 3e6) == (False, True)
+        assert polling.ready([one], READ | WRITE, 3e6) == {one: WRITE}
         other.sendall(b"x")
-        assert polling.readable_or_writable(one, 60) == (True, True)
+        assert polling.ready([one], READ | WRITE, 60) == {one: READ | WRITE}
+        assert polling.ready([one], READ, 60) == {one: READ}
         assert one.recv(1) == b"x"
         one.setblocking(False)
-        while polling.writable([one], 0):
+        while polling.ready([one], WRITE, 0):
             one.send(b"x" * 65536)
-        assert polling.readable_or_writable(one, 0) == (False, False)
+        assert polling.ready([one], READ | WRITE, 0) == {}
 
 
 def test_failed_connection_is_ready() -> None:
@@ -57,9 +59,9 @@ def test_failed_connection_is_ready() -> None:
             sock.connect_ex(place)
         ready: set[socket.socket] = set()
         while len(ready) < 2:
-            ready |= set(polling.writable([good, bad], 10))
+            ready |= set(polling.ready([good, bad], WRITE, 10))
         assert ready == {good, bad}
-        assert polling.writable([], 0) == []
+        assert polling.ready([], WRITE, 0) == {}
 
 
 def test_uploads_go_through() -> None:

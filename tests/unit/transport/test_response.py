@@ -9,7 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.response import MAX_BODY, InvalidResponseError, Response, ResponseParser, read_response
+from callback_sdk.transport.driver import run
+from callback_sdk.transport.response import (
+    MAX_BODY,
+    InvalidResponseError,
+    Receive,
+    Response,
+    ResponseParser,
+    read_response,
+)
 
 URL = SecretURL("https://example.org/hook")
 FOREVER = 100_000
@@ -21,8 +29,17 @@ def pieces(data: bytes, size: int) -> Callable[[int], bytes]:
     return lambda limit: left.pop(0) if left else b""
 
 
+def waiting(receive: Callable[[int], bytes]) -> Receive:
+    """Return a coroutine function that receives."""
+
+    async def call(limit: int) -> bytes:
+        return receive(limit)
+
+    return call
+
+
 def read(data: bytes, size: int = 1000) -> tuple[Response, bool]:
-    return read_response(pieces(data, size), URL)
+    return run(read_response(waiting(pieces(data, size)), URL))
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -113,7 +130,7 @@ def test_a_response_without_a_head_is_an_error(data: bytes) -> None:
         return give(limit)
 
     with pytest.raises(InvalidResponseError):
-        read_response(receive, URL)
+        run(read_response(waiting(receive), URL))
     assert received <= 70_000
 
 
@@ -193,7 +210,7 @@ def test_a_long_answer_is_not_read_to_its_end(data: bytes) -> None:
         received += limit
         return left[received - limit : received]
 
-    response, reusable = read_response(receive, URL)
+    response, reusable = run(read_response(waiting(receive), URL))
     assert response.status == 500
     assert len(response.body) <= MAX_BODY
     assert not reusable
@@ -204,7 +221,7 @@ def test_behind_a_connect_nothing_is_read() -> None:
     """The next bytes are the tunnel's."""
     left = [b"HTTP/1.1 200 Connection established\r\n\r\n"]
     reading = ResponseParser()
-    reading.read(lambda limit: left.pop(), head_only=True)
+    run(reading.read(waiting(lambda limit: left.pop()), head_only=True))
     assert reading.status == 200
 
 
@@ -221,4 +238,4 @@ def test_signal_while_a_response_is_parsed_is_raised(
     monkeypatch.setattr(ResponseParser, method, interrupted)
     pieces = iter([b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 1\r\n\r\n1", b""])
     with pytest.raises(interruption):
-        ResponseParser().read(lambda _: next(pieces))
+        run(ResponseParser().read(waiting(lambda _: next(pieces))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,67 +14,71 @@ from botocore.config import Config
 
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretURL
+from callback_sdk.transport.driver import BLOCKING, run
 from callback_sdk.transport.http import _send_all
-from callback_sdk.transport.polling import writable
+from callback_sdk.transport.polling import WRITE, ready
 from callback_sdk.transport.sockets import TimedSocket, host_header
 from tests.checkers import s3_rules
 from tests.checkers.http_store import Request
 
 
 class SlowLink:
-    """A socket that accepts ten bytes at a time, and records the timeout of each wait."""
+    """A socket that accepts ten bytes and is full then, until it was waited for; it records the limit of each wait."""
 
     def __init__(self) -> None:
-        self.timeouts: list[float | None] = []
+        self.waits: list[float] = []
         self.sent = b""
-        self._timeout: float | None = None
-
-    def gettimeout(self) -> float | None:
-        return self._timeout
-
-    def settimeout(self, seconds: float) -> None:
-        self._timeout = seconds
+        self._is_full = False
 
     def send(self, data: memoryview) -> int:
-        self.timeouts.append(self._timeout)
+        if self._is_full:
+            raise BlockingIOError
+        self._is_full = True
         self.sent += bytes(data[:10])
         return len(data[:10])
 
+    async def ready(self, sockets: Sequence[Any], events: int, seconds: float) -> dict[Any, int]:
+        """Wait, as a driver does."""
+        self.waits.append(seconds)
+        self._is_full = False
+        return dict.fromkeys(sockets, WRITE)
+
 
 def timed(sock: Any, *, seconds: float = 3600) -> TimedSocket:
-    return TimedSocket(sock, time.monotonic() + seconds, timedelta(seconds=30))
+    driver: Any = sock if isinstance(sock, SlowLink) else BLOCKING
+    return TimedSocket(sock, time.monotonic() + seconds, timedelta(seconds=30), driver)
 
 
 def test_the_read_timeout_bounds_each_wait_of_a_large_part() -> None:
     """A part in memory can have any length, and a slow link sends it piece by piece."""
     link = SlowLink()
-    assert _send_all(timed(link), b"head", Body(b"x" * 96))
+    assert run(_send_all(timed(link), b"head", Body(b"x" * 96)))
     assert link.sent == b"head" + b"x" * 96
-    assert link.timeouts == [30.0] * 10
+    assert link.waits == [30.0] * 9
     link = SlowLink()
-    timed(link).sendall(b"y" * 25)
-    assert (link.sent, link.timeouts) == (b"y" * 25, [30.0] * 3)
+    run(timed(link).sendall(b"y" * 25))
+    assert (link.sent, link.waits) == (b"y" * 25, [30.0] * 2)
 
 
 def test_a_response_is_noticed_while_nothing_can_be_sent() -> None:
     """A server that has responded may no longer read."""
     one, other = socket.socketpair()
     with one, other:
-        assert not timed(one).receives_before_send()
         one.setblocking(False)
-        while writable([one], 0):
+        assert not run(timed(one).receives_before_send())
+        while ready([one], WRITE, 0):
             one.send(b"x" * 65536)
         with pytest.raises(TimeoutError):
-            timed(one, seconds=0.01).receives_before_send()
+            run(timed(one, seconds=0.01).receives_before_send())
         other.sendall(b"y")
-        assert timed(one).receives_before_send()
+        assert run(timed(one).receives_before_send())
 
 
 def test_nothing_is_sent_after_the_deadline() -> None:
     """It holds for the whole attempt."""
     link = SlowLink()
     with pytest.raises(TimeoutError):
-        timed(link, seconds=-1).sendall(b"x")
+        run(timed(link, seconds=-1).sendall(b"x"))
     assert link.sent == b""
 
 

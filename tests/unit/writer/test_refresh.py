@@ -20,7 +20,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.testing import Fault, ObjectStore
 from callback_sdk.transport.guard import AddressGuard
-from callback_sdk.writer import attempts
+from callback_sdk.writer import delivery
 from tests.clocks import clock
 from tests.issuers import SECRET, RunningIssuer, issuing
 from tests.rawserver import RawServer, answer, read_request
@@ -157,7 +157,7 @@ def test_an_attempt_asks_once(writer: ResultsWriter) -> None:
 
 def test_a_write_asks_a_bounded_number_of_times(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often its attempts fail in between."""
-    monkeypatch.setattr(attempts, "MAX_REFRESHES", 3)
+    monkeypatch.setattr(delivery, "MAX_REFRESHES", 3)
     numbers = iter(range(100))
 
     def script(connection: socket.socket, number: int) -> None:

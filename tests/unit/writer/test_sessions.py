@@ -14,6 +14,7 @@ from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.gcs_sessions import GCSUpload
 from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.driver import run
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.sessions import SessionRequests
@@ -43,7 +44,11 @@ def requests(
     target = evolve(target, part_size=part_size)
     if target.is_own:
         target = target.with_session(response(201, location=SESSION))
-    return target, SessionRequests(target, BODY, send, delivery_error)
+
+    async def exchange(upload: Upload) -> Response:
+        return send(upload)
+
+    return target, SessionRequests(target, BODY, exchange, delivery_error)
 
 
 def sent_range(upload: Upload) -> str:
@@ -58,7 +63,7 @@ def test_ranges_follow_each_other() -> None:
         ("bytes 4-7/10", response(308, range="bytes=0-7")),
         ("bytes 8-9/10", response(200)),
     ]:
-        upload = them.next()
+        upload = run(them.next())
         assert sent_range(upload) == expected
         assert not them.is_complete
         them.take(upload, answer)
@@ -69,8 +74,8 @@ def test_ranges_follow_each_other() -> None:
 def test_range_continues_where_the_store_says(given: str, begins: int) -> None:
     """It may have stored a part of the range, or have bytes of an earlier attempt."""
     _, them = requests()
-    them.take(them.next(), response(308, range=given))
-    assert sent_range(them.next()).startswith(f"bytes {begins}-")
+    them.take(run(them.next()), response(308, range=given))
+    assert sent_range(run(them.next())).startswith(f"bytes {begins}-")
 
 
 @pytest.mark.parametrize(("given", "begins"), [({}, 0), ({"range": "bytes=0-5"}, 6)])
@@ -83,8 +88,8 @@ def test_store_is_asked_after_a_failure(given: dict[str, str], begins: int) -> N
         return response(308, **given)
 
     _, them = requests(send)
-    them.next()
-    upload = them.next()
+    run(them.next())
+    upload = run(them.next())
     assert [sent_range(query) for query in asked] == ["bytes */10"]
     assert asked[0].body.size == 0
     assert sent_range(upload).startswith(f"bytes {begins}-")
@@ -93,8 +98,8 @@ def test_store_is_asked_after_a_failure(given: dict[str, str], begins: int) -> N
 def test_session_whose_last_response_was_lost_is_complete() -> None:
     """The store says so as often as it is asked."""
     _, them = requests(lambda upload: response(200))
-    them.next()
-    query = them.next()
+    run(them.next())
+    query = run(them.next())
     assert sent_range(query) == "bytes */10"
     them.take(query, response(200))
     assert them.is_complete
@@ -103,9 +108,9 @@ def test_session_whose_last_response_was_lost_is_complete() -> None:
 def test_response_without_progress_is_a_transient_failure() -> None:
     """Otherwise the same range would be sent forever."""
     _, them = requests()
-    them.take(them.next(), response(308, range="bytes=0-3"))
+    them.take(run(them.next()), response(308, range="bytes=0-3"))
     with pytest.raises(DeliveryError, match="stored nothing") as caught:
-        them.take(them.next(), response(308, range="bytes=0-3"))
+        them.take(run(them.next()), response(308, range="bytes=0-3"))
     assert caught.value.retryable
 
 
@@ -114,7 +119,7 @@ def test_response_without_progress_is_a_transient_failure() -> None:
 def test_session_that_has_ended(url: str, status: int) -> None:
     """A given one can't be replaced; instead of one that was started, the next attempt starts another."""
     target, them = requests(url=url)
-    upload = them.next()
+    upload = run(them.next())
     with pytest.raises(DeliveryError) as caught:
         them.take(upload, response(status))
     assert caught.value.status == status
@@ -126,9 +131,9 @@ def test_session_that_has_ended(url: str, status: int) -> None:
 def test_failed_query_is_an_error_of_the_store(status: int, *, retryable: bool) -> None:
     """It is retried as any other request."""
     _, them = requests(lambda upload: response(status))
-    them.next()
+    run(them.next())
     with pytest.raises(DeliveryError) as caught:
-        them.next()
+        run(them.next())
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
 
 
@@ -136,4 +141,4 @@ def test_session_of_another_document_is_not_continued() -> None:
     """It has more bytes than this document."""
     _, them = requests()
     with pytest.raises(DeliveryError, match="another document"):
-        them.take(them.next(), response(308, range="bytes=0-10"))
+        them.take(run(them.next()), response(308, range="bytes=0-10"))

@@ -28,7 +28,7 @@ from tests.signedurls import v4
 class NoAttempts:
     """Is never asked."""
 
-    def attempt(self, *_: Any, **options: Any) -> Receipt:
+    async def attempt(self, *_: Any, **options: Any) -> Receipt:
         raise AssertionError("Nothing may be sent.")
 
 

@@ -1,0 +1,176 @@
+"""Drivers: how coroutines wait for sockets and time, make calls that block, and run side by side.
+
+What sends a result is written once, as coroutines. They reach the system only through a driver:
+
+- `BLOCKING` does everything at once. Its coroutines are never suspended, so `run` executes one like a function, without
+  an event loop.
+- `callback_sdk.transport.asyncio_driver` suspends them where they wait, for the event loop of asyncio.
+
+Any other scheduler is one more class: all waiting for the network is `ready`.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from callback_sdk.concurrency.forking import RLock
+from callback_sdk.concurrency.parallel import Parallel
+from callback_sdk.redaction import without_locals
+from callback_sdk.transport import polling
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+Size = int | Callable[[], int | None] | None
+
+
+class Rounds(Protocol):
+    """Makes calls side by side, a limited number at a time."""
+
+    async def map(self, call: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T]) -> list[R]:
+        """Call a coroutine function with each item, and return the results in the order of the items.
+
+        All calls have ended when it returns or raises. All are made, even if one of them raises an error.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what is kept for the next round."""
+        ...
+
+
+class Driver(Protocol):
+    """How coroutines reach the system. Thread-safe, and usable before and after a fork."""
+
+    async def ready(self, sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
+        """Wait until the first sockets are ready; see `polling.ready`."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a time."""
+        ...
+
+    async def call(self, function: Callable[..., T], *args: Any, size: Size = None) -> T:
+        """Make a call that may block or compute for long. It has ended when this returns or raises.
+
+        Args:
+            function: The function.
+            *args: Its arguments.
+            size: Bytes that it computes on, or what returns them, if it does nothing else; None if it isn't known. Few
+                take no time.
+        """
+        ...
+
+    async def look_up(self, function: Callable[..., T], *args: Any) -> T:
+        """Make a call that may block and only reads, such as that of a name server. Nobody waits for it in vain."""
+        ...
+
+    def rounds(self, max_concurrent: int) -> Rounds:
+        """Return what makes calls side by side.
+
+        Args:
+            max_concurrent: Maximum number of concurrent calls of one round.
+        """
+        ...
+
+    def lock(self) -> Any:
+        """Return a lock for `exclusively`."""
+        ...
+
+    async def exclusively(self, lock: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Call a coroutine function while no other one is running with the same lock."""
+        ...
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Execute a coroutine of the blocking driver, and return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("A coroutine of another driver was called without its event loop.")
+
+
+def blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Decorate a coroutine function of the blocking driver, so that it is called like any other function."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(function(*args, **kwargs))
+
+    return call
+
+
+def clearing_locals_of_coroutine(call: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Decorate a coroutine function; see `redaction.clearing_locals`."""
+
+    @functools.wraps(call)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = sys.exc_info()[1]
+        try:
+            return await call(*args, **kwargs)
+        except BaseException as error:
+            without_locals(error, outer)
+            raise
+        finally:
+            del args, kwargs, outer
+
+    return wrapper
+
+
+def awaiting(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Return the coroutine function of a method that was decorated with `blocking`, for a class with another driver."""
+    function: Any = method
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return clearing_locals_of_coroutine(function)
+
+
+class _Blocking:
+    """The driver without an event loop: each wait blocks the thread, and rounds have threads."""
+
+    async def ready(self, sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
+        return polling.ready(sockets, events, seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def call(self, function: Callable[..., T], *args: Any, size: Size = None) -> T:
+        return function(*args)
+
+    async def look_up(self, function: Callable[..., T], *args: Any) -> T:
+        return function(*args)
+
+    def rounds(self, max_concurrent: int) -> Rounds:
+        return _ThreadRounds(max_concurrent)
+
+    def lock(self) -> Any:
+        return RLock()
+
+    async def exclusively(self, lock: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with lock:
+            return await call()
+
+
+class _ThreadRounds:
+    """Calls side by side, each in a thread."""
+
+    def __init__(self, max_concurrent: int) -> None:
+        self._parallel = Parallel(max_concurrent)
+
+    async def map(self, call: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T]) -> list[R]:
+        return self._parallel.map(lambda item: run(call(item)), items)
+
+    def close(self) -> None:
+        self._parallel.close()
+
+
+BLOCKING: Driver = _Blocking()
