@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.http import Timeouts
     from callback_sdk.writer import ResultsWriter
+    from callback_sdk.writer.async_writer import AsyncResultsWriter
 
 __all__ = [
     "AddressGuard",
     "Algorithm",
+    "AsyncResultsWriter",
     "BatchItem",
     "Callback",
     "CallbackSDKError",
@@ -86,6 +88,7 @@ __all__ = [
 _HOMES = {
     "AddressGuard": "transport.guard",
     "Algorithm": "client",
+    "AsyncResultsWriter": "writer.async_writer",
     "BatchItem": "client",
     "Callback": "targets.callbacks",
     "CallbackSDKError": "errors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import inspect
 import itertools
 import math
@@ -18,6 +20,7 @@ import callback_sdk.aistore.patch
 from callback_sdk import (
     AddressGuard,
     Algorithm,
+    AsyncResultsWriter,
     BatchItem,
     Client,
     DeliveryFilter,
@@ -105,6 +108,14 @@ def _decorating(method: str, function: Callable[..., Any]) -> Callable[..., Any]
     return call
 
 
+def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(**arguments: Any) -> Any:
+        return asyncio.run(function(**arguments))
+
+    return call
+
+
 def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
     """Return, by name, each callable and arguments with which it works, or the service responds with 404."""
     client = Client(service.url, token="t", retries=0)
@@ -123,6 +134,9 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "Client": (Client, {"url": service.url, "token": "t"}),
         "DeliveryFilter": (DeliveryFilter, {}),
         "JobResult": (JobResult, {"job_id": "1", "success": True}),
+        "AsyncResultsWriter": (AsyncResultsWriter, {}),
+        "AsyncResultsWriter.events": (AsyncResultsWriter().events, {"job_id": "42", "callback_url": HOOK}),
+        "AsyncResultsWriter.write": (_awaited(AsyncResultsWriter(timeout=0).write), written),
         "Outbox": (Outbox, {"path": folder / "another"}),
         "Outbox.entries": (outbox.entries, {}),
         "Outbox.purge": (outbox.purge, {"older_than": 1}),
@@ -130,6 +144,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "Outbox.write": (outbox.write, written),
         "Progress": (Progress, {}),
         "ResultsWriter": (ResultsWriter, {}),
+        "ResultsWriter.events": (writer.events, {"job_id": "42", "callback_url": HOOK}),
         "ResultsWriter.write": (writer.write, written),
         "S3Signer": (S3Signer, {"bucket": "results", "region": "eu-central-1"}),
         "S3Signer.presign_post": (signer.presign_post, {"key": "k"}),
@@ -212,7 +227,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Call]]
         patch.chdir(tmp_path_factory.mktemp("arguments"))
         patch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
-        patch.setattr(HTTPSender, "send", fail)
+        patch.setattr(HTTPSender, "exchange", fail)
         found = _calls(service, Path.cwd())
         yield found
         # It is shared by the process otherwise.

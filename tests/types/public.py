@@ -16,6 +16,7 @@ import callback_sdk
 from callback_sdk import (
     AddressGuard,
     Algorithm,
+    AsyncResultsWriter,
     BatchItem,
     Client,
     Delivery,
@@ -95,6 +96,13 @@ def submitting(put: PresignedPut) -> None:
         task.wait(timeout="30m")  # type: ignore[arg-type]
         task.job_id = "43"  # type: ignore[misc]
     assert_type(get_instance(token="…"), compat.PlatformClient)
+
+
+async def awaiting(put: PresignedPut) -> None:
+    result = JobResult(job_id="42", success=True, results={"life": 7.5})
+    async with AsyncResultsWriter(guard=AddressGuard()) as writer:
+        assert_type(await writer.write(result, put, outputs={"model.bin": put}), list[Receipt])
+        assert_type(await writer.close(), None)
 
 
 def writing(put: PresignedPut) -> None:

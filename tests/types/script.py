@@ -10,7 +10,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import callback_sdk
-from callback_sdk import BatchItem, Client, JobResult, Outbox, ResultsWriter, S3Signer, Task, check_target, errors
+from callback_sdk import (
+    AsyncResultsWriter,
+    BatchItem,
+    Client,
+    JobResult,
+    Outbox,
+    ResultsWriter,
+    S3Signer,
+    Task,
+    check_target,
+    errors,
+)
 from callback_sdk.service import Features, JobContext, Registry
 from callback_sdk.types import CallbackParam, CallbackTarget, FeaturesInput, RunOptions, TaskStatus
 
@@ -66,3 +77,12 @@ def deliver(job_id: str, urls: list[str], fields: dict[str, str]) -> None:
     receipts += ResultsWriter().write(result, urls[0], [{"s3_fields": fields}])
     with Outbox(os.environ["OUTBOX"]) as outbox:
         print(receipts, outbox.write(result, urls).receipts)
+
+
+async def deliver_async(job_id: str, urls: list[str], fields: dict[str, str]) -> list[str]:
+    """Deliver results from asyncio."""
+    async with AsyncResultsWriter(timeout=30) as writer:
+        result = JobResult(job_id=job_id, success=True, results={"life": 7.5}, outputs={"a.bin": b"a"})
+        receipts = await writer.write(result, urls, {"s3_fields": fields}, outputs={"a.bin": urls[0]})
+        receipts += await writer.write(result, callback_url=urls[0])
+        return [receipt.url for receipt in receipts]

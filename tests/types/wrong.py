@@ -7,7 +7,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from callback_sdk import BatchItem, Client, JobResult, Outbox, ResultsWriter, S3Signer, check_target
+from callback_sdk import (
+    AsyncResultsWriter,
+    BatchItem,
+    Client,
+    JobResult,
+    Outbox,
+    Receipt,
+    ResultsWriter,
+    S3Signer,
+    check_target,
+)
 from callback_sdk.service import Features, JobContext, Registry
 
 registry = Registry()
@@ -46,6 +56,8 @@ def delivering(result: JobResult) -> None:
     ResultsWriter().write(result, None)  # error
     ResultsWriter().write(result, 42)  # error
     ResultsWriter().write(result, "https://h/x", "param")  # error
+    AsyncResultsWriter().write(result, 42)  # error
+    list[Receipt](AsyncResultsWriter().write(result, "https://h/x"))  # error
     with Outbox("outbox.sqlite3") as outbox:
         outbox.write(result, 3.14)  # error
     check_target(42)  # error
