@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from callback_sdk.service.loading import garbage_ignored
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.orphans import end_orphans
-from callback_sdk.transport.addresses import parse_network
+from callback_sdk.transport.addresses import Network, parse_network
 from callback_sdk.transport.proxies import any_proxy
 from callback_sdk.webhooks import decode_secret
 
@@ -135,6 +135,7 @@ def serve(
             runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper, alerter=alerter
         )
         proxies = tuple(parse_network(network) for network in config.trusted_proxies)
+        warn_of_trusted_clients(proxies)
         connections = ConnectionLimits(
             total=config.max_connections,
             per_address=config.max_connections_per_address,
@@ -178,6 +179,20 @@ def serve(
         stack.enter_context(_write_address(address, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         server.run(sockets=[listener])
+
+
+def warn_of_trusted_clients(proxies: Iterable[Network]) -> None:
+    """Log a warning for a network of trusted proxies that has all addresses.
+
+    Then the first address in `X-Forwarded-For` counts, which is the one that the client has sent.
+    """
+    for network in proxies:
+        if not network.prefixlen:
+            _log.warning(
+                "--trusted-proxy %s trusts every client: each can choose the address that the limits of logins and the "
+                "audit log see. Name the network of the proxies.",
+                network,
+            )
 
 
 def _alerter(config: ServiceConfig, runtime: Runtime, engine: Engine, folder: Path) -> Alerter:
