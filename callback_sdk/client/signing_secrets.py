@@ -103,7 +103,9 @@ class SigningSecrets:
         body = Secret({"scheme": scheme, "secret": None if given is None else given.reveal(), "overlap": seconds})
         sent = Body(encode_value("secret", body).reveal())
         # Not repeated: a lost response would leave a secret that nobody knows, which the next rotation replaces.
-        data = self._connection.request("POST", _PATH, repeatable=False, body=sent, content_type=JSON).data
+        # The service may quote it in an error.
+        hidden = Secret(() if given is None else (str(given.reveal()),))
+        data = self._connection.request("POST", _PATH, body=sent, content_type=JSON, hidden=hidden).data
         return parse_response("a secret", WebhookSecret.from_dict, data)
 
     @hides_tracebacks

@@ -185,6 +185,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
     objects: dict[str, Any] = {
         "Client": client,
         "Algorithm": plain,
+        "client.SigningSecrets": client.signing_secrets,
         "Task": Task(client._api, TaskSnapshot(job_id="1")),
         "TaskOutput": TaskOutput(client._api, "1", file),
         "TaskOutputs": TaskOutputs(client._api, "1", (file,)),
