@@ -29,6 +29,7 @@ from callback_sdk.receivers.notifications import QueueMessage, created_objects, 
 from callback_sdk.receivers.objects import BucketObject
 from callback_sdk.receivers.reply import Reply, busy, refusal
 from callback_sdk.redaction import clearing_locals
+from callback_sdk.text.escaping import escape
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class BucketReceiver:
             try:
                 self.handle(message.body)
             except CallbackSDKError as error:
-                logger.warning("Message %s was not handled: %s", message.message_id, error)
+                logger.warning("Message %s was not handled: %s", escape(message.message_id), error)
                 failed.append(message.message_id)
         return failed
 
@@ -224,14 +225,14 @@ class BucketReceiver:
         except DocumentError:
             raise
         except Exception as error:
-            logger.warning("%s could not be downloaded: %s", stored.place, error)
+            logger.warning("%s could not be downloaded: %s", escape(stored.place), escape(str(error)))
             raise CallbackSDKError(
                 f"{stored.place} could not be downloaded: {error}.",
                 hint="Check the client's permissions: s3:GetObject, and s3:ListBucket, without which a deleted object "
                 "is AccessDenied.",
             ) from error
         if downloaded is None:
-            logger.info("%s was deleted before its notification was handled", stored.place)
+            logger.info("%s was deleted before its notification was handled", escape(stored.place))
             return
         found, document = downloaded
         version = found.version_id or found.etag or ""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.receivers.documents import ReceivedEvent, ReceivedResult
 from callback_sdk.receivers.ids import DeliveryIds, MemoryIds
+from callback_sdk.text.escaping import escape
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +75,16 @@ class Handover:
         try:
             claim = yield partial(self._claim, delivery, token, result)
         except Exception:
-            logger.exception("Result of job %s: the ids of deliveries are not available", result.job_id)
+            logger.exception("Result of job %s: the ids of deliveries are not available", escape(result.job_id))
             return HandoverOutcome.UNAVAILABLE
         if claim != "new":
             return HandoverOutcome.DUPLICATE if claim == "done" else HandoverOutcome.RUNNING
         try:
             yield partial(self._handler, result)
         except Exception:
-            logger.exception("Result of job %s: its handler failed, and the sender will try again", result.job_id)
+            logger.exception(
+                "Result of job %s: its handler failed, and the sender will try again", escape(result.job_id)
+            )
             yield partial(self._end, self._ids.release, delivery, token)
             return HandoverOutcome.FAILED
         except BaseException:
@@ -125,7 +128,7 @@ def event_steps(on_event: EventHandler | None, event: ReceivedEvent) -> Steps[Ha
         try:
             yield partial(on_event, event)
         except Exception:
-            logger.exception("Event %s of job %s: its handler failed", event.sequence, event.job_id)
+            logger.exception("Event %s of job %s: its handler failed", event.sequence, escape(event.job_id))
             return HandoverOutcome.FAILED
     return HandoverOutcome.HANDLED
 

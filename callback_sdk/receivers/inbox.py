@@ -16,6 +16,7 @@ from callback_sdk.receivers.documents import ReceivedResult, read_result
 from callback_sdk.receivers.handover import Handler
 from callback_sdk.receivers.objects import BucketObject
 from callback_sdk.receivers.sqlite_file import SQLiteFile
+from callback_sdk.text.escaping import escape
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,9 @@ class Inbox:
             handler(due.result())
         except Exception:
             pause = min(_FIRST_PAUSE * 2 ** min(due.attempts, _MAX_DOUBLINGS), _LONGEST_PAUSE)
-            logger.exception("Delivery %s: its handler failed; the next attempt is in %g s", due.delivery_id, pause)
+            logger.exception(
+                "Delivery %s: its handler failed; the next attempt is in %g s", escape(due.delivery_id), pause
+            )
             self._postpone(due.number, pause)
         except BaseException:
             self._postpone(due.number, 0)

@@ -18,6 +18,7 @@ from callback_sdk.receivers.handover import Steps, run
 from callback_sdk.receivers.reply import Reply, json_reply, refusal
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.targets import check_target
+from callback_sdk.text.escaping import escape
 from callback_sdk.types import CallbackTarget
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class TargetIssuer:
         try:
             answer = yield partial(self._answer, request)
         except Exception:
-            logger.exception("No target could be issued for job %s", request.job_id)
+            logger.exception("No target could be issued for job %s", escape(request.job_id))
             return refusal(500, "No target could be issued.")
         if answer.reveal() is None:
             return refusal(404, "The job is not known here.")

@@ -252,3 +252,10 @@ def test_receivers_show_no_secret() -> None:
     shown = repr(vars(receiver)) + repr(vars(receiver._authentication))
     assert SECRET not in shown
     assert "t0ken" not in shown
+
+
+def test_ids_are_escaped_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """They are the sender's, and must not forge lines of the log."""
+    body = json.dumps({**DOCUMENT, "job_id": "42\n\x1b[31mERROR forged"}).encode()
+    assert Receiver(lambda result: 1 / 0, secrets=SECRET).receive(signed(body), body).status == 500
+    assert [("\n" in message, "\x1b" in message) for message in caplog.messages] == [(False, False)]
