@@ -23,6 +23,7 @@ BENCHMARKS = (
     "jobs --jobs 300 --engine celery",
     "submit",
     "backlog",
+    "waiting",
 )
 PACKAGES = ("boto3", "celery", "cog", "minio", "numpy", "obstore", "orjson", "requests", "urllib3")
 

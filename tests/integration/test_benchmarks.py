@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import aistore, backlog, delivery, encoding, jobs, parts, signing, startup, submit
+from benchmarks import aistore, backlog, delivery, encoding, jobs, parts, signing, startup, submit, waiting
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.receiver import Receiver
 from callback_sdk import Client, S3Signer
@@ -36,7 +36,7 @@ def test_all_are_here() -> None:
     """A new benchmark needs a test below; `memory` has its own, in tests/acceptance."""
     tested = {
         module.__name__.rpartition(".")[2]
-        for module in (aistore, backlog, delivery, encoding, jobs, parts, signing, startup)
+        for module in (aistore, backlog, delivery, encoding, jobs, parts, signing, startup, waiting)
     }
     assert {name.split()[0] for name in BENCHMARKS} == tested | {"submit", "memory"}
 
@@ -68,6 +68,12 @@ def test_submit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch, and one request each."""
     monkeypatch.setattr(submit, "SINGLE", 2)
     assert set(run(submit.main, "--tasks", "3")) == {"one request each"}
+
+
+def test_waiting(run: Run) -> None:
+    """All clients learn of the end of their tasks."""
+    ratios = run(waiting.main, "--clients", "3", "--seconds", "0.1")
+    assert set(ratios) == {"CPU while idle, beside all cores", "longest delay, beside 1 s"}
 
 
 def test_jobs() -> None:
