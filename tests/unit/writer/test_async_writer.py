@@ -28,6 +28,7 @@ from callback_sdk.transport import connect
 from callback_sdk.transport.asyncio_driver import SMALL
 from callback_sdk.writer import attempts
 from tests.eventloops import LOOPS, execute, until
+from tests.forks import in_child
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority, TLSServer
 
@@ -267,6 +268,20 @@ def test_one_writer_serves_several_loops(webhook: WebhookReceiver) -> None:
         thread.join()
     asyncio.run(writer.close())
     assert len(webhook.accepted) == 2 * (2 * len(LOOPS) + len(threads))
+
+
+def test_a_writer_is_used_before_and_after_a_fork(webhook: WebhookReceiver) -> None:
+    """The child has threads and connections of its own."""
+    writer = AsyncResultsWriter()
+    # Its size isn't known at once, so a thread encodes it.
+    result = JobResult(job_id="1", success=True, results=list(range(2000)))
+
+    async def main() -> int:
+        return len(await writer.write(result, [webhook.url, f"{webhook.url}/2"]))
+
+    assert [execute(main()), in_child(lambda: execute(main())), execute(main())] == [2, 2, 2]
+    assert len(webhook.accepted) == 6
+    asyncio.run(writer.close())
 
 
 def test_tls_and_the_address_guard_hold(loop: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
