@@ -97,7 +97,6 @@ class _WorkerWatch:
         if change > 0 and not self._open:
             self._kills = memory_kills()
         self._open += change
-
         if (handed := message.get("handed")) is not None:
             self._finish(handed)
 

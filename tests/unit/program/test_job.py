@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from callback_sdk.program import supervision
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 
 ROOT = Path(__file__).parents[3]
+SECRET = "MARKER51bd"
 
 
 def _documents(webhook: WebhookReceiver) -> list[tuple[str, bool, Any]]:
@@ -368,6 +370,32 @@ def test_a_job_is_not_pickled_and_shows_no_credentials() -> None:
     assert repr(job) == "JobDelivery(job_id='42')"
     with pytest.raises(TypeError, match="process"):
         pickle.dumps(job)
+
+
+def _shown(error: BaseException) -> str:
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+
+
+def test_no_traceback_shows_the_credentials_of_a_target(webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """Neither of a delivery that fails, nor of an outbox that can't store it, nor of a target that is rejected."""
+    webhook.respond(410)
+    errors: list[BaseException] = []
+    try:
+        with delivering(f"{webhook.url}?token={SECRET}", job_id="42"):
+            pass
+    except DeliveryError as error:
+        errors.append(error)
+    try:
+        with delivering(f"{webhook.url}?token={SECRET}", job_id="42", outbox=tmp_path / "none" / "none" / "outbox"):
+            pass
+    except ConfigurationError as error:
+        errors.append(error)
+    try:
+        delivering(f"ftp://example.org/?token={SECRET}", {"webhook": {"secret": SECRET}}, job_id="42")
+    except TargetError as error:
+        errors.append(error)
+    assert len(errors) == 3
+    assert not any(SECRET in _shown(error) for error in errors)
 
 
 def test_a_job_runs_once(webhook: WebhookReceiver) -> None:
