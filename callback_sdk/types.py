@@ -49,8 +49,8 @@ TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeede
 ErrorCode = Literal["expired"]
 """Kind of a task's error, for programs: `"expired"` if it was not started in time."""
 
-TaskKind = Literal["predict", "fit"]
-"""Kind of a task: a run or a training."""
+TaskKind = Literal["predict", "fit", "batch"]
+"""Kind of a task: a run, a training, or the end of a batch, which runs nothing."""
 
 DeliveryStatus = Literal["pending", "delivered", "dead", "skipped"]
 """Status of a delivery. No attempt is left for a dead one; the target of a skipped one subscribes to no such result."""

@@ -144,11 +144,15 @@ class _Chunk:
         self.hidden.append(hidden)
         self._size += len(task.reveal())
 
-    def form(self) -> tuple[Body, str]:
-        """Return the request's body, and its media type."""
+    def form(self, fields: SecretFields) -> tuple[Body, str]:
+        """Return the request's body, and its media type.
+
+        Args:
+            fields: The fields of the form besides the tasks.
+        """
         tasks = Body(b"[", b",".join(task.reveal() for task in self.tasks), b"]")
         described = FormFile(name="tasks", filename="tasks.json", content_type=JSON, body=tasks)
-        body, content_type = encode_form(SecretFields({}), [described, *self._files])
+        body, content_type = encode_form(fields, [described, *self._files])
         return join_parts(body), content_type
 
 
@@ -161,6 +165,7 @@ class Batch:
         compression: Parquet codec.
         key: Idempotency key of the batch; a new one if None.
         callbacks: Validates the targets of items, and logs warnings of the service.
+        done: The validated target that is told when all tasks have ended; None without one.
 
     Attributes:
         accepted_job_ids: Ids of the tasks that the service has accepted, in order.
@@ -178,6 +183,7 @@ class Batch:
         compression: str | None,
         key: str | None,
         callbacks: CallbackResolver,
+        done: Callback | None = None,
     ) -> None:
         one_table = isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or is_lazy_table(items)
         if one_table or not isinstance(items, Iterable):
@@ -191,6 +197,7 @@ class Batch:
         # The key of each request is this key followed by the number of the request.
         self._key = checked_key(key, max_length=MAX_KEY_LENGTH - 10)
         self._callbacks = callbacks
+        self._done = done
         if isinstance(items, Sequence):
             for number, item in enumerate(items):
                 with _name_item(number):
@@ -210,8 +217,8 @@ class Batch:
         total = len(self._items) if isinstance(self._items, Sized) else 0
         try:
             with naming_key(self._key, self._progress):
-                for number, chunk in enumerate(self._chunks()):
-                    self._send(connection, path, chunk, f"{self._key}/{number}")
+                for number, (chunk, is_last) in enumerate(self._requests()):
+                    self._send(connection, path, chunk, f"{self._key}/{number}", is_last=is_last)
                     bar.show(
                         len(self.accepted_job_ids) / total if total else None, f"{len(self.accepted_job_ids)} accepted"
                     )
@@ -232,9 +239,10 @@ class Batch:
         done = f"{len(self.accepted_job_ids)} tasks were accepted and continue."
         return f'{done} The same call with idempotency_key="{self._key}" submits the others.', None
 
-    def _send(self, connection: ServiceConnection, path: str, chunk: _Chunk, key: str) -> None:
-        body, content_type = chunk.form()
-        hidden = Secret(tuple(text for secret in chunk.hidden for text in secret.reveal()))
+    def _send(self, connection: ServiceConnection, path: str, chunk: _Chunk, key: str, *, is_last: bool) -> None:
+        body, content_type = chunk.form(self._fields(is_last=is_last))
+        own = () if self._done is None else (credentials([self._done]),)
+        hidden = Secret(tuple(text for secret in (*chunk.hidden, *own) for text in secret.reveal()))
         try:
             answer = connection.request(
                 "POST",
@@ -256,6 +264,21 @@ class Batch:
         self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)
         for text in answer.data.get("warnings") or ():
             self._callbacks.warn(str(text))
+
+    def _fields(self, *, is_last: bool) -> SecretFields:
+        """Return the fields of a request. The id of the batch is the same if the call is repeated with its key."""
+        if self._done is None:
+            return SecretFields({})
+        batch_id = hashlib.sha256(self._key.encode()).hexdigest()
+        members = Secret({"id": batch_id, "done": self._done.plain(), "is_last": is_last})
+        return SecretFields({"batch": encode_value("done", members).reveal().decode()})
+
+    def _requests(self) -> Iterator[tuple[_Chunk, bool]]:
+        """Yield each chunk, and whether it is the last one, which only the target of the end needs to know."""
+        if self._done is None:
+            yield from ((chunk, True) for chunk in self._chunks())
+        else:
+            yield from _with_last(self._chunks())
 
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)
@@ -291,6 +314,17 @@ class Batch:
         is_default = item.callbacks.reveal() is None
         targets = self._options.targets if is_default else self._callbacks.resolve_list(item.callbacks)
         return targets, self._callbacks.resolve_outputs(item.outputs, targets)
+
+
+def _with_last(chunks: Iterator[_Chunk]) -> Iterator[tuple[_Chunk, bool]]:
+    """Yield each chunk, and whether it is the last one."""
+    before: _Chunk | None = None
+    for chunk in chunks:
+        if before is not None:
+            yield before, False
+        before = chunk
+    if before is not None:
+        yield before, True
 
 
 def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:

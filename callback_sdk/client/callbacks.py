@@ -12,6 +12,7 @@ from callback_sdk.outputs.names import named_targets
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target, TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.members import DEFAULT_EVENTS
 from callback_sdk.targets.places import Places, ResultTarget, check_takes_files
 from callback_sdk.text.escaping import escape
 
@@ -93,6 +94,22 @@ class CallbackResolver:
         """
         (found,) = self._check(parse_callbacks(Secret([target.reveal()])))
         return found
+
+    def resolve_done(self, target: Secret[Any]) -> Callback | None:
+        """Return the target that is told of the end of a batch; None without one.
+
+        Raises:
+            TargetError: The document can't be delivered to it, or it subscribes to events of tasks.
+        """
+        if target.reveal() is None:
+            return None
+        callback = self.resolve_one(target)
+        if callback.is_results or callback.events != DEFAULT_EVENTS:
+            raise CallbackParamError(
+                "done= is results:, or subscribes to events.",
+                hint="Give a webhook or a presigned URL: it is sent one document when all tasks have ended.",
+            )
+        return callback
 
     def _check(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
         for callback in targets:

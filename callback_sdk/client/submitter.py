@@ -21,6 +21,7 @@ from callback_sdk.text.html import HTMLList
 from callback_sdk.types import (
     CallbackParams,
     Callbacks,
+    CallbackTarget,
     CallbackURLs,
     Evaluate,
     FeaturesInput,
@@ -180,6 +181,7 @@ class TaskSubmitter(SharedByCopies):
         callback_url: CallbackURLs | None = None,
         callback_param: CallbackParams | None = None,
         callbacks: Callbacks | None = None,
+        done: CallbackTarget | None = None,
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
@@ -203,6 +205,8 @@ class TaskSubmitter(SharedByCopies):
             callback_url: Targets of the results; this and the next two are those of `run_algorithm`.
             callback_param: Their parameter.
             callbacks: Instead of these two, a list of targets.
+            done: A target that is sent one document when all tasks have ended and all their documents are delivered or
+                dead. Its results are the numbers of tasks and deliveries by outcome.
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for DataFrames and Arrow tables.
             priority: 0 to 9; higher runs first.
@@ -214,8 +218,8 @@ class TaskSubmitter(SharedByCopies):
         Raises:
             CallbackSDKError: As in `run_algorithm`; the message names the item.
         """
-        given = Secret((callback_url, callback_param, callbacks))
-        del callback_url, callback_param, callbacks
+        given, end = Secret((callback_url, callback_param, callbacks)), Secret(done)
+        del callback_url, callback_param, callbacks, done
         batch = Batch(
             items,
             Options(
@@ -230,6 +234,7 @@ class TaskSubmitter(SharedByCopies):
             compression=compression,
             key=idempotency_key,
             callbacks=self._callbacks,
+            done=self._callbacks.resolve_done(end),
         )
         path = f"/algorithms/{quote_segment(algorithm_id)}/predict/batch"
         with (

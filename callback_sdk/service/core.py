@@ -19,6 +19,7 @@ from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
+from callback_sdk.service.store.models import NewBatch
 from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.supervision.threads import SupervisedThread
 
@@ -96,7 +97,12 @@ class TaskService:
         self._follower.join()
 
     def submit(
-        self, received: Sequence[TaskRequest], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
+        self,
+        received: Sequence[TaskRequest],
+        key: IdempotencyKey | None = None,
+        *,
+        max_bytes: float = math.inf,
+        batch: NewBatch | None = None,
     ) -> list[AcceptedTask]:
         """Accept tasks durably, all or none.
 
@@ -104,6 +110,7 @@ class TaskService:
             received: Tasks of one owner.
             key: Idempotency key.
             max_bytes: Storage quota of the owner, in bytes.
+            batch: The batch that they belong to, if a target waits for its end.
 
         Returns:
             The tasks, in order; those of the first request if the key is known.
@@ -125,7 +132,7 @@ class TaskService:
                 evolve(self._store_features(item, stored_ids, first_copies), size=size)
                 for item, size in zip(received, sizes, strict=True)
             ]
-            accepted = self.store.tasks.submit(submissions, key, max_bytes=max_bytes)
+            accepted = self.store.tasks.submit(submissions, key, max_bytes=max_bytes, batch=batch)
         except StoreUnavailableError:
             # The transaction may have been committed anyway. Housekeeping removes features without a task.
             raise

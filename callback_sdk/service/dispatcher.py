@@ -210,6 +210,8 @@ class Dispatcher:
             _log.warning("%d held deliveries are dead: their targets expired, or their hosts are gone.", count)
         for job_id in self._store.tasks.end_expired(self._problem_of_workers()):
             _log.info("Task %s expired before it was started.", job_id, extra={"action": "expire", "job_id": job_id})
+        for job_id in self._store.batches.end_complete():
+            _log.info("Batch %s: all tasks and deliveries have ended.", job_id, extra={"job_id": job_id})
         self._watched_at = moment
 
     def _problem_of_workers(self) -> str | None:

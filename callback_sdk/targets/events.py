@@ -39,6 +39,8 @@ def read_events(url: SecretURL, param: Secret[Any]) -> frozenset[str]:
         raise _invalid(url, f"is {type_with_article(given)}, not a list")
     if not given.reveal():
         raise _invalid(url, "is an empty list")
+    if len(given.reveal()) > len(EVENT_NAMES):
+        raise _invalid(url, f"has {len(given.reveal())} names; there are {len(EVENT_NAMES)} events")
     for name in given.reveal():
         if not isinstance(name, str) or name not in EVENT_NAMES:
             raise _invalid(url, f"has {short_repr(name)}, which is not an event")

@@ -26,7 +26,7 @@ from types import TracebackType
 from callback_sdk import tracing
 from callback_sdk.documents.events import event_document
 from callback_sdk.documents.result_files import gzip_body
-from callback_sdk.errors import DeliveryError
+from callback_sdk.errors import DeliveryError, EncodingError, TargetError
 from callback_sdk.models import Progress
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.targets import Target
@@ -327,10 +327,17 @@ class _Stream:
         self._failures += 1
         pause = max(self._interval, _SHORTEST_PAUSE) * (1 << min(self._failures, _MAX_DOUBLINGS))
         text = loggable_text(error)
-        if isinstance(error, DeliveryError) and error.transient:
-            pause = max(pause, error.retry_after or 0.0)
-            self._not_before = now + pause
-            logger.warning("event of job %s failed, retrying in %.0f s: %s", self._job_id, pause, text)
-        else:
+        if _is_permanent(error):
             self._is_stopped = True
             logger.warning("event of job %s failed, no further events are sent: %s", self._job_id, text)
+            return
+        pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+        self._not_before = now + pause
+        logger.warning("event of job %s failed, retrying in %.0f s: %s", self._job_id, pause, text)
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Return whether the next event would fail too: the target is invalid, or has rejected this one."""
+    if isinstance(error, DeliveryError):
+        return not error.transient
+    return isinstance(error, (EncodingError, TargetError))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from callback_sdk import Client, S3Signer
+from callback_sdk import BatchItem, Client, S3Signer
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from callback_sdk.writer.events import EVENTS_OF_RUN
@@ -204,3 +204,28 @@ def test_invalid_subscriber_is_rejected(topology: Topology, subscriber: Any, pro
     answer = submit_to_form(topology, subscriber=json.dumps(subscriber))
     assert answer.status_code == 422
     assert problem in answer.json()["error"]
+
+
+def test_batch_tells_a_target_that_all_is_done(client: Client, webhook: WebhookReceiver) -> None:
+    """Once, after the documents of all of its tasks."""
+    items = [BatchItem(TABLE), BatchItem(TABLE, version="2.0.0"), BatchItem({"a": ["x"]})]
+    done = (f"{webhook.url}/done", {"run": 7})
+    tasks = client.run_algorithm_batch("sum", items, callbacks=[webhook.url], done=done, progress=False)
+    wait_until(lambda: any(request.path == "/webhook/done" for request in webhook.requests))
+    *documents, last = webhook.requests
+    assert {request.document["job_id"] for request in documents} == {task.job_id for task in tasks}
+    assert last.document["callback_param"] == {"run": 7}
+    assert last.document["results"] == {
+        "tasks": {"total": 3, "succeeded": 2, "failed": 1, "expired": 0, "canceled": 0},
+        "deliveries": {"delivered": 3, "dead": 0, "skipped": 0},
+        "unsuccessful": [tasks[2].job_id],
+    }
+    assert client.get_task(last.document["job_id"]).kind == "batch"
+
+
+def test_target_of_a_batch_is_checked_before_anything_is_submitted(client: Client) -> None:
+    """An end that nobody is told of would be noticed too late."""
+    with pytest.raises(CallbackParamError, match="subscribes to events"):
+        client.run_algorithm_batch(
+            "sum", [TABLE], done=("https://example.org/", {"events": ["started"]}), progress=False
+        )  # fmt: skip

@@ -132,7 +132,7 @@ class TaskSummaryResponse(BaseModel):
     job_id: str
     algorithm: str
     version: str
-    kind: Literal["predict", "fit"]
+    kind: Literal["predict", "fit", "batch"]
     status: Status
     success: bool | None
     error: str | None
@@ -380,7 +380,7 @@ class TaskResponse(BaseModel):
     outputs: list[OutputFileResponse]
     algorithm: str
     version: str
-    kind: Literal["predict", "fit"]
+    kind: Literal["predict", "fit", "batch"]
     priority: int
     new_version: str | None
     owner: str | None
@@ -469,6 +469,11 @@ BATCH_FORM = form(
         "description": "A JSON list of objects. The member features of an object is the index of its file, or null.",
     },
     features={"type": "array", "items": _FILE, "description": "Parquet or JSON, in the order of the tasks."},
+    batch={
+        "type": "string",
+        "description": "JSON: an object with id, done (a target as in callbacks) and is_last. The target is sent one "
+        "document when all tasks of the requests with this id have ended and no delivery of theirs is pending.",
+    },
 )
 
 REDELIVERY = {

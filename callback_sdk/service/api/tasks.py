@@ -28,6 +28,7 @@ from callback_sdk.service.api.access import (
     recorded_list,
     task_of,
 )
+from callback_sdk.service.api.batches import read_done
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.middleware import WAITED
@@ -317,7 +318,8 @@ def _accept_batch(
             traceparent=traceparent,
         )
         state.quota.reserve(caller.user.user_id, len(received))
-        accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes)
+        batch = read_done(form, state.rules)
+        accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes, batch=batch)
         job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     texts = (text for task in received for text in task.submission.task.options.get(WARNINGS, ()))

@@ -13,7 +13,7 @@ from callback_sdk.service.store import rows
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.host_gates import IS_HELD, IS_SCHEDULED
-from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING, DeliveryClaim
+from callback_sdk.service.store.models import DEAD, DELIVERY_PENDING, SKIPPED, DeliveryClaim
 from callback_sdk.service.store.tables import deliveries, delivery_attempts
 from callback_sdk.service.store.task_places import Plan, TaskPlaces
 from callback_sdk.targets import plan
@@ -107,7 +107,9 @@ class DeliveryReader:
     def results_url(self, job_id: str) -> str | None:
         """Return the URL of a task's results without a signature; None if no target is an object store."""
         columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
-        query = sa.select(*columns).where(deliveries.c.job_id == job_id, deliveries.c.output_name.is_(None))
+        # A skipped delivery makes no object.
+        is_document = (deliveries.c.output_name.is_(None), deliveries.c.status != SKIPPED)
+        query = sa.select(*columns).where(deliveries.c.job_id == job_id, *is_document)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
         urls = (self._object_url(*row) for row in found)

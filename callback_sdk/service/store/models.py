@@ -13,6 +13,8 @@ from callback_sdk.webhooks import Scheme
 
 PREDICT = "predict"
 FIT = "fit"
+BATCH = "batch"
+"""Kinds of tasks. That of a batch runs nothing: its results are the outcomes of the batch's tasks."""
 
 WARNINGS = "warnings"
 """Task option with the warnings of the submission."""
@@ -120,6 +122,21 @@ class AcceptedTask:
     job_id: str
     created_at: float | None = None
     expires_at: float | None = None
+
+
+@define(frozen=True, kw_only=True)
+class NewBatch:
+    """A batch that new tasks belong to, with a target that is told of its end.
+
+    Attributes:
+        batch_id: The client's id, the same in all requests of the batch.
+        target: The validated target.
+        is_last: Whether no request with further tasks follows.
+    """
+
+    batch_id: str
+    target: Callback
+    is_last: bool
 
 
 @define(frozen=True, kw_only=True)

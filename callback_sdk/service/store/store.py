@@ -16,6 +16,7 @@ from callback_sdk.service.store import schema
 from callback_sdk.service.store.alerts import AlertStore
 from callback_sdk.service.store.attention import DeliveryAttention
 from callback_sdk.service.store.audit import AuditStore
+from callback_sdk.service.store.batches import BatchStore
 from callback_sdk.service.store.bulk_redelivery import BulkRedeliveryStore
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
@@ -60,6 +61,7 @@ class Store:
         output: The output of their runs.
         output_files: Their output files.
         deliveries: The deliveries of their results.
+        batches: Batches with a target that is told of their end.
         subscriptions: The events that their targets subscribe to.
         bulk_redelivery: The same, by filters, and their redelivery in bulk.
         audit: The audit log.
@@ -91,6 +93,7 @@ class Store:
         self.output = OutputStore(database)
         self.output_files = OutputFileStore(database)
         self.deliveries = DeliveryStore(database, cipher, policy)
+        self.batches = BatchStore(database)
         self.subscriptions = SubscriptionStore(database, cipher, policy)
         self.bulk_redelivery = BulkRedeliveryStore(database, cipher)
         self.audit = AuditStore(database)

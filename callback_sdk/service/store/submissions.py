@@ -45,6 +45,8 @@ def insert_all(
     submissions: Sequence[Submission],
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
+    *,
+    batch: str | None = None,
 ) -> tuple[list[AcceptedTask], int]:
     """Insert new tasks of one owner.
 
@@ -53,6 +55,7 @@ def insert_all(
         submissions: The tasks.
         targets: The rows of their deliveries.
         key: The idempotency key of the request; None if it has none.
+        batch: The id of the task of their batch; None without one.
 
     Returns:
         The accepted tasks, and the bytes that they take.
@@ -64,6 +67,7 @@ def insert_all(
         | {
             "features_bytes": item.size,
             "stored_bytes": size,
+            "batch": batch,
             "targets_expire_at": item.targets_expire_at,
             "_expires": item.expires,
             "_later": _STEP * number,

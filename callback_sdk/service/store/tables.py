@@ -117,6 +117,8 @@ tasks = sa.Table(
     # Bytes of the features, and of all that counts towards the owner's quota; see `usage`.
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    # The id of the batch's own task, which tells its target that all tasks of the batch have ended; null without one.
+    sa.Column("batch", sa.String(64)),
     sa.Column("created_at", sa.Double, nullable=False),
     # The task isn't started for the first time from then on, and isn't started again once all its targets have expired;
     # null for never. See `expiry`.
@@ -140,8 +142,27 @@ tasks = sa.Table(
     ),
     _index_of_failed("tasks_failed", "success", "created_at", "job_id"),
     _index_of_failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
+    _partial("tasks_by_batch", "batch", where="batch IS NOT NULL"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    # Batches with a target that is told of their end, until then; see `batches`. The id is the client's.
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    # The id of the task that is inserted at the end, for its delivery.
+    sa.Column("job_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("algorithm", sa.String(128), nullable=False),
+    sa.Column("encrypted_target", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("origin", sa.String(320), nullable=False),
+    # Whether requests with further tasks follow.
+    sa.Column("is_open", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
 )
 
 storage = sa.Table(

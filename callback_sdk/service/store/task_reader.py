@@ -12,7 +12,7 @@ from callback_sdk.service.store import idempotency, outcomes, rows, usage
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DELIVERY_PENDING, RESULTS, IdempotencyKey, PurgeableTask
-from callback_sdk.service.store.tables import deliveries, task_payloads, tasks, users
+from callback_sdk.service.store.tables import batches, deliveries, task_payloads, tasks, users
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -100,17 +100,18 @@ class TaskReader:
             return usage.used(connection, owner)
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
-        """Return tasks that ended long ago and have no pending deliveries.
+        """Return tasks that ended long ago, have no pending deliveries, and don't belong to a batch that goes on.
 
         Args:
             older_than: Seconds since their end.
             limit: Maximum number.
         """
         due = sa.exists().where(deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING)
+        in_batch = sa.exists().where(batches.c.job_id == tasks.c.batch)
         here = sa.exists().where(task_payloads.c.job_id == tasks.c.job_id, task_payloads.c.name == RESULTS)
         query = (
             sa.select(tasks.c.job_id, tasks.c.attempt, sa.and_(tasks.c.success, ~here).label("has_blobs"))
-            .where(tasks.c.finished_at < now() - older_than, ~due)
+            .where(tasks.c.finished_at < now() - older_than, ~due, ~in_batch)
             .limit(limit)
         )
         with self._database.read() as connection:

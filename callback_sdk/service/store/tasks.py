@@ -10,7 +10,17 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.store import expiry, idempotency, outcomes, rows, stages, subscriptions, usage, versions
+from callback_sdk.service.store import (
+    batches,
+    expiry,
+    idempotency,
+    outcomes,
+    rows,
+    stages,
+    subscriptions,
+    usage,
+    versions,
+)
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -22,6 +32,7 @@ from callback_sdk.service.store.models import (
     DeliveringWorker,
     DueDeliveries,
     IdempotencyKey,
+    NewBatch,
     ReclaimedTask,
     RunOutcome,
     Submission,
@@ -65,7 +76,12 @@ class TaskStore(TaskReader):
         self._changes = database.changes
 
     def submit(
-        self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
+        self,
+        submissions: Sequence[Submission],
+        key: IdempotencyKey | None = None,
+        *,
+        max_bytes: float = math.inf,
+        batch: NewBatch | None = None,
     ) -> list[AcceptedTask]:
         """Store tasks and their deliveries, all or none, durably.
 
@@ -73,6 +89,7 @@ class TaskStore(TaskReader):
             submissions: Tasks of one owner.
             key: Idempotency key.
             max_bytes: Storage quota of the owner, in bytes.
+            batch: The batch that they belong to, if a target waits for its end.
 
         Returns:
             The tasks, in order; those of the first request if the key is known.
@@ -90,13 +107,21 @@ class TaskStore(TaskReader):
             for position, stage in enumerate(stages.stages(item))
         ]
 
+        end = None if batch is None else rows.target_columns(batch.target, self._cipher)
+
         def insert(connection: sa.Connection) -> list[AcceptedTask]:
             if (
                 key is not None
                 and (known := idempotency.find_job_ids(connection, submissions[0].task.owner, key)) is not None
             ):
                 return [AcceptedTask(job_id) for job_id in known]
-            accepted, size = insert_all(connection, submissions, targets, key)
+            first = submissions[0].task
+            own = (
+                None
+                if batch is None or end is None
+                else batches.add(connection, batch, first.owner, first.algorithm, end)
+            )
+            accepted, size = insert_all(connection, submissions, targets, key, batch=own)
             usage.reserve(connection, submissions[0].task.owner, size, max_bytes)
             return accepted
 

@@ -470,3 +470,21 @@ def test_a_terminal_sees_how_far_it_is(
     text = sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert ("50%" in text) is wanted
     assert ("2 accepted" in text) is wanted
+
+
+def test_last_request_of_a_batch_says_so(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have the same id and target."""
+    monkeypatch.setattr(batch, "MAX_TASKS", 1)
+    accept(service, 1, 1, 1)
+    client.run_algorithm_batch("an-algorithm", [table(n) for n in range(3)], done=HOOK, idempotency_key="nightly")
+    found = [json.loads(seen.form["batch"]) for seen in service.requests]
+    assert [one["is_last"] for one in found] == [False, False, True]
+    assert [one["done"] for one in found] == [{"url": HOOK, "param": {}}] * 3
+    assert len({one["id"] for one in found}) == 1
+
+
+def test_batch_without_a_target_of_its_end_has_no_field(client: Client, service: Any) -> None:
+    """Other implementations of the API don't know it."""
+    accept(service, 1)
+    client.run_algorithm_batch("an-algorithm", [table(0)])
+    assert "batch" not in service.requests[0].form

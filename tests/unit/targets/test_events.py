@@ -49,6 +49,7 @@ def test_subscription_survives_storage_and_is_not_in_the_document() -> None:
         ([["started"]], "not an event"),
         ([None], "None"),
         ([], "an empty list"),
+        (["started"] * 6, "6 names"),
         ("progress", "a str"),
         ({"started": True}, "a dict"),
         (True, "a bool"),

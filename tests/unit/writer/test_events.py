@@ -195,6 +195,14 @@ def test_target_that_rejects_an_event_gets_no_more() -> None:
     assert len(wires["b"].rest()) == 1
 
 
+def test_fault_of_the_sender_does_not_end_the_events() -> None:
+    """As when a database with the signing secrets is away for a moment."""
+    wire = Wire(RuntimeError("the database is away"))
+    with JobEvents("42", [target(ALL)], send=wire, interval=0) as events:
+        events.started()
+        assert [wire.next()["sequence"], wire.next()["sequence"]] == [1, 1]
+
+
 def test_target_gets_the_events_that_it_subscribes_to() -> None:
     """And no others."""
     wires = {"a": Wire(), "b": Wire()}

@@ -13,6 +13,7 @@ from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Subm
 from callback_sdk.service.store.subscriptions import SubscriptionStore
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import parse_callbacks
+from tests.signedurls import v4
 from tests.unit.service.store.hosts_cases import HOST, URL, end_tasks, open_circuit
 
 WORKER = "w"
@@ -75,6 +76,18 @@ def test_result_goes_to_the_targets_that_subscribe_to_its_outcome(
     for row in store.deliveries.of("job"):
         store.deliveries.redeliver("job", row["delivery_id"])
     assert statuses(store) == expected
+
+
+def test_skipped_target_has_no_results_for_others(store: Store) -> None:
+    """A webhook with a size limit must not be given the URL of an object that never exists."""
+    put = f"https://bucket.s3.eu-central-1.amazonaws.com/42.json?{v4()}"
+    task = TaskRow(job_id="job", owner="anna", algorithm="sum", version="1", features_format="json")
+    targets = parse_callbacks([(put, {"events": ["failed"]}), URL])
+    store.tasks.submit([Submission(task=task, targets=targets)])
+    assert store.deliveries.results_url("job") is not None
+    assert store.tasks.claim("job", WORKER) is not None
+    store.tasks.finish("job", 1, RunOutcome(success=True))
+    assert store.deliveries.results_url("job") is None
 
 
 def test_canceled_task_has_failed_for_its_targets(store: Store) -> None:
