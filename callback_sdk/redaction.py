@@ -356,7 +356,9 @@ def _redact_word(match: re.Match[str]) -> str:
     has_password = ":" in match[0].rpartition("@")[0]
     try:
         if mark:
-            return f"{other}{SecretURL(f'{before[len(other) :]}{mark}{rest}')}"
+            # The scheme may be missing, as it is where live output of an algorithm was cut.
+            scheme = before[len(other) :]
+            return other + scheme + str(SecretURL(f"{scheme or 'x'}{mark}{rest}"))[len(scheme or "x") :]
         url = SecretURL(f"https://{match[0]}")
     except InvalidTargetError:
         return other + HIDDEN if mark or has_password else match[0]

@@ -102,7 +102,7 @@ def test_no_part_of_a_credential_is_stored(output: LiveOutput, path: Path, kept:
     assert b"top" not in kept.text
     add(path, line[cut:])
     output.update()
-    assert kept.text == b"from postgresql://me:***@db/x to https://h/?*** ended"
+    assert kept.text == b"from postgresql://db/x to https://h/?*** ended"
 
 
 def test_what_is_printed_too_fast_is_skipped(output: LiveOutput, path: Path, kept: Kept) -> None:
