@@ -12,6 +12,7 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingEr
 from callback_sdk.models import FRACTION_HINT, JobResult, clipped, fraction_of, is_fraction
 from callback_sdk.outbox import Outbox, OutboxEntry
 from callback_sdk.outbox.open_jobs import JobFailure
+from callback_sdk.outputs.names import checked_name, named_targets
 from callback_sdk.parsing import Duration, positive_int, total_seconds
 from callback_sdk.program.delivery import check, folder_of, with_job_id
 from callback_sdk.program.job_report import ends_process, is_retry, of_exception
@@ -74,7 +75,7 @@ def delivering(
     # Validates the id.
     job_id = JobResult(job_id=job_id, success=True).job_id
     documents = [Secret(callback.plain()) for callback in required_callbacks(callback_url, callback_param)]
-    files = [_named(name, Secret(target)) for name, target in (own.reveal() or {}).items()]
+    files = [_named(name, target) for name, target in named_targets(own).items()]
     targets = with_job_id([*documents, *files], job_id)
     check(targets)
     return JobDelivery(
@@ -158,8 +159,11 @@ class JobDelivery:
         Args:
             name: Its name, such as `"model.bin"`. The files of a directory get names below it.
             value: Its path, bytes, a figure or a table; see `JobResult`. A file must exist until the end of the block.
+
+        Raises:
+            OutputError: The name can't be that of an output file.
         """
-        self._outputs[name] = value
+        self._outputs[checked_name(name)] = value
 
     @clearing_locals
     def __enter__(self) -> JobDelivery:

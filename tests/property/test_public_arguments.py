@@ -37,6 +37,7 @@ from callback_sdk import (
     aistore,
     check_target,
     compat,
+    delivering,
     webhooks,
 )
 from callback_sdk.client.states import OutputSnapshot, TaskSnapshot
@@ -58,7 +59,7 @@ VALUES: tuple[Any, ...] = (
 NO_ARGUMENTS_OF_USERS = {
     # Parsers of the service's JSON, and steps of this package in public classes.
     *("from_dict", "of", "add_hint", "replace_hint", "replaced_by", "functions", "setups", "state", "discard"),
-    *("sign", "decode_secret", "verification_key", "SigningKey"),
+    *("sign", "decode_secret", "verification_key", "SigningKey", "takes_result", "JobDelivery"),
     # It resolves a name until a deadline of the caller, and raises the OSError of the resolver.
     "resolve",
     # Calls of an existing upload, and a loop until it is stopped.
@@ -127,6 +128,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
     result = JobResult(job_id="1", success=True, results=TABLE)
     written = {"result": result, "callback_url": HOOK}
     version, context = _registered().get("a"), _context(folder / "files")
+    job = delivering(HOOK, job_id="42")
     calls: dict[str, Call] = {
         "AddressGuard": (AddressGuard, {}),
         "AddressGuard.check": (AddressGuard().check, {"url": HOOK}),
@@ -137,7 +139,10 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "AsyncResultsWriter": (AsyncResultsWriter, {}),
         "AsyncResultsWriter.events": (AsyncResultsWriter().events, {"job_id": "42", "callback_url": HOOK}),
         "AsyncResultsWriter.write": (_awaited(AsyncResultsWriter(timeout=0).write), written),
+        "JobDelivery.output": (job.output, {"name": "n", "value": b"1"}),
+        "JobDelivery.progress": (job.progress, {"fraction": 0.5}),
         "Outbox": (Outbox, {"path": folder / "another"}),
+        "Outbox.events": (outbox.events, {"job_id": "42", "callback_url": HOOK}),
         "Outbox.entries": (outbox.entries, {}),
         "Outbox.purge": (outbox.purge, {"older_than": 1}),
         "Outbox.redeliver": (lambda delivery_id: outbox.redeliver(delivery_id), {}),
@@ -154,6 +159,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "S3Signer.presign_prefix": (signer.presign_prefix, {"prefix": "runs/42/"}),
         "Timeouts": (Timeouts, {}),
         "check_target": (check_target, {"url": HOOK}),
+        "delivering": (delivering, {"callback_url": HOOK, "job_id": "42"}),
         "get_instance": (compat.get_instance, {"token": "t", "url": service.url}),
         "aistore.Token": (aistore.Token, {"username": "u", "password": "p", "authn_endpoint": URL}),
         "aistore.client": (aistore.client, {"endpoint": URL}),
@@ -177,6 +183,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "DeliveryProxy": (DeliveryProxy, {"url": "http://proxy:3128"}),
         "webhooks.generate_secret": (webhooks.generate_secret, {}),
         "webhooks.public_key": (webhooks.public_key, {"secret": SECRET}),
+        "webhooks.texts_of": (webhooks.texts_of, {"headers": {}}),
         "webhooks.verify": (webhooks.verify, {"secrets": SECRET, "headers": {}, "body": b""}),
     }  # fmt: skip
     plain = Algorithm.from_dict(client, {"id": "a"})
