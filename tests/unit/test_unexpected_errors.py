@@ -180,7 +180,7 @@ def test_result_that_is_none_is_an_encoding_error(tmp_path: Path, kind: type, re
 
 
 OUTBOX_STEPS = [
-    *((OutboxStore, name) for name in ("add", "pending_send", "delivered", "entries", "reclaim")),
+    *((OutboxStore, name) for name in ("add", "pending_send", "record_receipt", "entries", "reclaim")),
     *((ResultFiles, name) for name in ("store", "body", "remove")),
     *((ClaimOwner, name) for name in ("acquire_lock", "is_gone", "remove_lock_file")),
     *((OutboxDatabase, name) for name in ("read", "transaction", "check", "is_gone")),
