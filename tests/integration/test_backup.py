@@ -105,7 +105,10 @@ def test_a_backup_under_load_is_complete(
         with old.client() as client:
             client.run_algorithm_batch("large", [BatchItem(LARGE)] * BEFORE, callback_url=webhook.url)
             with submitting(client, webhook.url):
-                assert "Backed up" in old.run("db", "backup", str(tmp_path / "backup"))
+                # In a process of its own: `run` would change the environment that the submitting thread reads.
+                command = [sys.executable, "-m", "callback_sdk.cli", "db", "backup", str(tmp_path / "backup")]
+                done = subprocess.run(command, env=old.environment, capture_output=True, text=True, check=True)
+                assert "Backed up" in done.stdout
         wait_until(lambda: _are_delivered(old), what="all deliveries")
         for process in (old.service, old.worker):
             if process is not None:
