@@ -247,6 +247,7 @@ class Outbox:
 
     def _run(self, until_empty: bool, stop: threading.Event) -> None:
         state, cleaned_up_at = self._process_state(), -_CLEAN_UP_INTERVAL
+        rejected: set[str] = set()
         try:
             while not stop.is_set():
                 ended = state.sender.ended
@@ -254,7 +255,7 @@ class Outbox:
                     if time.monotonic() - cleaned_up_at >= _CLEAN_UP_INTERVAL:
                         state.clean_up(self._receipt_retention)
                         cleaned_up_at = time.monotonic()
-                    self._end_lost_jobs(state)
+                    self._end_lost_jobs(state, rejected)
                     state.send_due()
                     if until_empty and state.store.is_empty():
                         return
@@ -318,16 +319,24 @@ class Outbox:
         with _typed_errors():
             return self._process_state().clean_up(total_seconds("older_than", older_than))
 
-    def _end_lost_jobs(self, state: OutboxState) -> None:
-        """Deliver a failure for each open job whose process has ended."""
-        for owner in state.open_jobs.owners():
-            if state.owner.is_gone(owner):
-                self._end_jobs_of(owner, LOST_JOB)
-                state.owner.remove_lock_file(owner)
+    def _end_lost_jobs(self, state: OutboxState, rejected: set[str]) -> None:
+        """Deliver a failure for each open job whose process has ended.
 
-    def _end_jobs_of(self, owner: str, failure: JobFailure) -> None:
+        Args:
+            state: The outbox in this process.
+            rejected: Keys of jobs whose failure was rejected before. Those of this call are added.
+        """
+        for owner in state.open_jobs.owners():
+            if state.owner.has_released(owner):
+                self._end_jobs_of(owner, LOST_JOB, rejected)
+                if not state.open_jobs.of(owner):
+                    state.owner.remove_lock_file(owner)
+
+    def _end_jobs_of(self, owner: str, failure: JobFailure, rejected: set[str]) -> None:
         jobs = self._process_state().open_jobs
         for job in jobs.of(owner):
+            if job.key in rejected:
+                continue
             if not job.reports_loss:
                 logger.warning("job %s: its process has ended; no failure is delivered, as it runs again", job.job_id)
                 jobs.remove(job.key)
@@ -336,6 +345,10 @@ class Outbox:
             try:
                 self._end_job(job, failure.of(job), Secret(None))
             except CallbackSDKError as error:
+                if type(error) is OutboxError:
+                    # The outbox can't be used, for example because its disk is full. The job stays open.
+                    raise
+                rejected.add(job.key)
                 logger.error("job %s: %s", job.job_id, error)
 
     def _end_job(self, job: OpenJob, result: JobResult, own: Secret[Any]) -> WriteResult:
@@ -411,7 +424,7 @@ def drop_job(outbox: Outbox, job: OpenJob) -> None:
 def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure) -> None:
     """Deliver a failure for each open job of a process that has ended."""
     with _typed_errors():
-        outbox._end_jobs_of(owner, failure)
+        outbox._end_jobs_of(owner, failure, set())
 
 
 @clearing_locals

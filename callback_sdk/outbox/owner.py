@@ -7,6 +7,7 @@ import os
 import platform
 import time
 import uuid
+from collections.abc import Container
 from pathlib import Path
 
 from callback_sdk.concurrency.forking import RLock, after_fork
@@ -91,17 +92,30 @@ class ClaimOwner:
             return None
         return _is_unlocked(self._folder / f"{name}{_SUFFIX}")
 
+    def has_released(self, name: str) -> bool:
+        """Return whether another owner's lock is released, or its lock file is gone.
+
+        For open jobs, which have no lease. After a restart of the machine, no process holds a lock of before.
+        """
+        path = self._folder / f"{name}{_SUFFIX}"
+        return not path.exists() or _is_unlocked(path) is True
+
     def remove_lock_file(self, name: str) -> None:
         """Remove the lock file of an owner that has ended and has no claims."""
         with contextlib.suppress(OSError):
             (self._folder / f"{name}{_SUFFIX}").unlink()
 
-    def sweep(self) -> None:
-        """Remove lock files of processes that ended without a claim."""
+    def sweep(self, keep: Container[str]) -> None:
+        """Remove lock files of processes that ended without a claim.
+
+        Args:
+            keep: Names of owners whose lock files stay: they tell whether their open jobs have ended.
+        """
         for path in self._folder.glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError):
                 old = time.time() - path.stat().st_mtime > _LOCK_FILE_AGE
-                if old and self.is_gone(path.name.removesuffix(_SUFFIX)) is not False:
+                name = path.name.removesuffix(_SUFFIX)
+                if old and name not in keep and self.is_gone(name) is not False:
                     path.unlink()
 
     def _release_lock(self) -> None:

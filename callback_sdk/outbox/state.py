@@ -150,7 +150,7 @@ class OutboxState:
         # The names are listed first: a file that is created later belongs to a commit that follows this list.
         names = self.files.names()
         self.files.sweep(names, self.store.files())
-        self.owner.sweep()
+        self.owner.sweep(keep=self.open_jobs.owners())
         # Deleted credentials would stay in the write-ahead log until it is overwritten.
         self.database.checkpoint()
         return count

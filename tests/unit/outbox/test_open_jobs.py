@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callback_sdk import JobResult, Outbox
-from callback_sdk.errors import DeliveryError, JobEndedError
+from callback_sdk.errors import DeliveryError, JobEndedError, OutboxError
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
 from callback_sdk.outbox.outbox import begin_job, drop_job, end_job, end_jobs_of, fail_job
 from callback_sdk.outbox.owner import ClaimOwner
@@ -79,6 +80,46 @@ def test_run_delivers_the_failure_of_jobs_whose_process_has_ended(outbox: Outbox
     assert request.document["success"] is False
     assert "ended before the job did" in request.document["error"]
     assert not owner.path.exists()
+
+
+def test_jobs_of_a_process_whose_lock_file_is_gone_fail(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """As after a restart of the machine, when no process holds a lock of another kernel."""
+    begin_job(outbox, _job(webhook, "another-kernel.owner"))
+    outbox.run(until_empty=True)
+    assert [request.document["success"] for request in webhook.requests] == [False]
+    assert outbox._process_state().open_jobs.owners() == []
+
+
+def test_an_old_lock_file_stays_as_long_as_its_jobs_are_open(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """A worker of yesterday that was killed is not taken for one that runs."""
+    owner = ClaimOwner(folder_of(outbox.path))
+    owner.acquire_lock()
+    os.utime(owner.path, (0, 0))
+    begin_job(outbox, _job(webhook, owner.name))
+    owner._release_lock()
+    outbox.purge(older_than=1)
+    assert owner.path.exists()
+    outbox.run(until_empty=True)
+    assert len(webhook.requests) == 1
+    assert not owner.path.exists()
+
+
+def test_jobs_stay_open_while_the_outbox_takes_no_failures(
+    outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as on a full disk."""
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise OutboxError("The disk is full.")
+
+    begin_job(outbox, _job(webhook))
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "_write", fail)
+        with pytest.raises(OutboxError, match="full"):
+            end_jobs_of(outbox, "kernel.owner", JobFailure("killed"))
+    assert not webhook.requests
+    outbox.run(until_empty=True)
+    assert len(webhook.requests) == 1
 
 
 def test_a_target_that_was_rejected_ends_the_job_nevertheless(outbox: Outbox, webhook: WebhookReceiver) -> None:
