@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
 
-from callback_sdk.concurrency.forking import PerProcess, RLock
+from callback_sdk.concurrency.forking import PerProcess, RLock, no_fork
 from callback_sdk.config.target_files import split_outputs
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.models import JobResult
@@ -64,7 +64,9 @@ class BegunJob:
         limit: float | None,
         reports_loss: bool,
     ) -> None:
-        self._supervision = _supervision.get()
+        # A child that is forked before its supervision is known would keep a copy of the watcher's channel open.
+        with no_fork:
+            self._supervision = _supervision.get()
         self._place = self._supervision.place(outbox)
         documents, _ = split_outputs(targets)
         self._job = OpenJob(
@@ -218,7 +220,8 @@ class _Supervision:
             except OSError:
                 # It was killed. Another one takes over.
                 self._watcher.leave()
-                self._watcher = Watcher()
+                with no_fork:
+                    self._watcher = Watcher()
                 for place in self._places.values():
                     self._watcher.add(place.watched, place.owner.fileno())
                 self._watcher.resume(len(self._open))

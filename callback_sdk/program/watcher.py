@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -83,9 +84,14 @@ class Watcher:
 
     def leave(self) -> None:
         """Close this process's copy of the channel: the other process waits for the end of the last one."""
-        os.close(self._channel)
+        channel, self._channel = self._channel, -1
+        if channel >= 0:
+            os.close(channel)
 
     def _send(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        if self._channel < 0:
+            # The number may be that of another connection by now.
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         data = json.dumps(message).encode() + b"\n"
         channel = socket.socket(fileno=self._channel)
         try:

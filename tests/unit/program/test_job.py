@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ from callback_sdk.errors import (
     TargetError,
 )
 from callback_sdk.program import supervision
+from callback_sdk.program.watcher import Watcher
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 
 ROOT = Path(__file__).parents[3]
@@ -427,3 +429,16 @@ def test_a_job_that_was_interrupted_before_its_block_is_not_taken_for_lost(webho
     del job
     assert not supervised._open
     assert not webhook.requests
+
+
+def test_a_watcher_that_was_left_uses_no_other_connection() -> None:
+    """Its descriptor may be that of another connection by then."""
+    watcher = Watcher()
+    watcher.leave()
+    one, other = socket.socketpair()
+    with one, other:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            watcher.end("k")
+        watcher.leave()
+        one.send(b"x")
+        assert other.recv(2) == b"x"
