@@ -12,7 +12,14 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
-from callback_sdk.service.store.tables import deliveries, key_checks, metadata, schema_compatibility, signing_secrets
+from callback_sdk.service.store.tables import (
+    batches,
+    deliveries,
+    key_checks,
+    metadata,
+    schema_compatibility,
+    signing_secrets,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +58,7 @@ class _MigrationError(Exception):
 _ENCRYPTED: tuple[tuple[sa.Column[Any], sa.Column[Any]], ...] = (
     (deliveries.c.delivery_id, deliveries.c.encrypted_target),
     (signing_secrets.c.secret_id, signing_secrets.c.encrypted_secret),
+    (batches.c.job_id, batches.c.encrypted_target),
 )
 """Keys and columns of encrypted credentials."""
 

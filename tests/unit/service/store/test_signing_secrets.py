@@ -14,7 +14,7 @@ from callback_sdk.service.store import Store, schema
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError, new_key
 from callback_sdk.service.store.models import SigningSecret
 from callback_sdk.service.store.signing_secrets import MAX_SECRETS, TooManySecretsError
-from callback_sdk.service.store.tables import signing_secrets
+from callback_sdk.service.store.tables import key_checks, metadata, signing_secrets
 
 DAY = 24 * 3600.0
 
@@ -140,6 +140,14 @@ def test_encryption_keys_rotate(store: Store, anna: str) -> None:
     store.signing_secrets._cipher = CredentialCipher([new_key()])
     with pytest.raises(CredentialCipherError):
         store.signing_secrets.keys(anna)
+
+
+def test_the_rotation_of_encryption_keys_includes_all_credentials() -> None:
+    """A column that is left out can't be decrypted when the older key is removed."""
+    columns = {
+        column for table in metadata.tables.values() for column in table.c if column.name.startswith("encrypted")
+    }
+    assert columns - {key_checks.c.encrypted_value} == {column for _, column in schema._ENCRYPTED}
 
 
 def _keys(store: Store) -> list[Secret[str]]:
