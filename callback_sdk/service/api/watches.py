@@ -220,6 +220,8 @@ class Watches:
         wanted, self._announced = self._announced, set()
         if not self._of_user:
             wanted &= self._of_task.keys()
+            # The next stream of a user begins with changes after its start.
+            self._checked_at = None
         if everything:
             self._all_announced = False
             wanted |= self._of_task.keys()
@@ -233,6 +235,10 @@ class Watches:
             _log.debug("Watched tasks can't be read: %s", error)
             self._announced |= wanted
             return False
+        except Exception:  # noqa: BLE001 - the watches of this process go on, whatever it was
+            _log.exception("Watched tasks can't be read, retrying")
+            self._announced |= wanted
+            return False
         for job_id in wanted:
             for watch in self._of_task.get(job_id, ()):
                 watch.update(job_id, found.get(job_id))
@@ -244,11 +250,14 @@ class Watches:
     def _states(self, job_ids: set[str], users: Collection[str]) -> dict[str, LiveTask]:
         """Read tasks, and those of users that have changed since the previous check."""
         store = self._store
-        if users:
-            since, self._checked_at = self._checked_at, store.clock()
-            since = (self._checked_at if since is None else since) - _OVERLAP
-            job_ids = job_ids.union(*(store.live.changed_since(user, since) for user in users))
-        return store.live.read(job_ids)
+        if not users:
+            return store.live.read(job_ids)
+        now = store.clock()
+        since = (now if self._checked_at is None else self._checked_at) - _OVERLAP
+        found = store.live.read(job_ids.union(*(store.live.changed_since(user, since) for user in users)))
+        # After a failure the next check begins where this one did.
+        self._checked_at = now
+        return found
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -106,9 +106,19 @@ class NotificationSender:
                 return
             self._pending.add(job_ids)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
-                self._thread.start()
+                self._start()
         self._due.set()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The limit of threads is reached. The change is committed, so its caller must not fail; the next call tries
+            # again.
+            self._outage.record_failure(str(error))
+        else:
+            self._thread = thread
 
     def close(self) -> None:
         """Send what is left."""

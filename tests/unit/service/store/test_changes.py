@@ -195,3 +195,19 @@ def test_the_notifier_survives_an_outage(caplog: pytest.LogCaptureFixture) -> No
         notifier(["2"])
         sent.until(lambda: "2" in sent.ids)
     assert sent.ids == ["2"]
+
+
+def test_a_notification_needs_no_thread_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is committed when the limit of threads is reached, and the next call tries again."""
+    sent: list[str] = []
+    notifier = NotificationSender(sent.extend)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        notifier(["1"])
+    notifier(["2"])
+    notifier.close()
+    assert {job_id for payload in sent for job_id in payload.split(" ")[1].split(",")} == {"1", "2"}
