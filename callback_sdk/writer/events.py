@@ -200,6 +200,7 @@ class _Stream:
         self._wakings: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._traceparent = traceparent
         self._thread: threading.Thread | None = None
+        self._may_start_thread = threading.Lock()
 
     def start(self) -> None:
         if STARTED in self._wants:
@@ -208,10 +209,9 @@ class _Stream:
 
     def report(self, progress: Progress) -> None:
         if PROGRESS in self._wants:
-            is_first = not self._newest
             self._newest.append(progress)
             # One waking is enough, however fast progress is reported.
-            if is_first:
+            if self._wakings.empty():
                 self._wake()
 
     def finish(self) -> None:
@@ -232,7 +232,8 @@ class _Stream:
         if self._is_ending or self._is_stopped:
             return
         self._wakings.put(None)
-        if self._thread is None:
+        # Two threads may report the first event at the same time.
+        if self._may_start_thread.acquire(blocking=False):
             # A daemon thread: an event must not keep the process from ending.
             thread = self._thread = threading.Thread(target=self._run, name="callback-sdk-events", daemon=True)
             try:
