@@ -106,7 +106,8 @@ class OutputPatterns:
             matches = _matches(pattern)
             own = [path for path in matches if path not in self._before or self._before[path] != _tree(path)]
             missing += [] if own else [pattern]
-            unchanged += [path for path in matches if path not in own]
+            changed = set(own)
+            unchanged += [path for path in matches if path not in changed]
             for path in own:
                 _add(files, path)
         return Outputs(files, missing, unchanged)

@@ -16,6 +16,10 @@ Confirmation = tuple[Upload, Response, bytes]
 """The request and the response that confirm that a target has a document, and the SHA-256 of the document."""
 
 
+_MD5_LENGTH = 32
+"""Hexadecimal digits of an MD5."""
+
+
 class ConfirmedFile(Protocol):
     """An output file that a target has."""
 
@@ -40,7 +44,9 @@ def is_there_already(upload: Upload, response: Response) -> bool:
 
 
 def _has_md5_as_etag(upload: Upload, response: Response) -> bool:
-    return _etag(response) == upload.document.md5.hex()
+    etag = _etag(response)
+    # The digest of a large document takes seconds.
+    return len(etag) == _MD5_LENGTH and etag == upload.document.md5.hex()
 
 
 def _etag(response: Response) -> str:
