@@ -206,4 +206,6 @@ def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
             with silent.accept()[0]:
                 process.send_signal(signal.SIGINT)
                 _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
+    # The interrupt may come while the request is being sent.
+    assert process.returncode == 130
+    assert said == "" or (said.count("\n") == 1 and "was interrupted; it may have been processed" in said)

@@ -102,9 +102,9 @@ class Chaos:
                 if self._kill(victim):
                     self.kills[victim] += 1
                     return True
-                if not self.kills[victim]:
-                    # A child exists only while a task runs: let nothing else be killed until one has appeared.
-                    return False
+            if not self.kills[victim]:
+                # A child exists only while a task runs: let nothing else be killed until one has appeared.
+                return False
         return False
 
     def _kill(self, victim: str) -> bool:

@@ -130,7 +130,19 @@ def test_the_archive_needs_no_disk_that_can_be_written(archive: Path, webhook: W
     with archive.open("rb") as own, callbacks.open("rb") as targets:
         paths = (f"/proc/self/fd/{own.fileno()}", f"/proc/self/fd/{targets.fileno()}")
         mounts = f"mount -t tmpfs -o noexec,ro none {tmp_path} && mount -t tmpfs -o noexec,ro none /tmp"
-        words = (sys.executable, "-I", "-S", paths[0], "exec", "--callbacks-file", paths[1], "--job-id", "42", "--")
+        # The interpreter itself, as a virtual environment may be below /tmp.
+        words = (
+            os.path.realpath(sys.executable),
+            "-I",
+            "-S",
+            paths[0],
+            "exec",
+            "--callbacks-file",
+            paths[1],
+            "--job-id",
+            "42",
+            "--",
+        )
         ran = subprocess.run(
             [*OWN_MOUNTS, "sh", "-c", f'{mounts} && cd / && exec "$@"', "sh", *words, "true"],
             env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},

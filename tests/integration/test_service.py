@@ -175,7 +175,14 @@ def test_a_task_is_computed_delivered_and_read_back(service: Service, webhook: W
     assert task["progress"] == {"fraction": 1.0, "message": "adding"}
     assert task["receipts"][0]["attempts"] == 1
     assert task["deliveries"] == [
-        {"url": f"{webhook.url}?***", "output": None, "status": "delivered", "attempt_count": 1, "error": None}
+        {
+            "url": f"{webhook.url}?***",
+            "output": None,
+            "events": ["completed"],
+            "status": "delivered",
+            "attempt_count": 1,
+            "error": None,
+        }
     ]
     assert "hidden" not in service.log
 

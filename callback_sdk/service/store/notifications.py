@@ -116,7 +116,7 @@ class NotificationSender:
         except RuntimeError as error:
             # The limit of threads is reached. The change is committed, so its caller must not fail; the next call tries
             # again.
-            self._outage.record_failure(str(error))
+            self._outage.record_failure(error)
         else:
             self._thread = thread
 
