@@ -260,8 +260,6 @@ def test_with_the_runbook_every_result_is_delivered(incident: Incident) -> None:
     incident.age_signatures(HOUR)
     incident.settle()
     assert incident.undelivered() == TASKS
-    for server in (*incident.receivers, incident.bucket):
-        server.outage.is_over = True
     token = incident.topology.run("users", "add", "otto", "--operator")
 
     found = commands()
@@ -270,6 +268,9 @@ def test_with_the_runbook_every_result_is_delivered(incident: Incident) -> None:
     done = run(incident, hosts, token)
     assert done.returncode == 0, done.stderr
     assert incident.receivers[0].url.removesuffix("/webhook") in done.stdout
+    # Only now: a probe would close the circuit, and the command would not list the host.
+    for server in (*incident.receivers, incident.bucket):
+        server.outage.is_over = True
     done = run(incident, look, token)
     # A few may have been delivered since the outage is over, by attempts that were due.
     assert done.returncode == 3, done.stderr
