@@ -145,11 +145,12 @@ def _version(path: Path) -> _Version | None:
     return None
 
 
-def temporary_directory(what: str) -> str:
+def temporary_directory(what: str, *, instead: str = "Give --results FILE in a directory that can be written") -> str:
     """Make a private directory.
 
     Args:
         what: What it is for, for the error.
+        instead: What the user can give in its place, for the hint.
 
     Raises:
         ConfigurationError: No directory can be made.
@@ -161,7 +162,7 @@ def temporary_directory(what: str) -> str:
             return tempfile.mkdtemp(prefix=_PREFIX, dir=_SHARED_MEMORY)
         raise ConfigurationError(
             f"No temporary directory can be made for the {what}: {error.strerror}.",
-            hint="Give --results FILE in a directory that can be written, or name one in the variable TMPDIR.",
+            hint=f"{instead}, or name one in the variable TMPDIR.",
         ) from error
 
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import os
-import tempfile
 import time
 import uuid
 import weakref
@@ -18,7 +17,7 @@ from attrs import define, evolve
 
 from callback_sdk.concurrency.forking import PerProcess, RLock, no_fork
 from callback_sdk.config.target_files import split_outputs
-from callback_sdk.errors import CallbackSDKError, ConfigurationError
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox import Outbox, WriteResult
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
@@ -28,6 +27,7 @@ from callback_sdk.outbox.state import folder_of
 from callback_sdk.outbox.temporary import TemporaryOutbox
 from callback_sdk.parsing import path_of
 from callback_sdk.program.configured import open_writer
+from callback_sdk.program.files import temporary_directory
 from callback_sdk.program.watched import WatchedOutbox
 from callback_sdk.program.watcher import IS_SUPPORTED, Watcher
 from callback_sdk.redaction import Secret
@@ -157,13 +157,7 @@ class _Supervision:
     def _in_temporary_directory(self) -> _JobOutbox:
         if self._temporary is not None:
             return self._places[self._temporary]
-        try:
-            directory = tempfile.mkdtemp(prefix="callback-sdk-")
-        except OSError as error:
-            raise ConfigurationError(
-                f"No temporary directory can be created: {error.strerror}.",
-                hint="Set TMPDIR to a directory that can be written, or give an outbox.",
-            ) from None
+        directory = temporary_directory("outbox", instead="Give an outbox in a directory that can be written")
         place = self._add(self._open_own(TemporaryOutbox, Path(directory, "outbox.sqlite3")), directory)
         self._temporary = place.outbox.path
         return place
