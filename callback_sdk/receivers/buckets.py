@@ -27,7 +27,7 @@ from callback_sdk.receivers.handover import (
 from callback_sdk.receivers.ids import DeliveryIds
 from callback_sdk.receivers.notifications import QueueMessage, created_objects, queue_messages
 from callback_sdk.receivers.objects import BucketObject
-from callback_sdk.receivers.reply import Reply, busy, refusal
+from callback_sdk.receivers.reply import Reply, busy, rejection
 from callback_sdk.redaction import clearing_locals
 from callback_sdk.text.escaping import escape
 
@@ -177,12 +177,9 @@ class BucketReceiver:
                 raise WebhookVerificationError("This receiver takes no webhooks.", hint="Give it headers=.")
             self._authentication.verify(headers, body)
             objects = created_objects(body)
-        except WebhookVerificationError as error:
+        except (WebhookVerificationError, DocumentError) as error:
             logger.warning("A notification was rejected: %s", error.message)
-            return refusal(401, error.message)
-        except DocumentError as error:
-            logger.warning("A notification was rejected: %s", error.message)
-            return refusal(422, error.message)
+            return rejection(error)
         try:
             yield from self._steps_of(objects)
         except DocumentError as error:

@@ -15,7 +15,7 @@ from callback_sdk.parsing import Duration
 from callback_sdk.receivers.authentication import Authentication, Secrets
 from callback_sdk.receivers.documents import job_id_of, read_object
 from callback_sdk.receivers.handover import Steps, run
-from callback_sdk.receivers.reply import Reply, json_reply, refusal
+from callback_sdk.receivers.reply import Reply, json_reply, refusal, rejection
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.targets import check_target
 from callback_sdk.text.escaping import escape
@@ -95,12 +95,9 @@ class TargetIssuer:
         try:
             self._authentication.verify(headers, body)
             request = _read(body)
-        except WebhookVerificationError as error:
+        except (WebhookVerificationError, DocumentError) as error:
             logger.warning("A request for a target was rejected: %s", error.message)
-            return refusal(401, error.message)
-        except DocumentError as error:
-            logger.warning("A request for a target was rejected: %s", error.message)
-            return refusal(422, error.message)
+            return rejection(error)
         try:
             answer = yield partial(self._answer, request)
         except Exception:

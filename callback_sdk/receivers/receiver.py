@@ -22,7 +22,7 @@ from callback_sdk.receivers.handover import (
     run,
 )
 from callback_sdk.receivers.ids import DeliveryIds
-from callback_sdk.receivers.reply import Reply, busy, refusal
+from callback_sdk.receivers.reply import Reply, busy, refusal, rejection
 from callback_sdk.redaction import clearing_locals
 
 logger = logging.getLogger(__name__)
@@ -114,10 +114,10 @@ class Receiver:
             received = read_document(body, delivery_id=delivery_id)
         except WebhookVerificationError as error:
             logger.warning("A webhook was rejected: %s", error.message)
-            return refusal(401, error.message)
+            return rejection(error)
         except DocumentError as error:
             logger.warning("A webhook with a valid signature was rejected: %s", error.message)
-            return refusal(422, error.message)
+            return rejection(error)
         if isinstance(received, ReceivedEvent):
             return _REPLIES[(yield from event_steps(self._on_event, received))]
         return _REPLIES[(yield from self._handover.steps(received))]

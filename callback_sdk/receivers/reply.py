@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import BodyTooLargeError, CallbackSDKError
+from callback_sdk.errors import BodyTooLargeError, CallbackSDKError, DocumentError, WebhookVerificationError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,15 @@ def refusal(status: int, message: str) -> Reply:
         message: Description of the problem.
     """
     return json_reply(status, {"error": message})
+
+
+def rejection(error: WebhookVerificationError | DocumentError) -> Reply:
+    """Return the reply to a request that was not verified (401), or is none that was expected (422).
+
+    Args:
+        error: The reason.
+    """
+    return refusal(401 if isinstance(error, WebhookVerificationError) else 422, error.message)
 
 
 def busy(message: str) -> Reply:
