@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 
 from callback_sdk.service.blobs import BlobStorage, BlobStorageError
 from callback_sdk.service.supervision.outages import OutageLog
-from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.supervision.threads import BackgroundThread
 
 _log = logging.getLogger(__name__)
 
@@ -18,8 +17,8 @@ _MAX_PENDING = 10_000
 _TICK = 0.5
 
 
-class BlobRemover:
-    """A thread that removes blobs.
+class BlobRemover(BackgroundThread):
+    """A thread that removes blobs. Housekeeping removes those that still wait when it is closed.
 
     Args:
         blobs: The storage of the blobs.
@@ -28,25 +27,8 @@ class BlobRemover:
     def __init__(self, blobs: BlobStorage) -> None:
         self._blobs = blobs
         self._names: queue.Queue[str] = queue.Queue(_MAX_PENDING)
-        self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="Removing blobs fails", working="Blobs are removed again")
-        self._thread = SupervisedThread(self._loop, name="removals", stopping=self._stopping)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop the thread. Housekeeping removes the blobs that still wait."""
-        self._stopping.set()
-
-    def check(self) -> None:
-        """Check that the thread is running.
-
-        Raises:
-            ThreadError: The thread has ended.
-        """
-        self._thread.check()
+        super().__init__(name="removals")
 
     def remove(self, name: str) -> None:
         """Queue a blob for removal, or leave it to housekeeping if the queue is full."""

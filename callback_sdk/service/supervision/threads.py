@@ -115,29 +115,27 @@ class SupervisedThread:
             self._failure = None
 
 
-class PeriodicThread(ABC):
-    """A supervised thread that repeats a round until it is closed. No round counts as hanging.
+class BackgroundThread(ABC):
+    """A supervised thread that works until it is closed. No work counts as hanging.
 
     Args:
         name: Name of the thread, for logs and errors.
-        interval: Seconds between two rounds.
     """
 
-    def __init__(self, *, name: str, interval: float) -> None:
-        self._interval = interval
+    def __init__(self, *, name: str) -> None:
         self._stopping = threading.Event()
         self._thread = SupervisedThread(self._loop, name=name, stopping=self._stopping)
 
     @abstractmethod
-    def run_round(self) -> None:
-        """Do what there is to do."""
+    def _loop(self) -> None:
+        """Work until `_stopping` is set."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread after the current round, and don't wait for it: it may wait for another machine."""
+        """Stop the thread after its current work, and don't wait for it: it may wait for another machine."""
         self._stopping.set()
 
     def check(self) -> None:
@@ -147,6 +145,23 @@ class PeriodicThread(ABC):
             ThreadError: The thread has ended.
         """
         self._thread.check()
+
+
+class PeriodicThread(BackgroundThread):
+    """A background thread that repeats a round.
+
+    Args:
+        name: Name of the thread, for logs and errors.
+        interval: Seconds between two rounds.
+    """
+
+    def __init__(self, *, name: str, interval: float) -> None:
+        self._interval = interval
+        super().__init__(name=name)
+
+    @abstractmethod
+    def run_round(self) -> None:
+        """Do what there is to do."""
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
