@@ -34,13 +34,9 @@ _HAS_OPEN = sa.exists().where(tasks.c.batch == batches.c.job_id, tasks.c.finishe
 _HAS_PENDING = sa.exists().where(
     tasks.c.batch == batches.c.job_id, deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING
 )
-_SELECT_ANY = sa.select(batches.c.job_id).limit(1)
-_SELECT_ENDED = (
-    sa.select(batches)
-    .where(batches.c.is_open.is_(sa.false()), ~_HAS_OPEN, ~_HAS_PENDING)
-    .limit(_ROUND)
-    .with_for_update(skip_locked=True)
-)
+_IS_COMPLETE = sa.and_(batches.c.is_open.is_(sa.false()), ~_HAS_OPEN, ~_HAS_PENDING)
+_SELECT_ANY_COMPLETE = sa.select(batches.c.job_id).where(_IS_COMPLETE).limit(1)
+_SELECT_COMPLETE = sa.select(batches).where(_IS_COMPLETE).limit(_ROUND).with_for_update(skip_locked=True)
 _SELECT_TASKS = sa.select(tasks.c.job_id, tasks.c.status, tasks.c.success, tasks.c.error_code).where(_OF_BATCH)
 _COUNT_DELIVERIES = (
     sa.select(deliveries.c.status, sa.func.count())
@@ -84,14 +80,15 @@ class BatchStore:
 
     def end_complete(self) -> list[str]:
         """Make the documents of complete batches due, and return the ids of their tasks."""
+        # Read first: looking through the tasks of large batches must not keep other writers of SQLite waiting.
         with self._database.read() as connection:
-            if connection.execute(_SELECT_ANY).first() is None:
+            if connection.execute(_SELECT_ANY_COMPLETE).first() is None:
                 return []
         return self._database.write(_end_complete)
 
 
 def _end_complete(connection: sa.Connection) -> list[str]:
-    found = connection.execute(_SELECT_ENDED).all()
+    found = connection.execute(_SELECT_COMPLETE).all()
     for batch in found:
         _end(connection, batch)
     return [batch.job_id for batch in found]
