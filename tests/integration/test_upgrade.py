@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,36 @@ def test_an_upgrade_may_come_again(old: Old) -> None:
     assert [out for out, _ in said] == [f"Revision {schema.FIRST} -> {schema.newest()}.\n", last]
     assert old.run("db", "upgrade").stdout == last
     assert not old.plain()
+
+
+def test_an_upgrade_cleans_up_after_those_that_wait_for_it(old: Old) -> None:
+    """PostgreSQL keeps the rows of before while a statement runs that began before the migration was committed."""
+    if old.database is None:
+        pytest.skip("SQLite's writers wait without a snapshot.")
+    lock = f"pg_advisory_xact_lock({schema._LOCK})"
+
+    def wait(connection: sa.Connection) -> None:
+        connection.execute(sa.text(f"SELECT {lock}, pg_sleep(3)"))
+        connection.rollback()
+
+    with old.engine.connect() as holder, old.engine.connect() as other, ThreadPoolExecutor(1) as threads:
+        holder.execute(sa.text(f"SELECT {lock}"))
+        with _begun(old) as upgrade:
+            wait_until(lambda: _waiting(old) == 1, what="the upgrade's wait")
+            waiting = threads.submit(wait, other)
+            wait_until(lambda: _waiting(old) == 2, what="the wait of another upgrade")
+            holder.rollback()
+            _, said = upgrade.communicate(timeout=120)
+        waiting.result()
+    assert upgrade.returncode == 0, said
+    assert not old.plain()
+
+
+def _waiting(old: Old) -> int:
+    """Return the number of sessions that wait for the lock of upgrades."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM "
+    with old.engine.connect() as connection:
+        return int(connection.execute(sa.text(f"{query}pg_database WHERE datname = current_database())")).scalar_one())
 
 
 def _begun(old: Old) -> subprocess.Popen[str]:
