@@ -254,7 +254,7 @@ class _Stream:
                 with suppress(queue.Empty):
                     self._wakings.get(timeout=pause)
             else:
-                self._send_next()
+                self._send_next(is_ending=is_ending)
 
     def _pause(self) -> float | None:
         """Return the seconds until the next event may be sent; None if none is waiting."""
@@ -264,7 +264,7 @@ class _Stream:
             return None
         return max(0.0, self._not_before - time.monotonic())
 
-    def _send_next(self) -> None:
+    def _send_next(self, *, is_ending: bool) -> None:
         taken = self._take()
         if taken is None:
             return
@@ -273,7 +273,7 @@ class _Stream:
         try:
             with self._admit(self._target.callback) as is_admitted:
                 if not is_admitted:
-                    self._wait(now)
+                    self._wait(now, is_ending=is_ending)
                     return
                 if not self._is_stopped:
                     self._attempt(*taken)
@@ -283,10 +283,13 @@ class _Stream:
             self._unsent, self._failures = None, 0
             self._not_before = now if taken[0] == Progress() else now + self._interval
 
-    def _wait(self, now: float) -> None:
-        """Send nothing for another interval. The end doesn't wait: nobody knows when an event is admitted."""
+    def _wait(self, now: float, *, is_ending: bool) -> None:
+        """Send nothing for another interval. The end doesn't wait: nobody knows when an event is admitted.
+
+        An event that was not admitted before the end is asked for once more: the end may be the reason why it wasn't.
+        """
         self._not_before = now + max(self._interval, _SHORTEST_PAUSE)
-        self._is_stopped = self._is_stopped or self._is_ending
+        self._is_stopped = self._is_stopped or is_ending
 
     def _take(self) -> tuple[Progress, int] | None:
         """Return the next event with its number. Newer progress replaces an event that could not be sent."""

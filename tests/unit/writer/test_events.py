@@ -21,6 +21,7 @@ from callback_sdk.testing import ObjectStore, WebhookReceiver
 from callback_sdk.writer.delivery import PreparedDelivery
 from callback_sdk.writer.events import EVENTS_OF_RUN, JobEvents
 from tests.forks import Child
+from tests.topology import wait_until
 
 ALL = ["started", "progress", "completed"]
 URL = "https://example.org/done"
@@ -231,6 +232,28 @@ def test_target_that_may_not_be_sent_to_gets_nothing() -> None:
         events.started()
         assert asked.wait(PATIENCE)
     assert wire.rest() == []
+
+
+def test_last_progress_is_sent_although_the_end_came_while_it_was_not_admitted() -> None:
+    """As a task that ends in the database between the question and its answer."""
+    wire, asked, ended = Wire(), threading.Event(), threading.Event()
+    answers = iter([False])
+
+    @contextmanager
+    def admit(callback: Callback) -> Iterator[bool]:
+        asked.set()
+        assert ended.wait(PATIENCE)
+        yield next(answers, True)
+
+    events = JobEvents("42", [target(ALL)], send=wire, interval=0, admit=admit)
+    events.progress(0.5, "last")
+    assert asked.wait(PATIENCE)
+    closing = threading.Thread(target=events.close, args=(PATIENCE,))
+    closing.start()
+    wait_until(lambda: events._streams[0]._is_ending)
+    ended.set()
+    closing.join(PATIENCE)
+    assert messages(wire.rest()) == ["last"]
 
 
 def test_numbers_of_a_later_run_are_greater() -> None:
