@@ -266,7 +266,7 @@ def test_a_repeated_request_succeeds_although_its_target_has_expired(ann: Caller
     """A client that lost the response must be able to get the id of the task."""
     key = str(uuid.uuid4())
     client = boto3.client("s3", aws_access_key_id="id", aws_secret_access_key="key", region_name="eu-west-1")
-    url = S3Signer("bucket", client=client).presign_put("key", expires=timedelta(seconds=5)).url
+    url = S3Signer("bucket", client=client).presign_put("key", expires=timedelta(seconds=20)).url
     first = ann.submit(key=key, callback_url=url)
     first_batch = ann.batch([{"callbacks": [{"url": url}]}], [TABLE], key=f"{key} batch").json()["job_ids"]
     wait_until(lambda: ann.send(callback_url=url).status_code == 422, what="the target's expiry")

@@ -9,7 +9,6 @@ import re
 import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -174,15 +173,19 @@ def test_an_expired_sas_is_replaced(azure: Azurite) -> None:
 
 def test_a_sas_that_expires_during_the_request_is_replaced(azure: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the store tells: it was valid when the request began, and isn't when the response arrives."""
-    sends, waits = DeliveryAttempts._exchange, iter([2.0])
+    sends, begun = DeliveryAttempts._exchange, threading.Event()
 
     def exchange(self: DeliveryAttempts, upload: Any) -> Any:
-        time.sleep(next(waits, 0.0))
+        begun.set()
         return sends(self, upload)
 
+    def now() -> datetime:
+        return datetime.now(timezone.utc) - (timedelta(0) if begun.is_set() else timedelta(minutes=2))
+
     monkeypatch.setattr(DeliveryAttempts, "_exchange", exchange)
+    monkeypatch.setattr(attempts, "utc_now", now)
     with issuing(lambda _: {"url": azure.sign("new.json")}) as issuer, ResultsWriter(timeout=0) as writer:
-        writer.write(RESULT, azure.sign("old.json", expires=timedelta(seconds=1.5)), refresh(issuer))
+        writer.write(RESULT, azure.sign("old.json", expires=-timedelta(minutes=1)), refresh(issuer))
     assert (len(issuer.requests), azure.read("old.json")) == (1, None)
 
 
@@ -422,8 +425,8 @@ def test_the_service_asks_the_issuer(signer: S3Signer, keys: Any, issuer: Runnin
 
 
 def test_the_outbox_takes_a_new_target(tmp_path: Path, signer: S3Signer, bucket: str, seaweedfs: SeaweedFS) -> None:
-    """For a delivery whose own has expired: same id, same document, and no old credential in any file."""
-    old = signer.presign_put("old.json", expires=timedelta(seconds=1)).url
+    """For a delivery that has not arrived: same id, same document, and no old credential in any file."""
+    old = signer.presign_put("old.json").url
     with ResultsWriter(timeout=0) as writer, Outbox(tmp_path / "outbox.sqlite3", writer=writer) as outbox:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DeliveryAttempts, "attempt", _unavailable)
