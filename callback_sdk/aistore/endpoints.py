@@ -21,14 +21,14 @@ FollowerOf = Callable[[Any, Any], RedirectFollower | None]
 """Returns the redirect follower for an endpoint and an operation; None if redirects of it are not followed."""
 
 _MARK = "callback_sdk.aistore"
-"""Key of a `Followed` in the context of a request."""
+"""Key of a `RedirectedRequest` in the context of a request."""
 
 _ATTRIBUTE = "_callback_sdk_followed"
 """Attribute with it of the prepared request, which has no context in botocore 1.36."""
 
 
 @define
-class Followed:
+class RedirectedRequest:
     """A request whose redirects are followed.
 
     Attributes:
@@ -58,7 +58,7 @@ def begin(endpoint: Any, operation_model: Any, request_dict: dict[str, Any], fol
     context = request_dict["context"]
     follower = None if _MARK in context else follower_of(endpoint, operation_model)
     if follower is not None:
-        context[_MARK] = Followed(follower, follower_of)
+        context[_MARK] = RedirectedRequest(follower, follower_of)
         follower.prepare(request_dict)
 
 
@@ -70,15 +70,15 @@ def mark_request(request: Any, context: Mapping[str, Any], follower_of: Follower
     return request
 
 
-def followed_in(context: Mapping[str, Any], follower_of: FollowerOf) -> Followed | None:
+def followed_in(context: Mapping[str, Any], follower_of: FollowerOf) -> RedirectedRequest | None:
     """Return what the context of a request has; None if its redirects are not followed by these methods."""
-    followed: Followed | None = context.get(_MARK)
+    followed: RedirectedRequest | None = context.get(_MARK)
     return followed if followed is not None and followed.found_by is follower_of else None
 
 
-def followed_of(request: Any, follower_of: FollowerOf) -> Followed | None:
+def followed_of(request: Any, follower_of: FollowerOf) -> RedirectedRequest | None:
     """Return the same of a prepared request."""
-    followed: Followed | None = getattr(request, _ATTRIBUTE, None)
+    followed: RedirectedRequest | None = getattr(request, _ATTRIBUTE, None)
     return followed if followed is not None and followed.found_by is follower_of else None
 
 

@@ -292,7 +292,7 @@ class _BoundedConnection:
 
     class response_class(http.client.HTTPResponse):  # noqa: N801 - http.client's own name
         def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-            readable = _Readable(sock)
+            readable = _SocketFile(sock)
             super().__init__(readable, *args, **kwargs)  # type: ignore[arg-type]
             self.file = readable.file
 
@@ -339,7 +339,7 @@ class _DialedConnection:
         return sock
 
 
-class _Readable:
+class _SocketFile:
     """An object with the socket method that `http.client` needs, `makefile`."""
 
     def __init__(self, sock: Any) -> None:

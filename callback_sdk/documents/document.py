@@ -9,10 +9,10 @@ from typing import Any
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.values import Encoded, encode
+from callback_sdk.documents.values import EncodedValue, encode
 from callback_sdk.models import JobResult
 
-__all__ = ["Encoded", "document", "encode", "encode_results", "reference_document"]
+__all__ = ["EncodedValue", "document", "encode", "encode_results", "reference_document"]
 
 
 def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:

@@ -41,7 +41,7 @@ _DEADLY = {signal.SIGTERM, signal.SIGXCPU}
 """Signals of schedulers, which kill everything some time later."""
 
 
-class Ending(NamedTuple):
+class ProgramExit(NamedTuple):
     """How a program ended.
 
     Attributes:
@@ -128,7 +128,7 @@ class Execution:
             **group,  # type: ignore[arg-type]
         )
 
-    def wait(self, give_up: Callable[[], bool], on_stop: Callable[[int, object], None]) -> Ending:
+    def wait(self, give_up: Callable[[], bool], on_stop: Callable[[int, object], None]) -> ProgramExit:
         """Wait for the end of the program, and forward signals to it meanwhile.
 
         Args:
@@ -147,7 +147,7 @@ class Execution:
         kills = memory_kills() - self._kills_before
         tail = self._error.tail()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        return Ending(status, self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
+        return ProgramExit(status, self._stopped_by, self._stopped_at, self._timed_out, kills, tail)
 
     def flush(self) -> None:
         """Wait until what the program has written to its standard error is passed on."""

@@ -17,7 +17,7 @@ from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, subscribe_to_events, with_job_id
-from callback_sdk.program.execution import Ending, Execution
+from callback_sdk.program.execution import Execution, ProgramExit
 from callback_sdk.program.exit_codes import STOPS
 from callback_sdk.program.files import RESULTS, OutputPatterns, ResultsFile
 from callback_sdk.program.interruption import Interruption
@@ -181,7 +181,7 @@ class ProgramJob:
 
         return ask(self._scheduler, os.environ, seconds=seconds)
 
-    def _report(self, ending: Ending) -> int:
+    def _report(self, ending: ProgramExit) -> int:
         is_stopped = ending.code != 0 and (ending.stopped_by is not None or ending.ended_by in STOPS)
         found = (self._ask(_LATE_SECONDS) if is_stopped else None) or self._scheduler
         error = failure(ending, timeout=self._given.timeout, found=found)

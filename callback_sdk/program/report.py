@@ -6,7 +6,7 @@ import re
 import signal
 from datetime import timedelta
 
-from callback_sdk.program.execution import Ending
+from callback_sdk.program.execution import ProgramExit
 from callback_sdk.program.exit_codes import ended
 from callback_sdk.program.scheduler import Scheduler
 from callback_sdk.text.escaping import escape
@@ -15,7 +15,7 @@ _STYLES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 """Control sequences of terminals, such as colours (ECMA-48, section 5.4)."""
 
 
-def failure(ending: Ending, *, timeout: timedelta | None, found: Scheduler | None) -> str | None:
+def failure(ending: ProgramExit, *, timeout: timedelta | None, found: Scheduler | None) -> str | None:
     """Return why a program failed, as the `error` of its document; None if it succeeded.
 
     Args:
@@ -32,7 +32,7 @@ def failure(ending: Ending, *, timeout: timedelta | None, found: Scheduler | Non
     return f"{cause}\n\nThe end of its standard error:\n{tail}" if tail else cause
 
 
-def warning(ending: Ending) -> str | None:
+def warning(ending: ProgramExit) -> str | None:
     """Return what a person should know of a program that exited with 0; None if there is nothing.
 
     Args:
@@ -46,14 +46,14 @@ def warning(ending: Ending) -> str | None:
     )
 
 
-def is_canceled(ending: Ending, found: Scheduler | None) -> bool:
+def is_canceled(ending: ProgramExit, found: Scheduler | None) -> bool:
     """Return whether a program failed because somebody asked it to end, before any time limit."""
     if ending.code == 0 or ending.timed_out or not _is_stopped(ending, found) or _is_out_of_memory(ending):
         return False
     return ending.stopped_by != signal.SIGXCPU and not _at_limit(ending, found)
 
 
-def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -> str:
+def _cause(ending: ProgramExit, timeout: timedelta | None, found: Scheduler | None) -> str:
     how = ended(ending.code)
     if ending.timed_out:
         return f"The program was stopped at its time limit of {timeout}: it {how}."
@@ -68,12 +68,12 @@ def _cause(ending: Ending, timeout: timedelta | None, found: Scheduler | None) -
     return f"The program was asked to end{sent}{f' by {found.name}' if found else ''}: it {how}."
 
 
-def _is_stopped(ending: Ending, found: Scheduler | None) -> bool:
+def _is_stopped(ending: ProgramExit, found: Scheduler | None) -> bool:
     # A scheduler that ends the job may have signaled the program alone.
     return ending.stopped_by is not None or (found is not None and found.at_limit is not None)
 
 
-def _is_out_of_memory(ending: Ending) -> bool:
+def _is_out_of_memory(ending: ProgramExit) -> bool:
     """Return whether a program failed because of its memory limit.
 
     The kernel's counter is of all processes of the control group. A program may outlive those that were killed, and end
@@ -83,11 +83,11 @@ def _is_out_of_memory(ending: Ending) -> bool:
     return bool(ending.memory_kills and ending.code) and not ending.timed_out and not was_asked
 
 
-def _processes(ending: Ending) -> str:
+def _processes(ending: ProgramExit) -> str:
     return "a process" if ending.memory_kills == 1 else f"{ending.memory_kills} processes"
 
 
-def _at_limit(ending: Ending, found: Scheduler | None) -> bool:
+def _at_limit(ending: ProgramExit, found: Scheduler | None) -> bool:
     return ending.stopped_by == signal.SIGXCPU or (found is not None and found.reached_limit(ending.stopped_at))
 
 

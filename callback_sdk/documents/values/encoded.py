@@ -6,7 +6,7 @@ from attrs import define
 
 
 @define(frozen=True, eq=False, repr=False)
-class Encoded:
+class EncodedValue:
     """The JSON of one value. Within another value, it is written unchanged.
 
     Attributes:

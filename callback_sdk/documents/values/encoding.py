@@ -17,7 +17,7 @@ import orjson
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.conversion import KNOWN, Conversion, is_array
-from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.encoded import EncodedValue
 from callback_sdk.errors import CallbackSDKError, EncodingError
 
 _OPTION = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -44,7 +44,7 @@ _LARGE = 65536
 """Minimum size of an array whose JSON is not copied into the document, so that it isn't in memory twice."""
 
 
-def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> Encoded:
+def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> EncodedValue:
     """Encode a value as JSON, as specified in docs/values.md.
 
     Args:
@@ -67,13 +67,13 @@ def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> E
         ) from error
 
 
-def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
+def _encode(value: Any, path: str, *, only_finite: bool) -> EncodedValue:
     convert = Conversion()
     encoded = _encode_fast(value, convert)
     if encoded is None:
         data = _encode_slowly(value, path, convert)
         nonfinite, _ = _survey(value, convert, _count_nulls([data]))
-        encoded = Encoded((data,), nonfinite)
+        encoded = EncodedValue((data,), nonfinite)
     if encoded.nulls_written and only_finite:
         # Raises an error with the path.
         _plain(value, path, convert, only_finite=True)
@@ -119,7 +119,7 @@ def _count_nulls(parts: Iterable[bytes]) -> int:
     return sum(part.count(b"null") for part in parts if _NULL.search(part))
 
 
-def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> Encoded | None:
+def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> EncodedValue | None:
     """Encode a value with orjson; return None if it can't, or if two keys would encode to the same string."""
     try:
         return _dump(value, convert, _OPTION)
@@ -141,7 +141,7 @@ def _raise_interrupt(error: TypeError) -> TypeError:
     return error
 
 
-def _dump(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
+def _dump(value: Any, convert: Callable[[Any], Any], option: int) -> EncodedValue:
     arrays: list[bytes] = []
     known = KNOWN
 
@@ -159,7 +159,7 @@ def _dump(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
     if inexact or has_seconds:
         arrays.clear()
         data = orjson.dumps(value, default=default, option=option | orjson.OPT_PASSTHROUGH_DATETIME)
-    return Encoded(_join(data, arrays), nonfinite)
+    return EncodedValue(_join(data, arrays), nonfinite)
 
 
 def _has_inexact_times(data: bytes, utc_offsets: int) -> bool:

@@ -16,7 +16,7 @@ from attrs import define
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values.conversion import is_array
-from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.encoded import EncodedValue
 from callback_sdk.documents.values.keys import integer_text, key_text
 from callback_sdk.documents.values.loops import too_deep
 from callback_sdk.documents.values.paths import member, shorten
@@ -84,7 +84,7 @@ class Plain:
     def _other(self, value: Any, path: str) -> Any:
         if is_array(value):
             return self._array(value, path)
-        if isinstance(value, Encoded):
+        if isinstance(value, EncodedValue):
             return decode(value.data)
         plainer = _call(self.convert, value, path)
         if plainer is None and _is_missing_number(value):

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import orjson
 
-from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.encoded import EncodedValue
 
 
 def converter(kind: type) -> Callable[[Any], Any]:
@@ -73,7 +73,7 @@ _BUILTIN = (str, int, float, dict, list, tuple)
 _NOTHING: dict[str, Any] = {}
 
 _CONVERTERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (Encoded, lambda value: orjson.Fragment(value.data)),
+    (EncodedValue, lambda value: orjson.Fragment(value.data)),
     (Enum, lambda value: value.value),
     # Methods of the base classes, because subclasses may override them.
     (str, str.__str__),

@@ -16,11 +16,11 @@ from uuid import UUID
 from attrs import define
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.encoded import EncodedValue
 from callback_sdk.documents.values.keys import are_distinct
 
 _NONE = type(None)
-_WITHOUT_PARTS = (str, int, _NONE, dt.date, dt.time, UUID, float, Decimal, Encoded)
+_WITHOUT_PARTS = (str, int, _NONE, dt.date, dt.time, UUID, float, Decimal, EncodedValue)
 
 _PLAIN = frozenset({str, int, bool, dt.date, dt.time, UUID})
 """Types that are skipped; most values of most results have one of these types."""
@@ -243,7 +243,7 @@ def _count_nonfinite(kind: type, values: Sequence[Any]) -> int:
         return len(values) - sum(map(math.isfinite, values))
     if issubclass(kind, Decimal):
         return len(values) - sum(map(Decimal.is_finite, values))
-    if kind is Encoded:
+    if kind is EncodedValue:
         return sum(value.nulls_written for value in values)
     if kind.__name__ == "NaTType":
         return len(values)

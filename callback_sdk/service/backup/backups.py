@@ -49,7 +49,7 @@ class Backup:
 
 
 @define(frozen=True, kw_only=True)
-class Restored:
+class RestoreSummary:
     """What a restored service will do.
 
     Attributes:
@@ -94,7 +94,7 @@ def back_up(storage: StorageLocations, target: Path) -> Backup:
     return made
 
 
-def restore(storage: StorageLocations, source: Path) -> Restored:
+def restore(storage: StorageLocations, source: Path) -> RestoreSummary:
     """Restore a backup to a data directory without a database, or to an empty database of a PostgreSQL server.
 
     Tasks that were running are queued again, without counting a crash, and all users are logged out.
@@ -123,7 +123,7 @@ def restore(storage: StorageLocations, source: Path) -> Restored:
         return _load(storage, Secret(f"sqlite:///{new}"), copy, made)
 
 
-def _load(storage: StorageLocations, url: Secret[str], copy: Path, made: Backup) -> Restored:
+def _load(storage: StorageLocations, url: Secret[str], copy: Path, made: Backup) -> RestoreSummary:
     with closing(open_database(url)) as database:
         if schema.revision(database) is not None:
             raise ConfigurationError(
@@ -137,7 +137,7 @@ def _load(storage: StorageLocations, url: Secret[str], copy: Path, made: Backup)
         store.sessions.delete_all()
         store.workers.remove_all()
         _restore_blobs(storage, copy.parent, made)
-        return Restored(
+        return RestoreSummary(
             queued=store.tasks.counts()[PENDING], running=running, deliveries=store.deliveries.counts()["pending"]
         )
 

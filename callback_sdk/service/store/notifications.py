@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 @define
-class _Pending:
+class _PendingIds:
     """Ids that wait to be sent, in order; each is sent once."""
 
     ids: dict[str, None] = field(factory=dict)
@@ -88,7 +88,7 @@ class NotificationSender:
     def __init__(self, send: Callable[[Sequence[str]], object]) -> None:
         self.origin = secrets.token_hex(4)
         self._send = send
-        self._pending = _Pending()
+        self._pending = _PendingIds()
         self._lock = Lock()
         self._due = threading.Event()
         self._closed = False
@@ -139,7 +139,7 @@ class NotificationSender:
                 time.sleep(_PAUSE)
             self._due.clear()
             with self._lock:
-                pending, self._pending, closed = self._pending, _Pending(), self._closed
+                pending, self._pending, closed = self._pending, _PendingIds(), self._closed
             try:
                 self._send([self.payload(text) for text in pending.texts()])
             except Exception as error:  # noqa: BLE001 - the thread must survive any error

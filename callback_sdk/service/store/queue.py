@@ -139,7 +139,7 @@ class TaskQueue:
 
         def fetch(connection: sa.Connection) -> list[str]:
             last = self._last_served.get(algorithms, "")
-            fetching = _Fetching(connection, algorithms, limit, redispatch_after, last)
+            fetching = _DueTasks(connection, algorithms, limit, redispatch_after, last)
             found = fetching.run()
             self._last_served[algorithms] = fetching.last_served
             return found
@@ -166,7 +166,7 @@ class TaskQueue:
             return list(connection.execute(sa.union_all(*queries)).scalars())
 
 
-class _Fetching:
+class _DueTasks:
     """One call of `TaskQueue.fetch_due`, in a transaction."""
 
     def __init__(

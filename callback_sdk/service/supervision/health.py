@@ -31,7 +31,7 @@ _MAX_REQUESTS = 32
 _JSON = "application/json"
 
 
-class Watched(Protocol):
+class HealthSource(Protocol):
     """The interface of an object whose health is reported."""
 
     def is_alive(self) -> bool:
@@ -61,7 +61,7 @@ class WorkerHealth:
     """
 
     def __init__(self, host: str, port: int, *, folder: str) -> None:
-        self.watched: Watched | None = None
+        self.watched: HealthSource | None = None
         self.variables = {"PROMETHEUS_MULTIPROC_DIR": folder}
         self._registry = CollectorRegistry()
         MultiProcessCollector(self._registry, path=folder)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ from attrs import define, evolve, field
 
 from callback_sdk.concurrency import reaper
 from callback_sdk.documents import output_list
-from callback_sdk.documents.document import Encoded, encode
+from callback_sdk.documents.document import EncodedValue, encode
 from callback_sdk.documents.error_text import clean, describe
 from callback_sdk.documents.values.keys import key_text
 from callback_sdk.documents.values.paths import member
@@ -269,7 +269,7 @@ def _report(path: Path, fraction: float | None, message: str) -> None:
 
 
 def _write_results(spec: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
-    encoded: dict[str, Encoded] = {}
+    encoded: dict[str, EncodedValue] = {}
     for key, part in members.items():
         name = _member_name(key, encoded)
         encoded[name] = encode(part, path=member("results", name))
@@ -313,7 +313,7 @@ def _member_name(key: Any, others: Collection[str]) -> str:
     return name
 
 
-def _join_members(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[bytes]]:
+def _join_members(encoded: dict[str, EncodedValue]) -> tuple[dict[str, list[int]], list[bytes]]:
     spans: dict[str, list[int]] = {}
     parts: list[bytes] = []
     position = 0

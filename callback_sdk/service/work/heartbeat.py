@@ -47,7 +47,7 @@ class _ClaimedRun:
 
 
 @define(frozen=True)
-class _Announced:
+class _WorkerCapacity:
     algorithms: Sequence[str]
     slots: Callable[[], int]
 
@@ -69,7 +69,7 @@ class Heartbeat:
         self._runs: dict[str, _ClaimedRun] = {}
         self._sending: dict[str, int] = {}
         self._renewed_at = -self._interval
-        self._announced: _Announced | None = None
+        self._announced: _WorkerCapacity | None = None
         self._reported_at = -math.inf
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="Heartbeat failed, retrying", working="Heartbeat works again")
@@ -88,7 +88,7 @@ class Heartbeat:
             algorithms: Names of the algorithms that it takes tasks of.
             slots: Returns the number of tasks that it can run at the same time.
         """
-        self._announced = _Announced(algorithms, slots)
+        self._announced = _WorkerCapacity(algorithms, slots)
 
     def close(self) -> None:
         """Stop the heartbeat. Claims that are still held expire with their lease."""
@@ -188,7 +188,7 @@ class Heartbeat:
             self._store.workers.report(self._facts(self._announced))
             self._reported_at = time.monotonic()
 
-    def _facts(self, announced: _Announced) -> WorkerFacts:
+    def _facts(self, announced: _WorkerCapacity) -> WorkerFacts:
         return WorkerFacts(
             name=self.worker,
             host=platform.node(),

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.program.execution import Ending
+from callback_sdk.program.execution import ProgramExit
 from callback_sdk.program.report import failure, is_canceled, warning
 from callback_sdk.program.scheduler import Scheduler
 
-ENDED = Ending(status=0, stopped_by=None, stopped_at=0.0, timed_out=False, memory_kills=0, error_tail=b"")
+ENDED = ProgramExit(status=0, stopped_by=None, stopped_at=0.0, timed_out=False, memory_kills=0, error_tail=b"")
 SLURM = Scheduler("Slurm", "90_1", end=1000.0)
 
 

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.backup import Restored, back_up, restore
+from callback_sdk.service.backup import RestoreSummary, back_up, restore
 from callback_sdk.service.backup import backups as module
 from callback_sdk.service.blobs import BlobStorage, features_name, results_name
 from callback_sdk.service.runtime import StorageLocations
@@ -87,7 +87,7 @@ def test_a_restored_service_continues_where_the_backup_was_made(
     # What happens later isn't restored.
     submit(store, "later")
     store.tasks.cancel("queued")
-    assert restore(elsewhere, tmp_path / "backup") == Restored(queued=2, running=1, deliveries=1)
+    assert restore(elsewhere, tmp_path / "backup") == RestoreSummary(queued=2, running=1, deliveries=1)
     with closing(opened(elsewhere)) as found:
         assert sorted(found.queue.fetch_due(9, redispatch_after=30.0)) == ["queued", "running"]
         assert found.tasks.get("running")["crash_count"] == 0
