@@ -19,7 +19,7 @@ from callback_sdk.filesystem.locks import wait_for_lock
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 6
+VERSION = 7
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
@@ -72,7 +72,8 @@ _TABLES = (
         created_at REAL NOT NULL,
         finished_at REAL,
         outputs TEXT,
-        object_url TEXT
+        object_url TEXT,
+        events TEXT
     )""",
     _SENT_OUTPUTS,
     _OPEN_JOBS,
@@ -98,6 +99,7 @@ _UPGRADES = {
     ),
     5: ("ALTER TABLE deliveries ADD COLUMN object_url TEXT",),
     6: (_OPEN_JOBS,),
+    7: ("ALTER TABLE deliveries ADD COLUMN events TEXT",),
 }
 """Statements that upgrade a file to each version from the previous one."""
 

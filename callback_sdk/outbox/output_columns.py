@@ -10,7 +10,7 @@ from attrs import asdict
 
 from callback_sdk.outbox.entries import OutputCopy, StoredResults
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback, read_stored
 
 
 def copies_column(stored: StoredResults) -> str | None:
@@ -41,7 +41,7 @@ def read_callbacks(column: Secret[str | None], own: Callback) -> tuple[Callback,
     for item in Secret(json.loads(column.reveal() or "[]")).reveal():
         text = Secret(json.dumps(item))
         if item is not None and text.reveal() not in found:
-            (found[text.reveal()],) = parse_callbacks(Secret([item]))
+            found[text.reveal()] = read_stored(Secret(item), None)
         callbacks.append(own if item is None else found[text.reveal()])
     return tuple(callbacks)
 

@@ -12,16 +12,17 @@ from urllib.parse import unquote
 from callback_sdk.errors import OutputError, TargetError
 from callback_sdk.outbox.entries import OutputCopy
 from callback_sdk.outbox.output_columns import read_callbacks, read_copies
+from callback_sdk.outbox.rows import read_callback
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets import Target
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.places import Places, ResultTarget
 
 Plan = Callable[[Callback], Target]
 """Returns the target of a callback."""
 
 _SELECT_TARGETS = (
-    "SELECT deliveries.id, result, target, url, deliveries.object_url, deliveries.outputs AS outputs, "
+    "SELECT deliveries.id, result, target, events, url, deliveries.object_url, deliveries.outputs AS outputs, "
     "results.outputs AS copies FROM deliveries JOIN results ON results.id = result "
     "WHERE result = (SELECT result FROM deliveries WHERE id = ?)"
 )
@@ -64,7 +65,7 @@ class ResultPlaces:
         self._places.replace((delivery_id, name), ResultTarget.of_file(name, target))
 
     def _put_row(self, row: sqlite3.Row) -> None:
-        (document,) = parse_callbacks(Secret([json.loads(row["target"])]))
+        document = read_callback(row)
         names = [copy.name for copy in read_copies(row["copies"])]
         files = list(zip(names, read_callbacks(Secret(row["outputs"]), document), strict=False))
         self._below[row["id"]] = frozenset(name for name, callback in files if callback is document)

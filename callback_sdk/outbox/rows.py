@@ -11,16 +11,17 @@ from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import NewDelivery, OutboxEntry
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback, read_stored
 from callback_sdk.targets.hosts import port_of, usual_name
 
 
-def target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str, str | None]]:
-    """Return the kind, URL, host, target and object's URL of a row."""
-    url, plain = delivery.callback.url, Secret(delivery.callback.plain())
+def target_columns(delivery: NewDelivery) -> Secret[tuple[str, str, str, str, str | None, str | None]]:
+    """Return the kind, URL, host, target, events and object's URL of a row."""
+    url, plain, events = delivery.callback.url, Secret(delivery.callback.plain()), delivery.callback.stored_events
     place = None if delivery.object_url is None else text_column(delivery.object_url)
     host = text_column(f"{usual_name(url.host)}:{port_of(url)}")
-    return Secret((delivery.target_kind, text_column(str(url)), host, json.dumps(plain.reveal()), place))
+    columns = (delivery.target_kind, text_column(str(url)), host, json.dumps(plain.reveal()), events, place)
+    return Secret(columns)
 
 
 def job_column(job: JobResult) -> str:
@@ -29,10 +30,9 @@ def job_column(job: JobResult) -> str:
     return encode(members, path="result").data.decode()
 
 
-def read_callback(target: Secret[str]) -> Callback:
-    """Return the callback of a row's target."""
-    (callback,) = parse_callbacks(Secret([json.loads(target.reveal())]))
-    return callback
+def read_callback(row: sqlite3.Row) -> Callback:
+    """Return the callback of a row, from its columns `target` and `events`."""
+    return read_stored(Secret(json.loads(row["target"])), row["events"])
 
 
 def read_entry(row: sqlite3.Row) -> OutboxEntry:

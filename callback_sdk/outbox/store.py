@@ -72,7 +72,7 @@ _SELECT_DUE = (
 )
 
 
-_REPLACE_TARGET = "UPDATE deliveries SET target_kind = ?, url = ?, host = ?, target = ?, object_url = ?"
+_REPLACE_TARGET = "UPDATE deliveries SET target_kind = ?, url = ?, host = ?, target = ?, events = ?, object_url = ?"
 
 
 class OutboxStore:
@@ -156,8 +156,9 @@ class OutboxStore:
     def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
         """Return the data needed to send a claimed delivery; None if the claim is lost."""
         query = (
-            "SELECT job, nulls_written, results.object_url, data, file, target, result, results.outputs AS copies, "
-            "deliveries.outputs AS callbacks FROM deliveries JOIN results ON results.id = result "
+            "SELECT job, nulls_written, results.object_url, data, file, target, events, result, "
+            "results.outputs AS copies, deliveries.outputs AS callbacks "
+            "FROM deliveries JOIN results ON results.id = result "
             "WHERE deliveries.id = ? AND owner = ? AND claim = ?"
         )
         rows = self._database.read(query, (claim.delivery_id, self._owner, claim.number))
@@ -169,7 +170,7 @@ class OutboxStore:
             stored=StoredResults(data=row["data"], file=row["file"]),
             nulls_written=row["nulls_written"],
             object_url=row["object_url"],
-            callback=read_callback(Secret(row["target"])),
+            callback=read_callback(row),
             result=row["result"],
         )
         return pending if row["copies"] is None else self._with_outputs(pending, row)
@@ -376,11 +377,11 @@ class OutboxStore:
         """
         with self._database.transaction() as connection:
             rows = _select(
-                connection, "SELECT id, status, url, target, owner FROM deliveries WHERE id IN", [delivery_id]
+                connection, "SELECT id, status, url, target, events, owner FROM deliveries WHERE id IN", [delivery_id]
             )
             _check_redeliverable([delivery_id], {row["id"]: row["status"] for row in rows})
             (row,) = rows
-            target = evolve(target, callback=read_callback(Secret(row["target"])).replaced_by(target.callback))
+            target = evolve(target, callback=read_callback(row).replaced_by(target.callback))
             ResultPlaces(connection, delivery_id, plan).replace(delivery_id, target)
             error = None if row["owner"] is None else REPLACED_ERROR.format(url=row["url"])
             connection.execute(
@@ -453,8 +454,8 @@ def _insert(
     # The credentials are not kept in a local variable, because some tools print tracebacks with local variables.
     connection.execute(
         "INSERT INTO deliveries "
-        "(target_kind, url, host, target, object_url, outputs, id, result, job_id, status, next_attempt_at, "
-        "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+        "(target_kind, url, host, target, events, object_url, outputs, id, result, job_id, status, next_attempt_at, "
+        "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         (
             *target_columns(delivery).reveal(),
             callbacks_column(delivery.output_callbacks).reveal(),

@@ -24,6 +24,7 @@ from callback_sdk.targets.members import (
     HEADERS,
     HTTP,
     MEMBERS,
+    MEMBERS_BEFORE_EVENTS,
     PARTS,
     REFRESH,
     S3_PREFIX,
@@ -96,6 +97,11 @@ class Callback:
             success: Whether the job has results.
         """
         return COMPLETED in self.events or (SUCCEEDED if success else FAILED) in self.events
+
+    @property
+    def stored_events(self) -> str | None:
+        """The events as they are stored beside `plain`, separated by commas; None for the result only."""
+        return None if self.events == DEFAULT_EVENTS else ",".join(name for name in EVENT_NAMES if name in self.events)
 
     @property
     def shown_url(self) -> SecretURL:
@@ -173,10 +179,25 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
     callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
     items = [_split(item) for item in _items(callback_url)]
     params = _params(callback_param, len(items))
-    found = tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
+    found = tuple(_requested(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
     if isinstance(callback_param.reveal(), Mapping) and not callback_param.reveal().keys().isdisjoint((HTTP, WEBHOOK)):
         _check_one_server(found)
     return found
+
+
+def read_stored(stored: Secret[Any], events: str | None) -> Callback:
+    """Return a callback that was stored.
+
+    Args:
+        stored: What `Callback.plain` returned.
+        events: `Callback.stored_events`. None for targets that versions without events have stored, too, in which a
+            member `events` is a part of the document.
+
+    Raises:
+        TargetError: An earlier version accepted it, and this one doesn't.
+    """
+    members = MEMBERS_BEFORE_EVENTS if events is None else MEMBERS
+    return _callback(SecretURL(stored.reveal()["url"]), Secret(stored.reveal()["param"]), members)
 
 
 def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
@@ -276,7 +297,7 @@ def _merge(own: Secret[Any] | None, given: Secret[Any]) -> Secret[Any]:
     return Secret({**given.reveal(), **own.reveal()}) if isinstance(given.reveal(), Mapping) else given
 
 
-def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
+def _requested(url: Secret[Any], param: Secret[Any]) -> Callback:
     if not isinstance(url.reveal(), str):
         raise InvalidTargetError(
             f"A callback URL is a string, not {type(url.reveal()).__name__}.",
@@ -292,18 +313,24 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
             hint='Give a dict, such as {"s3_fields": post.fields}, or nothing.',
             url=str(address),
         )
-    refuse_misplaced(address, param)
+    return _callback(address, param, MEMBERS)
+
+
+def _callback(url: SecretURL, param: Secret[Any], members: frozenset[str]) -> Callback:
+    """Return a callback of which `param` has members that say how to deliver, and others of the document."""
+    refuse_misplaced(url, param)
+    given = Secret({name: value for name, value in param.reveal().items() if name in members and value is not None})
     return Callback(
-        address,
-        {key: value for key, value in param.reveal().items() if key not in MEMBERS},
-        read_fields(address, param) if FIELDS in param.reveal() else None,
-        read_headers(address, param) if param.reveal().get(HEADERS) is not None else None,
-        read_http(address, param) if param.reveal().get(HTTP) is not None else None,
-        _webhook(address, param) if param.reveal().get(WEBHOOK) is not None else None,
-        _issuer(address, param) if param.reveal().get(REFRESH) is not None else None,
-        _parts(address, param) if param.reveal().get(PARTS) is not None else None,
-        _prefix(address, param),
-        _events(address, param) if param.reveal().get(EVENTS) is not None else DEFAULT_EVENTS,
+        url,
+        {name: value for name, value in param.reveal().items() if name not in members},
+        read_fields(url, param) if FIELDS in param.reveal() else None,
+        read_headers(url, given) if HEADERS in given.reveal() else None,
+        read_http(url, given) if HTTP in given.reveal() else None,
+        _webhook(url, given) if WEBHOOK in given.reveal() else None,
+        _issuer(url, given) if REFRESH in given.reveal() else None,
+        _parts(url, given) if PARTS in given.reveal() else None,
+        _prefix(url, given),
+        _events(url, given) if EVENTS in given.reveal() else DEFAULT_EVENTS,
     )
 
 
@@ -348,7 +375,7 @@ def _as_json(param: dict[str, Any]) -> Any:
 
 
 def _prefix(url: SecretURL, param: Secret[Any]) -> Prefix | None:
-    if all(param.reveal().get(name) is None for name in (S3_PREFIX, AZURE_PREFIX)):
+    if param.reveal().keys().isdisjoint((S3_PREFIX, AZURE_PREFIX)):
         return None
     # Imported here, because few processes need it.
     with no_fork:

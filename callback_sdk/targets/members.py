@@ -47,6 +47,9 @@ EVENTS = "events"
 MEMBERS = frozenset({FIELDS, HEADERS, PARTS, HTTP, WEBHOOK, REFRESH, S3_PREFIX, AZURE_PREFIX, EVENTS})
 """All of them."""
 
+MEMBERS_BEFORE_EVENTS = MEMBERS - {EVENTS}
+"""Those of versions without events: in targets that they have stored, `events` is a part of the document."""
+
 STARTED = "started"
 """Event: a run of the job has started."""
 

@@ -138,7 +138,7 @@ class BulkRedeliveryStore:
         query = query.order_by(tasks.c.finished_at, deliveries.c.delivery_id).limit(limit)
         with self._database.read() as connection:
             found = [dict(row) for row in connection.execute(query).mappings()]
-        problems = [self._problem(row["delivery_id"], row.pop("encrypted_target"), check) for row in found]
+        problems = [self._problem(row, row.pop("encrypted_target"), check) for row in found]
         good = [row for row, problem in zip(found, problems, strict=True) if problem is None]
         ids = [row["delivery_id"] for row in good]
         if ids and not dry_run:
@@ -152,10 +152,10 @@ class BulkRedeliveryStore:
         )
 
     def _problem(
-        self, delivery_id: str, encrypted: str, check: Callable[[str, Callback], None]
+        self, row: dict[str, Any], encrypted: str, check: Callable[[str, Callback], None]
     ) -> CallbackSDKError | None:
         try:
-            check(delivery_id, rows.callback(encrypted, self._cipher))
+            check(row["delivery_id"], rows.callback(encrypted, row["events"], self._cipher))
         except (CredentialCipherError, TargetError) as error:
             return error
         return None

@@ -268,7 +268,7 @@ class DeliveryStore(DeliveryReader):
         Raises:
             CredentialCipherError: The target was encrypted with a key that this process doesn't have.
         """
-        return rows.callback(claim.encrypted_target, self._cipher)
+        return rows.callback(claim.encrypted_target, claim.events, self._cipher)
 
     def replace_target(self, claim: DeliveryClaim, new: NewTarget) -> bool:
         """Replace the target of a claimed delivery, with its credentials; return whether the claim was still held.

@@ -43,17 +43,20 @@ class DeliveryReader:
         with self._database.read() as connection:
             found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
         for row in found:
-            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._cipher)
+            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), row["events"], self._cipher)
         return found
 
     def targets(self, job_id: str) -> dict[str, tuple[str | None, Callback]]:
         """Return the deliveries' output names and targets, with credentials, by id, without those no key opens."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.output_name, deliveries.c.encrypted_target)
+        columns = (deliveries.c.output_name, deliveries.c.encrypted_target, deliveries.c.events)
+        query = sa.select(deliveries.c.delivery_id, *columns)
         found = {}
         with self._database.read() as connection:
-            for delivery_id, output, encrypted in connection.execute(query.where(deliveries.c.job_id == job_id)):
+            for delivery_id, output, encrypted, events in connection.execute(
+                query.where(deliveries.c.job_id == job_id)
+            ):
                 with contextlib.suppress(CredentialCipherError, TargetError):
-                    found[delivery_id] = (output, rows.callback(encrypted, self._cipher))
+                    found[delivery_id] = (output, rows.callback(encrypted, events, self._cipher))
         return found
 
     def check_files(self, claim: DeliveryClaim, plan: Plan) -> None:
@@ -106,7 +109,7 @@ class DeliveryReader:
 
     def results_url(self, job_id: str) -> str | None:
         """Return the URL of a task's results without a signature; None if no target is an object store."""
-        columns = (deliveries.c.delivery_id, deliveries.c.encrypted_target, deliveries.c.url)
+        columns = (deliveries.c.delivery_id, deliveries.c.url, deliveries.c.encrypted_target, deliveries.c.events)
         # A skipped delivery makes no object.
         is_document = (deliveries.c.output_name.is_(None), deliveries.c.status != SKIPPED)
         query = sa.select(*columns).where(deliveries.c.job_id == job_id, *is_document)
@@ -115,9 +118,9 @@ class DeliveryReader:
         urls = (self._object_url(*row) for row in found)
         return next((url for url in urls if url is not None), None)
 
-    def _object_url(self, delivery_id: str, target: str, url: str) -> str | None:
+    def _object_url(self, delivery_id: str, url: str, encrypted: str, events: str | None) -> str | None:
         try:
-            callback = rows.callback(target, self._cipher)
+            callback = rows.callback(encrypted, events, self._cipher)
             return url if callback.is_results else plan(callback).object_url(delivery_id)
         except TargetError:
             # Accepted by an earlier version. Its own delivery fails; those to other targets must not.

@@ -53,7 +53,11 @@ _IDS: sa.BindParameter[Any] = sa.bindparam("_ids", expanding=True)
 _HOST: sa.BindParameter[str] = sa.bindparam("_host")
 _SELECT_WAITING = (
     sa.select(
-        deliveries.c.delivery_id, deliveries.c.origin, deliveries.c.next_attempt_at, deliveries.c.encrypted_target
+        deliveries.c.delivery_id,
+        deliveries.c.origin,
+        deliveries.c.next_attempt_at,
+        deliveries.c.encrypted_target,
+        deliveries.c.events,
     )
     .where(*IS_WAITING, deliveries.c.delivery_id.in_(_IDS))
     .order_by(deliveries.c.origin)
@@ -211,16 +215,14 @@ def _release(connection: sa.Connection, row: Any, policy: HostPolicy) -> list[tu
 
 
 def _hold(connection: sa.Connection, waiting: Sequence[Any], cipher: CredentialCipher) -> None:
-    values = [
-        {"_delivery": one.delivery_id, "_until": _expires_at(one.encrypted_target, cipher)} for one in waiting
-    ]  # fmt: skip
+    values = [{"_delivery": one.delivery_id, "_until": _expires_at(one, cipher)} for one in waiting]
     connection.execute(_UPDATE_HELD, values)
 
 
-def _expires_at(encrypted: str, cipher: CredentialCipher) -> float | None:
+def _expires_at(row: Any, cipher: CredentialCipher) -> float | None:
     """Return when a target expires; None for never, and if its issuer gives a new one."""
     try:
-        target = plan(rows.callback(encrypted, cipher))
+        target = plan(rows.callback(row.encrypted_target, row.events, cipher))
     except (CredentialCipherError, TargetError):
         # Its attempt will fail with the reason.
         return None

@@ -283,6 +283,7 @@ class DeliveryClaim:
         host_is_known: Whether the host has failed, is limited, or has held deliveries.
         may_be_disabled: Whether a webhook of this URL, without its query, is disabled.
         encrypted_target: The target with its credentials, encrypted; see `DeliveryStore.open`.
+        events: The events that the target subscribes to, as they are stored.
         job_id: The task.
         owner: Id of its user, whose secrets sign webhooks.
         attempt: The number of the attempt, from 1; not of the task's run, see `run`.
@@ -312,6 +313,7 @@ class DeliveryClaim:
     result: JobResult
     results: bytes | None = field(default=None, repr=False)
     nulls_written: int
+    events: str | None = None
     traceparent: str | None = None
     output_name: str | None = None
     staged: bool = False

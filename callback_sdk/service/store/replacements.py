@@ -16,7 +16,7 @@ from callback_sdk.service.store.task_places import Plan, TaskPlaces, lock_target
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import Callback
 
-_SELECT_TARGET = sa.select(deliveries.c.encrypted_target).where(
+_SELECT_TARGET = sa.select(deliveries.c.encrypted_target, deliveries.c.events).where(
     deliveries.c.delivery_id == sa.bindparam("_delivery", type_=sa.String)
 )
 
@@ -50,8 +50,8 @@ class NewTarget:
         """
         lock_targets(connection, job_id)
         places = TaskPlaces(connection, cipher, job_id, self.plan)
-        encrypted = connection.execute(_SELECT_TARGET, {"_delivery": delivery_id}).scalar_one()
-        new = evolve(self.target, callback=_replaced(encrypted, self.target.callback, cipher))
+        row = connection.execute(_SELECT_TARGET, {"_delivery": delivery_id}).one()
+        new = evolve(self.target, callback=_replaced(row, self.target.callback, cipher))
         try:
             places.replace(delivery_id, new)
         except OutputError as error:
@@ -80,21 +80,22 @@ class NewTarget:
 
 def update_expiry(connection: sa.Connection, cipher: CredentialCipher, job_id: str) -> None:
     """Update the time when the last target of a task expires, from which it isn't started any more."""
-    encrypted = connection.execute(sa.select(deliveries.c.encrypted_target).where(deliveries.c.job_id == job_id))
+    columns = (deliveries.c.encrypted_target, deliveries.c.events)
+    found = connection.execute(sa.select(*columns).where(deliveries.c.job_id == job_id))
     try:
-        expires_at = rows.last_expiry([plan(rows.callback(target, cipher)) for target in encrypted.scalars()])
+        expires_at = rows.last_expiry([plan(rows.callback(*row, cipher)) for row in found])
     except (CredentialCipherError, TargetError):
         # Its delivery will fail with the reason.
         expires_at = None
     connection.execute(tasks.update().where(tasks.c.job_id == job_id).values(targets_expire_at=expires_at))
 
 
-def _replaced(encrypted: str, new: Callback, cipher: CredentialCipher) -> Callback:
+def _replaced(row: Any, new: Callback, cipher: CredentialCipher) -> Callback:
     try:
-        old = rows.callback(encrypted, cipher)
+        old = rows.callback(row.encrypted_target, row.events, cipher)
     except (CredentialCipherError, TargetError):
         # The key is lost, or an earlier version accepted the target. A new target is what helps.
-        return new
+        return evolve(new, events=rows.events_of(row.events))
     return old.replaced_by(new)
 
 

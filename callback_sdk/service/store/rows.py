@@ -15,8 +15,9 @@ from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipher
 from callback_sdk.service.store.models import Submission
 from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets import Target
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback, read_stored
 from callback_sdk.targets.hosts import origin, usual_name
+from callback_sdk.targets.members import DEFAULT_EVENTS
 
 _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
     task_payloads.c.job_id == sa.bindparam("_job"), task_payloads.c.name == sa.bindparam("_name")
@@ -57,20 +58,30 @@ def last_expiry(targets: Sequence[Target]) -> float | None:
     return max(times, default=None) if len(times) == len(targets) else None
 
 
-def callback(encrypted: str, cipher: CredentialCipher) -> Callback:
+def callback(encrypted: str, events: str | None, cipher: CredentialCipher) -> Callback:
     """Decrypt the target of a row.
+
+    Args:
+        encrypted: The column `encrypted_target`.
+        events: The column `events`.
+        cipher: Has the key.
 
     Raises:
         CredentialCipherError: The target was encrypted with a key that the cipher doesn't have.
+        TargetError: An earlier version accepted the target, and this one doesn't.
     """
-    (found,) = parse_callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
-    return found
+    return read_stored(Secret(json.loads(cipher.decrypt(encrypted).reveal())), events)
 
 
-def callback_param(encrypted: str, cipher: CredentialCipher) -> dict[str, Any] | None:
-    """Return the `callback_param` of a row without credentials; None if it can't be decrypted."""
+def events_of(column: str | None) -> frozenset[str]:
+    """Return the events that a delivery's target subscribes to, from the column `events`."""
+    return DEFAULT_EVENTS if column is None else frozenset(column.split(","))
+
+
+def callback_param(encrypted: str, events: str | None, cipher: CredentialCipher) -> dict[str, Any] | None:
+    """Return the `callback_param` of a row without credentials; None if it can't be decrypted. See `callback`."""
     try:
-        return callback(encrypted, cipher).param
+        return callback(encrypted, events, cipher).param
     except (CredentialCipherError, TargetError):
         return None
 

@@ -15,7 +15,7 @@ from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import DELIVERY_PENDING, SKIPPED, Submission
 from callback_sdk.service.store.tables import deliveries, hosts, tasks
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.members import COMPLETED, DEFAULT_EVENTS, EVENT_NAMES, FAILED, PROGRESS, STARTED, SUCCEEDED
+from callback_sdk.targets.members import COMPLETED, DEFAULT_EVENTS, FAILED, PROGRESS, STARTED, SUCCEEDED
 
 EVENTS = "events"
 """The option of tasks with targets that subscribe to other events than the default."""
@@ -23,7 +23,7 @@ EVENTS = "events"
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _SELECT_SUBSCRIBED = (
-    sa.select(deliveries.c.encrypted_target)
+    sa.select(deliveries.c.encrypted_target, deliveries.c.events)
     .where(
         deliveries.c.job_id == _JOB_ID,
         sa.or_(deliveries.c.events.contains(STARTED), deliveries.c.events.contains(PROGRESS)),
@@ -49,10 +49,9 @@ def is_subscribed(submission: Submission) -> bool:
 
 def columns(target: Callback) -> dict[str, Any]:
     """Return the columns of a delivery that say what is sent to its target."""
-    names = [name for name in EVENT_NAMES if name in target.events]
     takes_result = target.takes_result(success=True) or target.takes_result(success=False)
     return {
-        "events": None if target.events == DEFAULT_EVENTS else ",".join(names),
+        "events": target.stored_events,
         "status": DELIVERY_PENDING if takes_result else SKIPPED,
     }
 
@@ -91,9 +90,9 @@ class SubscriptionStore:
         """Return the targets of a task that subscribe to events before its end, without those no key opens."""
         found = []
         with self._database.read() as connection:
-            for encrypted in connection.execute(_SELECT_SUBSCRIBED, {"_job": job_id}).scalars():
+            for encrypted, events in connection.execute(_SELECT_SUBSCRIBED, {"_job": job_id}):
                 with contextlib.suppress(CredentialCipherError, TargetError):
-                    found.append(rows.callback(encrypted, self._cipher))
+                    found.append(rows.callback(encrypted, events, self._cipher))
         return found
 
     def may_send(self, job_id: str, attempt: int, origin: str, *, status: str, sending: int) -> bool:

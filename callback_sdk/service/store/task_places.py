@@ -27,7 +27,11 @@ _LOCK = int.from_bytes(b"tgts", "big")
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _SELECT_TARGETS = sa.select(
-    deliveries.c.delivery_id, deliveries.c.output_name, deliveries.c.encrypted_target, deliveries.c.url
+    deliveries.c.delivery_id,
+    deliveries.c.output_name,
+    deliveries.c.encrypted_target,
+    deliveries.c.events,
+    deliveries.c.url,
 ).where(deliveries.c.job_id == _JOB_ID)
 _SELECT_FILES = (
     sa.select(outputs.c.name)
@@ -93,7 +97,7 @@ class TaskPlaces:
         self._places.add(delivery_id, self._sent[delivery_id])
 
     def _target(self, row: Any) -> Target:
-        callback = rows.callback(row.encrypted_target, self._cipher)
+        callback = rows.callback(row.encrypted_target, row.events, self._cipher)
         if callback.is_results:
             # The URL of its object is shown.
             return Target(callback=evolve(callback, shown=SecretURL(row.url).with_public_path()))

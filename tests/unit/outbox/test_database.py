@@ -119,9 +119,10 @@ _RECEIPT = Receipt(
 )
 
 
-def _first_version(path: Path, url: str = "http://h/") -> None:
+def _first_version(path: Path, url: str = "http://h/", param: str = "{}") -> None:
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(_VERSION_1.replace("URL", url).replace("RECEIPT", json.dumps(_RECEIPT_1)))
+        tables = _VERSION_1.replace('"param":{}', f'"param":{param}')
+        old.executescript(tables.replace("URL", url).replace("RECEIPT", json.dumps(_RECEIPT_1)))
 
 
 def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook: WebhookReceiver) -> None:
@@ -141,6 +142,18 @@ def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook:
     with closing(sqlite3.connect(path)) as new:
         assert new.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert new.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("events", ["all", ["started"]])
+def test_member_that_had_no_meaning_stays_in_the_document(
+    tmp_path: Path, webhook: WebhookReceiver, events: object
+) -> None:
+    """`events` of a target that an earlier version stored is no subscription."""
+    _first_version(tmp_path / "outbox", webhook.url, json.dumps({"events": events, "run": 7}))
+    with Outbox(tmp_path / "outbox", create=False) as outbox:
+        outbox.run(until_empty=True)
+    (request,) = webhook.requests
+    assert json.loads(request.body)["callback_param"] == {"events": events, "run": 7}
 
 
 def test_upgraded_file_has_the_tables_of_a_new_one(tmp_path: Path) -> None:

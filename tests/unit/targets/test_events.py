@@ -10,7 +10,7 @@ import pytest
 from callback_sdk import S3Signer, check_target
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks, read_stored
 from callback_sdk.targets.members import EVENT_NAMES
 
 URL = "https://example.org/done"
@@ -38,7 +38,17 @@ def test_subscription_survives_storage_and_is_not_in_the_document() -> None:
     """A stored target subscribes to the same events."""
     found = callback(events=ALL, run=7)
     assert found.param == {"run": 7}
-    assert parse_callbacks(Secret([found.plain()])) == (found,)
+    assert read_stored(Secret(found.plain()), found.stored_events) == found
+
+
+@pytest.mark.parametrize("given", ["progress", ["started"], [], {"of": "a run"}, None])
+def test_member_of_a_target_that_an_earlier_version_stored_is_a_part_of_the_document(given: Any) -> None:
+    """Whatever it is: it was accepted, and the document has it; also if the target is stored again."""
+    stored = {"url": URL, "param": {"run": 7, "events": given, "webhook": True}}
+    found = read_stored(Secret(stored), None)
+    assert (found.param, found.events, found.webhook is None) == ({"run": 7, "events": given}, {"completed"}, False)
+    assert read_stored(Secret(found.plain()), found.stored_events) == found
+    assert found.replaced_by(callback()).param == found.param
 
 
 @pytest.mark.parametrize(

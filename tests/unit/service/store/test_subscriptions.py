@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,9 +10,13 @@ import sqlalchemy as sa
 
 from callback_sdk.concurrency.circuit import HostLimits, HostPolicy
 from callback_sdk.models import FINISHED, IN_PROGRESS
+from callback_sdk.redaction import Secret
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow
+from callback_sdk.service.store.cipher import CredentialCipher
+from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.store.subscriptions import SubscriptionStore
 from callback_sdk.service.store.tables import deliveries, tasks
+from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from tests.signedurls import v4
 from tests.unit.service.store.hosts_cases import HOST, URL, end_tasks, open_circuit
@@ -54,6 +59,28 @@ def test_targets_of_events_are_those_that_subscribe(store: Store) -> None:
         assert connection.execute(query, {"job": "plain"}).scalar() == {}
         columns = sa.select(deliveries.c.events).where(deliveries.c.job_id == "plain")
         assert set(connection.execute(columns).scalars()) == {None}
+
+
+def test_targets_of_earlier_versions_keep_what_has_a_meaning_now(store: Store, cipher: CredentialCipher) -> None:
+    """Every reader takes a member `events` of them for a part of the document, on the way to a new target, too."""
+    job_id = submit(store, None)
+    param = {"events": ["started"], "run": 7}
+    old = cipher.encrypt(Secret(json.dumps({"url": f"{URL}0", "param": param})))
+    store.database.write(lambda one: one.execute(deliveries.update().values(encrypted_target=old)))
+    assert store.subscriptions.of(job_id) == []
+    task = store.tasks.claim(job_id, WORKER)
+    assert task is not None
+    store.tasks.finish(job_id, 1, RunOutcome(success=True, results=b"{}"))
+    (row,) = store.deliveries.of(job_id)
+    assert row["callback_param"] == param
+    ((_, target),) = store.deliveries.targets(job_id).values()
+    assert target.param == param
+    new = NewTarget(target=plan(parse_callbacks(f"{URL}new")[0]))
+    assert store.deliveries.redeliver(job_id, row["delivery_id"], new)
+    claim = store.deliveries.claim(row["delivery_id"], WORKER)
+    assert claim is not None
+    opened = store.deliveries.open(claim)
+    assert (opened.url.reveal(), opened.param, opened.events) == (f"{URL}new", param, {"completed"})
 
 
 @pytest.mark.parametrize("success", [True, False])
