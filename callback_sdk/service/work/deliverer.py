@@ -97,11 +97,34 @@ class Deliverer:
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
-    def start_all(self, due: DueDeliveries) -> None:
-        """Start the first attempts of a task's deliveries. The dispatcher starts those without a free slot later."""
+    def start_all(self, due: DueDeliveries, *, before: Callable[[], None] | None = None) -> None:
+        """Start the first attempts of a task's deliveries. The dispatcher starts those without a free slot later.
+
+        Args:
+            due: The deliveries.
+            before: Called before the attempts, which `close` waits for meanwhile, too. It may take seconds.
+        """
         for claim in due.claims:
             self._attempts.begin(claim.delivery_id, claim.host)
-            if not self._start_thread(claim.delivery_id, claim):
+        if before is None:
+            self._start_begun(due)
+        elif not _start_thread("last-event", self._start_after, before, due):
+            self._start_after(before, due)
+
+    def _start_after(self, before: Callable[[], None], due: DueDeliveries) -> None:
+        try:
+            with ExitStack() as stack:
+                for claim in due.claims:
+                    stack.enter_context(self._heartbeat.sending(claim))
+                before()
+        except Exception:  # noqa: BLE001 - the result is delivered whatever comes of its events
+            _log.exception("The deliveries of a task start without the end of its events.")
+        finally:
+            self._start_begun(due)
+
+    def _start_begun(self, due: DueDeliveries) -> None:
+        for claim in due.claims:
+            if not _start_thread("delivery", self._run, claim.delivery_id, claim):
                 self._run(claim.delivery_id, claim)
         for delivery_id, host in due.due:
             if not self.start(delivery_id, host):
@@ -115,7 +138,7 @@ class Deliverer:
         """
         if not self._attempts.try_begin(delivery_id, host):
             return False
-        started = self._start_thread(delivery_id)
+        started = _start_thread("delivery", self._run, delivery_id)
         if not started:
             self._attempts.end(delivery_id)
         return started
@@ -144,16 +167,6 @@ class Deliverer:
     def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
         """Start no further attempts, and wait up to `timeout` for running ones. Interrupted ones are repeated later."""
         self._attempts.close(timeout.total_seconds())
-
-    def _start_thread(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
-        # A daemon thread, because an attempt that waits for a slow server must not keep the process from ending.
-        thread = threading.Thread(target=self._run, args=(delivery_id, claim), name="delivery", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            # The limit of threads of this user, control group or machine is reached (pthread_create(3), EAGAIN).
-            return False
-        return True
 
     def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
         responded: bool | None = None
@@ -336,6 +349,18 @@ class Deliverer:
         else:
             with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
                 yield Body(PathPart(path))
+
+
+def _start_thread(name: str, target: Callable[..., None], *args: Any) -> bool:
+    """Start a thread, and return whether that was possible."""
+    # A daemon thread, because an attempt that waits for a slow server must not keep the process from ending.
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        # The limit of threads of this user, control group or machine is reached (pthread_create(3), EAGAIN).
+        return False
+    return True
 
 
 def _host_outcome(claim: DeliveryClaim, error: Exception, seen: Exception) -> HostOutcome | None:

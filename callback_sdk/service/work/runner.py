@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -216,24 +215,9 @@ class Runner:
             if ended is None and events is not None:
                 events.abort()
         if ended is not None:
-            self._start_deliveries(ended, events)
+            # The last event precedes the result, which is stored.
+            self._deliverer.start_all(ended, before=None if events is None else events.close)
             self._remove_features(claim)
-
-    def _start_deliveries(self, ended: DueDeliveries, events: RunEvents | None) -> None:
-        """Start the deliveries of a task, after its last event. The result is stored: the event may take seconds."""
-        if events is None:
-            self._deliverer.start_all(ended)
-            return
-
-        def start() -> None:
-            events.close()
-            self._deliverer.start_all(ended)
-
-        try:
-            threading.Thread(target=start, name="last-event", daemon=True).start()
-        except RuntimeError:
-            # The limit of threads is reached.
-            start()
 
     def _end(
         self, claim: Claim, finish: Callable[[], DueDeliveries | None], resources: ExitStack, failure: Exception | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,19 @@ import sqlalchemy as sa
 from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.store import RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
+from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.targets.callbacks import parse_callbacks
-from callback_sdk.testing import ObjectStore
+from callback_sdk.testing import ObjectStore, WebhookReceiver
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.writer import attempts_of
 from tests.issuers import issuing
 from tests.signedurls import v4
+from tests.topology import wait_until
 
 
 class NoAttempts:
@@ -143,3 +146,41 @@ def test_a_crash_during_a_refresh_delivers_to_one_target(
 
 def _die(*_: Any, **__: Any) -> Any:
     raise SystemExit
+
+
+def test_the_end_of_a_process_waits_for_deliveries_that_wait_for_the_last_event(store: Store, tmp_path: Path) -> None:
+    """They are claimed, so nobody else would start them before their lease has expired. A failure delays none."""
+    scratch, heartbeat = Scratch(tmp_path / "scratch"), Heartbeat(store, "w")
+    may_send, is_closing = threading.Event(), threading.Event()
+
+    def send_last_event() -> None:
+        assert may_send.wait(60)
+        raise OSError("The event can't be sent.")
+
+    with WebhookReceiver() as receiver, ResultsWriter() as writer:
+        task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+        targets = parse_callbacks([receiver.url, f"{receiver.url}/2"])
+        store.tasks.submit([Submission(task=task, targets=targets, features=b"[]")])
+        claim, sender = store.tasks.claim("1", "w"), DeliveringWorker(worker="w", free_slots=1)
+        due = store.tasks.finish("1", claim.attempt, RunOutcome(success=True, results=b"{}"), sender)
+        assert (len(due.claims), len(due.due)) == (1, 1)
+        deliverer = Deliverer(
+            store=store,
+            blobs=DirectoryStorage(tmp_path / "blobs"),
+            scratch=scratch,
+            heartbeat=heartbeat,
+            writer=attempts_of(writer),
+        )
+        deliverer.start_all(due, before=send_last_event)
+        assert not receiver.requests
+        closing = threading.Thread(target=lambda: is_closing.set() or deliverer.close(timeout=timedelta(seconds=60)))
+        closing.start()
+        assert is_closing.wait(60)
+        wait_until(lambda: not deliverer.free_slots)
+        may_send.set()
+        closing.join(60)
+        assert len(receiver.requests) == 1
+    first, second = store.deliveries.of("1")
+    assert (first["status"], second["status"]) == ("delivered", "pending")
+    assert (second["worker"], second["dispatched_at"]) == (None, None)
+    scratch.close()
