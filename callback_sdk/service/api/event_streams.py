@@ -46,12 +46,15 @@ _HEADERS = {
     "Cache-Control": "no-store, no-transform",
 }
 
-_BEGIN = b"retry: 2000\n\n"
+# No line is followed by an empty one unless it ends an event with data: some clients report an event without data then
+# (httpx-sse), also after a comment.
+
+_BEGIN = b"retry: 2000\n"
 """Milliseconds after which a client reconnects. Sent at once, it also shows that no proxy holds the stream back."""
 
 _SEPARATORS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 
-_COMMENT = b": heartbeat\n\n"
+_COMMENT = b": heartbeat\n"
 
 
 @define(frozen=True, kw_only=True)
@@ -224,7 +227,11 @@ class EventStreams:
     async def _events_of_user(
         self, watch: UserWatch, viewer: Viewer, since: float | None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield an event `status` for each change of one of the user's tasks."""
+        """Yield an event `begin` for a new client, and then `status` for each change of one of the user's tasks.
+
+        A client that reconnects continues after the last id that it has received. So the id comes with the last of
+        several events: those before it would be lost otherwise.
+        """
         yield _BEGIN
         try:
             clock = await run_in_threadpool(self._store.clock)
@@ -235,14 +242,16 @@ class EventStreams:
             return
         elapsed = asyncio.get_running_loop().time
         offset = clock - elapsed()
-        # An id without an event: also a client that reconnects before the first event misses nothing.
-        yield b"id: %.3f\n\n" % clock
+        if since is None:
+            # Also a client that reconnects before the first change misses nothing.
+            yield _event("begin", {}, f"{clock:.3f}")
         turns = _Turns(self._watches, watch, viewer)
         while (has_changed := await turns.changed()) is not None:
             if not has_changed:
                 yield _COMMENT
-            for job_id, status in watch.take().items():
-                yield _event("status", {"job_id": job_id, **status}, f"{offset + elapsed():.3f}")
+            new, moment = watch.take(), offset + elapsed()
+            for left, (job_id, status) in zip(reversed(range(len(new))), new.items(), strict=True):
+                yield _event("status", {"job_id": job_id, **status}, None if left else f"{moment:.3f}")
 
 
 def _parse_moment(event_id: str) -> float:

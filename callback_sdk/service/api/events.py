@@ -35,7 +35,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 _ALL: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events status, each with JSON. Comments are sent as heartbeats.",
+        "description": "Events begin and status, each with JSON. Comments are sent as heartbeats.",
         "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }

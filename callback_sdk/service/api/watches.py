@@ -40,6 +40,9 @@ a task may have been committed that much later."""
 _MAX_SEEN = 10_000
 """Maximum number of tasks whose last states are remembered, so that they aren't sent again."""
 
+_MAX_MISSED = 10_000
+"""Maximum number of tasks that a client is told of which have changed while it was away."""
+
 W = TypeVar("W", "TaskWatch", "UserWatch")
 
 _log = logging.getLogger(__name__)
@@ -150,10 +153,13 @@ class Watches:
         Raises:
             StoreUnavailableError: The database is unavailable.
         """
-        live = self._store.live
-        found = await run_in_threadpool(lambda: live.read(live.changed_since(user_id, since - _OVERLAP)))
+        found = await run_in_threadpool(self._missed, user_id, since - _OVERLAP)
         for job_id, state in found.items():
             watch.update(job_id, state)
+
+    def _missed(self, user_id: str, since: float) -> dict[str, LiveTask]:
+        live = self._store.live
+        return live.read(live.changed_since(user_id, since, limit=_MAX_MISSED))
 
     def stop(self) -> None:
         """Let nobody wait any longer, as the server is stopping."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from itertools import islice
 from typing import Any
@@ -17,9 +18,6 @@ from callback_sdk.service.store.tables import deliveries, task_output, tasks
 
 _AT_ONCE = 5000
 """Tasks of one query. Databases limit its parameters: SQLite to 32,766, PostgreSQL to 65,535."""
-
-_MAX_RECENT = 10_000
-"""Maximum number of tasks that `LiveTasks.changed_since` returns."""
 
 _END = (
     sa.select(sa.func.max(task_output.c.start + sa.func.length(task_output.c.data)))
@@ -40,9 +38,14 @@ _SELECT = sa.select(
 
 _OWNER: sa.BindParameter[str] = sa.bindparam("_owner")
 _SINCE: sa.BindParameter[float] = sa.bindparam("_since", type_=sa.Double)
-_SELECT_RECENT = sa.union(
+_CHANGED_AT = sa.case(
+    # There are no more of these than workers can run.
+    (tasks.c.status == IN_PROGRESS, sys.float_info.max),
+    else_=sa.func.coalesce(tasks.c.finished_at, tasks.c.created_at),
+)
+_RECENT = sa.union(
     *(
-        sa.select(tasks.c.job_id).where(tasks.c.owner == _OWNER, condition)
+        sa.select(tasks.c.job_id, _CHANGED_AT.label("changed_at")).where(tasks.c.owner == _OWNER, condition)
         for condition in (
             tasks.c.created_at > _SINCE,
             tasks.c.finished_at > _SINCE,
@@ -50,7 +53,9 @@ _SELECT_RECENT = sa.union(
             tasks.c.status == IN_PROGRESS,
         )
     )
-).limit(_MAX_RECENT)
+).subquery()
+_SELECT_RECENT = sa.select(_RECENT.c.job_id)
+_SELECT_LATEST = _SELECT_RECENT.order_by(_RECENT.c.changed_at.desc()).limit(sa.bindparam("_limit", type_=sa.Integer))
 
 
 @define(frozen=True, kw_only=True)
@@ -104,7 +109,17 @@ class LiveTasks:
                 found += [dict(row) for row in connection.execute(_SELECT, {"_jobs": some}).mappings()]
         return {row.pop("job_id"): LiveTask(**row | {"complete": bool(row["complete"])}) for row in found}
 
-    def changed_since(self, owner: str, moment: float) -> list[str]:
-        """Return the tasks of a user that may have changed since a time of the database's clock."""
+    def changed_since(self, owner: str, moment: float, *, limit: int | None = None) -> list[str]:
+        """Return the tasks of a user that may have changed since a time of the database's clock.
+
+        Args:
+            owner: Id of the user.
+            moment: The time.
+            limit: Maximum number of tasks, of which those that have changed last are returned; None for all.
+        """
+        values: dict[str, Any] = {"_owner": owner, "_since": moment}
+        query = _SELECT_RECENT
+        if limit is not None:
+            query, values["_limit"] = _SELECT_LATEST, limit
         with self._database.read() as connection:
-            return list(connection.execute(_SELECT_RECENT, {"_owner": owner, "_since": moment}).scalars())
+            return list(connection.execute(query, values).scalars())

@@ -87,7 +87,9 @@ class Reader:
 
     @property
     def blocks(self) -> list[str]:
-        return [block for block in self.received.decode().split("\n\n") if block and not block.startswith(":")]
+        """What an empty line has ended, without comments."""
+        *ended, _ = self.received.decode().split("\n\n")
+        return ["\n".join(line for line in block.split("\n") if not line.startswith(":")) for block in ended]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async def look() -> None:
@@ -129,7 +131,8 @@ def test_a_stream_tells_what_changes_and_ends_with_the_task(store: Store, attemp
     assert "".join(event["text"] for event in viewer.events("output")) == "one\ntwo ☃\n"
     (end,) = viewer.events("end")
     assert (end["status"], end["success"]) == ("Finished", True)
-    assert viewer.blocks[0] == "retry: 2000"
+    assert viewer.received.startswith(b"retry: 2000\nevent: status\n")
+    assert all("\ndata: " in block for block in viewer.blocks)
     headers = dict(viewer.head["headers"])
     assert headers[b"content-type"].startswith(b"text/event-stream")
     assert headers[b"x-accel-buffering"] == b"no"
@@ -193,13 +196,15 @@ def test_an_idle_stream_has_heartbeats(store: Store, attempt: int, monkeypatch: 
     async def work() -> None:
         watching = asyncio.create_task(viewer.watch(streams))
         await viewer.until(lambda: bool(viewer.events("status")))
-        before = viewer.received.count(b": heartbeat\n\n")
-        await viewer.until(lambda: viewer.received.count(b": heartbeat\n\n") >= before + 3)
+        before = viewer.received.count(b": heartbeat\n")
+        await viewer.until(lambda: viewer.received.count(b": heartbeat\n") >= before + 3)
         viewer.gone.set()
         await watching
 
     run(work)
     assert len(viewer.events("status")) == 1
+    assert b"\n\n:" in viewer.received
+    assert not viewer.received.endswith(b"\n\n")
 
 
 def test_a_stream_ends_now_and_then(store: Store, attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,8 +346,8 @@ def test_a_stream_of_all_tasks(store: Store, attempt: int) -> None:
     async def work() -> None:
         watching = asyncio.create_task(first.watch(streams, all_tasks=True))
         watching_other = asyncio.create_task(other.watch(streams, all_tasks=True, user="berta"))
-        await first.until(lambda: len(first.blocks) == 2)
-        await other.until(lambda: len(other.blocks) == 2)
+        await first.until(lambda: bool(first.events("begin")))
+        await other.until(lambda: bool(other.events("begin")))
         submit("2", "anna")
         submit("3", "berta")
         await first.until(lambda: bool(first.events("status")))
@@ -366,6 +371,24 @@ def test_a_stream_of_all_tasks(store: Store, attempt: int) -> None:
     with pytest.raises(HTTPException) as caught:
         streams.events.of_user(Viewer(user_id="anna", may_watch=lambda: True), "1.8.end")
     assert caught.value.status_code == 422
+
+
+def test_events_that_are_sent_together_have_one_id(store: Store, attempt: int) -> None:
+    """With the last: a client that leaves before it has received all of them begins again where it did before."""
+    viewer = Reader()
+    for number in range(2, 5):
+        task = TaskRow(job_id=str(number), owner="anna", algorithm="a", version="1", features_format="json")
+        store.tasks.submit([Submission(task=task, features=b"[]")])
+
+    async def work() -> None:
+        watching = asyncio.create_task(viewer.watch(Streams(store), "1000.000", all_tasks=True))
+        await viewer.until(lambda: len(viewer.events("status")) == 4)
+        viewer.gone.set()
+        await watching
+
+    run(work)
+    assert [("\nid: " in block) for block in viewer.blocks] == [False, False, False, True]
+    assert viewer.events("begin") == []
 
 
 def test_a_client_that_is_gone_before_the_head_leaves_no_place_occupied(store: Store, attempt: int) -> None:
