@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from types import TracebackType
@@ -175,7 +175,13 @@ class Outbox:
             return self._write(result, given, own)
 
     def _write(
-        self, result: JobResult, given: Sequence[Callback], own: Secret[Any], *, ends: str | None = None
+        self,
+        result: JobResult,
+        given: Sequence[Callback],
+        own: Secret[Any],
+        *,
+        ends: str | None = None,
+        send: bool = True,
     ) -> WriteResult:
         state = self._process_state()
         state.owner.acquire_lock()
@@ -196,7 +202,9 @@ class Outbox:
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
         try:
-            found = state.add_and_send(result, new_deliveries, stored, nulls_written, object_url(given), ends)
+            found = state.add_and_send(
+                result, new_deliveries, stored, nulls_written, object_url(given), ends, send=send
+            )
         except JobEndedError:
             state.files.remove(stored.files)
             raise
@@ -204,7 +212,7 @@ class Outbox:
         if not new:
             state.files.remove(stored.files)
         ids = [delivery.delivery_id for delivery in new_deliveries]
-        if self._profile.waits:
+        if self._profile.waits and send:
             state.wait_for(ids)
         try:
             entries = state.store.entries(ids=ids)
@@ -320,7 +328,7 @@ class Outbox:
             return self._process_state().clean_up(total_seconds("older_than", older_than))
 
     def _end_lost_jobs(self, state: OutboxState, rejected: set[str]) -> None:
-        """Deliver a failure for each open job whose process has ended.
+        """Store a failure for each open job whose process has ended.
 
         Args:
             state: The outbox in this process.
@@ -343,7 +351,8 @@ class Outbox:
                 continue
             logger.warning("job %s: its process has ended; a failure is delivered", job.job_id)
             try:
-                self._end_job(job, failure.of(job), Secret(None))
+                # One that waits for a slow receiver must not keep the others from being stored.
+                self._end_job(job, failure.of(job), Secret(None), send=False)
             except CallbackSDKError as error:
                 if type(error) is OutboxError:
                     # The outbox can't be used, for example because its disk is full. The job stays open.
@@ -351,9 +360,9 @@ class Outbox:
                 rejected.add(job.key)
                 logger.error("job %s: %s", job.job_id, error)
 
-    def _end_job(self, job: OpenJob, result: JobResult, own: Secret[Any]) -> WriteResult:
+    def _end_job(self, job: OpenJob, result: JobResult, own: Secret[Any], *, send: bool = True) -> WriteResult:
         given = [as_read_back(callback) for callback in required_callbacks(job.callbacks)]
-        return self._write(result, given, own, ends=job.key)
+        return self._write(result, given, own, ends=job.key, send=send)
 
     def _process_state(self) -> OutboxState:
         """Return the connection and the helpers of this process.
@@ -421,10 +430,10 @@ def drop_job(outbox: Outbox, job: OpenJob) -> None:
 
 
 @clearing_locals
-def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure) -> None:
-    """Deliver a failure for each open job of a process that has ended."""
+def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure, *, but: Collection[str] = ()) -> None:
+    """Store a failure for each open job of a process that has ended, but some; `Outbox.run` delivers it."""
     with _typed_errors():
-        outbox._end_jobs_of(owner, failure, set())
+        outbox._end_jobs_of(owner, failure, set(but))
 
 
 @clearing_locals

@@ -113,12 +113,14 @@ class OutboxState:
         nulls_written: int,
         object_url: str | None,
         ends: str | None,
+        *,
+        send: bool,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
-        """Store deliveries and make one attempt at each; return whether any was new, and the outcomes."""
+        """Store deliveries, and make one attempt at each if `send`; return whether any was new, and the outcomes."""
         if not new_deliveries and ends is None:
             return False, {}
         job = evolve(result, results=None, outputs=None)
-        facts: dict[str, Any] = {"nulls_written": nulls_written, "object_url": object_url, "ends": ends}
+        facts: dict[str, Any] = {"nulls_written": nulls_written, "object_url": object_url, "ends": ends, "claim": send}
         new, claims = self.store.add(job, new_deliveries, stored, **facts)
         return new, self.sender.send(claims)
 

@@ -96,6 +96,7 @@ class OutboxStore:
         nulls_written: int,
         object_url: str | None,
         ends: str | None = None,
+        claim: bool = True,
     ) -> tuple[bool, list[OutboxClaim]]:
         """Store deliveries, and claim those that are due. Deliveries that are already stored are not changed.
 
@@ -106,6 +107,7 @@ class OutboxStore:
             nulls_written: Number of NaN, NaT and infinite values in the results that were written as null.
             object_url: URL of the results, without a signature.
             ends: Key of the open job that ends with this result; None without one.
+            claim: Whether to claim them, or to leave them to the delivery loop.
 
         Returns:
             Whether any delivery was new, and the claims.
@@ -131,7 +133,7 @@ class OutboxStore:
                 ).lastrowid
                 for delivery in new.values():
                     _insert(connection, delivery, job_id=job.job_id, result=result, now=now)
-            rows = _select(connection, f"{_SELECT_DUE} AND id IN", ids, *_due_bounds(now))
+            rows = _select(connection, f"{_SELECT_DUE} AND id IN", ids, *_due_bounds(now)) if claim else []
             return bool(new), [self._claim(connection, row) for row in rows]
 
     def claim_due(self, full_hosts: Callable[[], list[str] | None], on_claim: Callable[[OutboxClaim], None]) -> None:

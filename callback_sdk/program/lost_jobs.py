@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,16 +25,17 @@ _TIMEOUT = 120.0
 """Seconds for which deliveries are tried that were pending when the process ended."""
 
 
-def deliver(outbox: WatchedOutbox, code: int | None, memory_kills: int) -> None:
+def deliver(outbox: WatchedOutbox, code: int | None, memory_kills: int, *, but: Collection[str]) -> None:
     """Deliver what a process has left in an outbox.
 
     Args:
         outbox: The outbox.
         code: Its exit code, or the negative number of its signal; None if unknown.
         memory_kills: Number of processes that the kernel killed because of the memory limit.
+        but: Keys of jobs whose ends are being delivered already.
     """
     with _opened(outbox) as opened:
-        end_jobs_of(opened, Path(outbox.lock).stem, of_process(code, memory_kills))
+        end_jobs_of(opened, Path(outbox.lock).stem, of_process(code, memory_kills), but=but)
         _send_pending(opened)
 
 

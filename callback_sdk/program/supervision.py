@@ -28,7 +28,7 @@ from callback_sdk.outbox.temporary import TemporaryOutbox
 from callback_sdk.parsing import path_of
 from callback_sdk.program.configured import open_writer
 from callback_sdk.program.files import temporary_directory
-from callback_sdk.program.watched import WatchedOutbox
+from callback_sdk.program.watched import WatchedJob, WatchedOutbox
 from callback_sdk.program.watcher import IS_SUPPORTED, Watcher
 from callback_sdk.redaction import Secret
 from callback_sdk.writer import ResultsWriter
@@ -76,11 +76,13 @@ class BegunJob:
             owner=self._place.owner.name,
             reports_loss=reports_loss,
         )
-        self._events = open_events(self._place.outbox, self._job, run=run, admit=_until(limit))
+        ends_at = None if limit is None else time.monotonic() + limit
+        self._events = open_events(self._place.outbox, self._job, run=run, admit=_until(ends_at))
         # If an interrupt comes before the block begins, nobody else ends it.
         self._end = weakref.finalize(self, _drop, self._supervision, self._place, self._job, self._events)
         self._end.atexit = False
-        self._supervision.begin(self._place, self._job, limit)
+        watched = WatchedJob(self._job.key, self._place.watched.path, limit, ends_at)
+        self._supervision.begin(self._place, self._job, watched)
         if self._events is not None:
             self._events.started()
 
@@ -140,7 +142,7 @@ class _Supervision:
         self._places: dict[Path, _JobOutbox] = {}
         self._temporary: Path | None = None
         self._own: list[Outbox | ResultsWriter] = []
-        self._open: set[str] = set()
+        self._open: dict[str, WatchedJob] = {}
         self._watcher = Watcher() if IS_SUPPORTED else None
 
     def place(self, outbox: Outbox | str | os.PathLike[str] | None) -> _JobOutbox:
@@ -178,23 +180,21 @@ class _Supervision:
         self._places[outbox.path] = place
         return place
 
-    def begin(self, place: _JobOutbox, job: OpenJob, limit: float | None) -> None:
+    def begin(self, place: _JobOutbox, job: OpenJob, watched: WatchedJob) -> None:
         """Begin a job."""
         # In this order: if this process is killed between, the other one looks for open jobs, and finds none.
-        self._tell(lambda watcher: watcher.begin(place.watched, job.key, limit))
+        self._tell(lambda watcher: watcher.begin(watched))
         with self._lock:
-            self._open.add(job.key)
+            self._open[job.key] = watched
         begin_job(place.outbox, job)
 
     def end(self, job: OpenJob) -> None:
         """Record that a job has ended."""
         with self._lock:
-            if job.key in self._open:
-                self._open.discard(job.key)
-                if self._watcher is not None:
-                    # It may have been killed, and has nothing to do then.
-                    with contextlib.suppress(OSError):
-                        self._watcher.end(job.key)
+            if self._open.pop(job.key, None) is not None and self._watcher is not None:
+                # It may have been killed, and has nothing to do then.
+                with contextlib.suppress(OSError):
+                    self._watcher.end(job.key)
 
     def hand_over(self, place: _JobOutbox, job: OpenJob, failure: JobFailure | None) -> bool:
         """Let the other process deliver what is left of a job, and return whether there is one."""
@@ -218,7 +218,8 @@ class _Supervision:
                     self._watcher = Watcher()
                 for place in self._places.values():
                     self._watcher.add(place.watched, place.owner.fileno())
-                self._watcher.resume(len(self._open))
+                for job in self._open.values():
+                    self._watcher.begin(job)
                 message(self._watcher)
 
     def close(self) -> None:
@@ -232,9 +233,9 @@ class _Supervision:
             self._watcher.leave()
 
 
-def _until(limit: float | None) -> Admit:
+def _until(ends_at: float | None) -> Admit:
     """Return what admits events until a time limit: after that, the other process sends the document."""
-    end = math.inf if limit is None else time.monotonic() + limit
+    end = math.inf if ends_at is None else ends_at
     return lambda callback: contextlib.nullcontext(enter_result=time.monotonic() < end)
 
 

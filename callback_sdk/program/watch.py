@@ -11,12 +11,16 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from callback_sdk.program.memory_kills import memory_kills
 from callback_sdk.program.process_status import ProcessStatus
-from callback_sdk.program.watched import WatchedOutbox
+from callback_sdk.program.watched import WatchedJob, WatchedOutbox
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _CHANNEL = 0
 """Descriptor of the socket to the worker, in place of standard input."""
@@ -24,6 +28,9 @@ _CHANNEL = 0
 _MAX_DESCRIPTOR = 65536
 
 _CHUNK = 65536
+
+_MAX_DELIVERIES = 32
+"""Jobs of which the ends are delivered at the same time."""
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a service manager may send to all processes of a worker. This one ends when the worker has ended."""
@@ -50,77 +57,118 @@ def main(pid: int) -> None:
 
 
 class _WorkerWatch:
+    """Reads what the worker sends at once, whatever the deliveries do: the worker waits when it can send no more."""
+
     def __init__(self, pid: int) -> None:
         self._status = ProcessStatus(pid)
         self._channel = socket.socket(fileno=_CHANNEL)
-        self._outboxes: list[WatchedOutbox] = []
-        self._limits: dict[str, tuple[float, WatchedOutbox, float]] = {}
+        self._outboxes: dict[str, WatchedOutbox] = {}
+        self._open: set[str] = set()
+        self._limits: dict[str, WatchedJob] = {}
+        self._ending: set[str] = set()
         self._locks: list[int] = []
-        self._open = 0
         self._kills = 0
         self._rest = b""
+        self._deliveries: ThreadPoolExecutor | None = None
 
     def run(self) -> None:
         while self._receive():
             pass
         if self._open:
-            self._deliver()
-        for outbox in self._outboxes:
+            code, kills = self._status.exit_code(), memory_kills() - self._kills
+            for outbox in self._outboxes.values():
+                self._start(_deliver, outbox, code, kills, frozenset(self._ending))
+        if self._deliveries is not None:
+            self._deliveries.shutdown()
+        for outbox in self._outboxes.values():
             _remove(outbox)
 
     def _receive(self) -> bool:
         """Handle the next messages or time limits, and return whether the worker still runs."""
-        due = [key for key, (moment, _, _) in self._limits.items() if moment <= time.monotonic()]
-        for key in due:
-            self._end_at_limit(key)
-        if not select.select([self._channel], [], [], self._pause())[0]:
+        moments = [ends_at for job in self._limits.values() if (ends_at := job.ends_at) is not None]
+        pause = max(0.0, min(moments) - time.monotonic()) if moments else None
+        if not select.select([self._channel], [], [], pause)[0]:
+            self._end_due()
             return True
         data, locks, _, _ = socket.recv_fds(self._channel, _CHUNK, 16)
         self._locks += locks
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._handle(json.loads(line))
+        # However many messages there are.
+        self._end_due()
         return bool(data)
-
-    def _pause(self) -> float | None:
-        moments = [moment for moment, _, _ in self._limits.values()]
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _handle(self, message: dict[str, Any]) -> None:
         if (found := message.get("outbox")) is not None:
-            self._outboxes.append(WatchedOutbox(**found))
-        if (limit := message.get("limit")) is not None:
-            self._limits[limit["key"]] = (time.monotonic() + limit["seconds"], self._find(limit), limit["seconds"])
+            self._outboxes[found["path"]] = WatchedOutbox(**found)
+        if (begun := message.get("begun")) is not None:
+            self._begin(WatchedJob(**begun))
         if (key := message.get("ended")) is not None:
+            self._open.discard(key)
             self._limits.pop(key, None)
-        change = message.get("open", 0)
-        if change > 0 and not self._open:
-            self._kills = memory_kills()
-        self._open += change
         if (handed := message.get("handed")) is not None:
-            self._finish(handed)
+            self._ending.add(handed["key"])
+            self._start(_finish, self._outboxes[handed["path"]], handed["key"], handed["error"], handed["status"])
 
-    def _find(self, message: dict[str, Any]) -> WatchedOutbox:
-        return next(outbox for outbox in self._outboxes if outbox.path == message["path"])
+    def _begin(self, job: WatchedJob) -> None:
+        if not self._open:
+            self._kills = memory_kills()
+        self._open.add(job.key)
+        if job.ends_at is not None:
+            self._limits[job.key] = job
 
-    def _finish(self, handed: dict[str, Any]) -> None:
-        from callback_sdk.program import lost_jobs
+    def _end_due(self) -> None:
+        """End the jobs that have reached their time limit."""
+        now = time.monotonic()
+        due = [job for job in self._limits.values() if job.ends_at is not None and job.ends_at <= now]
+        for job in due:
+            del self._limits[job.key]
+            self._ending.add(job.key)
+            self._start(_fail_at_limit, self._outboxes[job.path], job.key, job.limit)
 
-        lost_jobs.finish(self._find(handed), handed["key"], handed["error"], handed["status"])
+    def _start(self, delivery: Callable[..., None], *arguments: Any) -> None:
+        """Deliver something in the background."""
+        # Imported here, because it takes longer than the rest of this module.
+        from concurrent.futures import ThreadPoolExecutor
 
-    def _end_at_limit(self, key: str) -> None:
-        from callback_sdk.program import lost_jobs
+        if self._deliveries is None:
+            self._deliveries = ThreadPoolExecutor(_MAX_DELIVERIES)
+        try:
+            self._deliveries.submit(_run, delivery, arguments)
+        except RuntimeError:
+            # The limit of threads is reached.
+            _run(delivery, arguments)
 
-        _, outbox, seconds = self._limits.pop(key)
-        lost_jobs.fail_at_limit(outbox, key, seconds)
 
-    def _deliver(self) -> None:
-        code = self._status.exit_code()
-        kills = memory_kills() - self._kills
-        from callback_sdk.program import lost_jobs
+def _run(delivery: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    try:
+        delivery(*arguments)
+    except Exception:  # noqa: BLE001 - the others go on
+        import traceback
 
-        for outbox in self._outboxes:
-            lost_jobs.deliver(outbox, code, kills)
+        traceback.print_exc()
+
+
+# What they need is imported in their threads: that takes longer than what the worker may have to wait for.
+
+
+def _finish(outbox: WatchedOutbox, key: str, error: str | None, status: str) -> None:
+    from callback_sdk.program import lost_jobs
+
+    lost_jobs.finish(outbox, key, error, status)
+
+
+def _fail_at_limit(outbox: WatchedOutbox, key: str, seconds: float) -> None:
+    from callback_sdk.program import lost_jobs
+
+    lost_jobs.fail_at_limit(outbox, key, seconds)
+
+
+def _deliver(outbox: WatchedOutbox, code: int | None, kills: int, but: frozenset[str]) -> None:
+    from callback_sdk.program import lost_jobs
+
+    lost_jobs.deliver(outbox, code, kills, but=but)
 
 
 def _remove(outbox: WatchedOutbox) -> None:

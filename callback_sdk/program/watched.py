@@ -1,4 +1,4 @@
-"""What the watching process knows of an outbox."""
+"""What the watching process knows of outboxes and open jobs."""
 
 from __future__ import annotations
 
@@ -17,3 +17,19 @@ class WatchedOutbox(NamedTuple):
     path: str
     lock: str
     directory: str | None
+
+
+class WatchedJob(NamedTuple):
+    """An open job of the worker.
+
+    Attributes:
+        key: Its key.
+        path: Its outbox.
+        limit: Its time limit in seconds; None without one.
+        ends_at: When it reaches the limit, by the monotonic clock, which all processes share; None without one.
+    """
+
+    key: str
+    path: str
+    limit: float | None
+    ends_at: float | None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.program.watched import WatchedOutbox
+from callback_sdk.program.watched import WatchedJob, WatchedOutbox
 
 IS_SUPPORTED = hasattr(os, "fork") and hasattr(os, "posix_spawn") and hasattr(socket, "send_fds")
 """Whether this system can have such a process."""
@@ -52,24 +52,13 @@ class Watcher:
         """
         self._send({"outbox": outbox._asdict()}, [lock])
 
-    def begin(self, outbox: WatchedOutbox, key: str, limit: float | None) -> None:
-        """Record that a job is open.
-
-        Args:
-            outbox: Its outbox.
-            key: Its key.
-            limit: Seconds until it reaches its time limit; None without one.
-        """
-        limits = {} if limit is None else {"limit": {"key": key, "seconds": limit, "path": outbox.path}}
-        self._send({"open": 1, **limits})
-
-    def resume(self, number: int) -> None:
-        """Record that jobs are open that another process has watched until now."""
-        self._send({"open": number})
+    def begin(self, job: WatchedJob) -> None:
+        """Record that a job is open."""
+        self._send({"begun": job._asdict()})
 
     def end(self, key: str) -> None:
         """Record that a job has ended."""
-        self._send({"open": -1, "ended": key})
+        self._send({"ended": key})
 
     def hand_over(self, outbox: WatchedOutbox, key: str, error: str | None, status: str) -> None:
         """Let the other process end a job, and send what is pending.

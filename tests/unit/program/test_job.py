@@ -351,6 +351,52 @@ def test_the_process_that_watches_is_replaced_if_it_was_killed(webhook: WebhookR
     assert {job_id for job_id, _, _ in _documents(webhook)} == {"42", "43"}
 
 
+def test_time_limits_survive_the_process_that_watches(webhook: WebhookReceiver) -> None:
+    """Another one takes over, with the time that is left."""
+    code = (
+        "import os, psutil, signal, sys, time\nfrom callback_sdk import delivering\n"
+        "with delivering(sys.argv[1], job_id='42', timeout=3):\n"
+        "    own = str(os.getpid())\n"
+        "    (found,) = [p.pid for p in psutil.process_iter(['cmdline']) if own in (p.info['cmdline'] or ())]\n"
+        "    os.kill(found, signal.SIGKILL)\n"
+        "    while os.path.exists(f'/proc/{found}/fd/0'): time.sleep(0.01)\n"
+        "    with delivering(sys.argv[1], job_id='43'): pass\n"
+        "    sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", code, webhook.url]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE) as process:
+        webhook.wait_for(2)
+        process.kill()
+    assert ("42", False, "The job has reached its time limit of 0:00:03.") in _documents(webhook)
+
+
+@pytest.mark.parametrize("ends_by", ["limit", "death"])
+def test_a_slow_receiver_delays_no_other_job(webhook: WebhookReceiver, tmp_path: Path, ends_by: str) -> None:
+    """The failures of several jobs are delivered at the same time, at their limits and when their process is killed."""
+    code = (
+        "import os, signal, sys\nfrom callback_sdk import delivering\n"
+        "options = {'outbox': sys.argv[3], 'timeout': None if sys.argv[4] == 'death' else 0.5}\n"
+        "with delivering(sys.argv[1], job_id='1', **options), delivering(sys.argv[2], job_id='2', **options):\n"
+        "    if sys.argv[4] == 'death': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    sys.stdin.readline()\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        command = [sys.executable, "-c", code, url, webhook.url, str(tmp_path / "outbox"), ends_by]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
+            # The document of the first job is on its way all the time.
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                (request,) = webhook.wait_for(1)
+                assert connection.recv(1, socket.MSG_PEEK) != b""
+            process.kill()
+    assert request.document["job_id"] == "2"
+    # Nobody tries the first delivery any more.
+    (tmp_path / "outbox").unlink()
+
+
 def test_a_process_leaves_nothing_behind(webhook: WebhookReceiver, tmp_path: Path) -> None:
     """Neither processes nor files, however it ends."""
     code = (
