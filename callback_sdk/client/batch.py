@@ -16,13 +16,13 @@ from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepare_features
 from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encode_value, join_parts, task_item
 from callback_sdk.client.interrupts import naming_key
-from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
 from callback_sdk.features.containers import is_lazy_table, is_table
 from callback_sdk.parsing import Duration
+from callback_sdk.progress import ProgressBar
 from callback_sdk.redaction import Secret, SecretFields, wrap_secret
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.text.descriptions import type_name

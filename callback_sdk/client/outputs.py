@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from callback_sdk.client.api import ServiceAPI
-from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import OutputSnapshot
 from callback_sdk.errors import ResponseTooLargeError, ServiceConnectionError, ServiceError
 from callback_sdk.outputs.directories import path_below
 from callback_sdk.outputs.names import check_distinct, checked_name
 from callback_sdk.parsing import path_of, positive_int
+from callback_sdk.progress import ProgressBar
 from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.descriptions import short_repr
 from callback_sdk.text.html import HTMLList, HTMLRepr

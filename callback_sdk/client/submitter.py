@@ -11,11 +11,11 @@ from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.connection import ServiceConnection
 from callback_sdk.client.detached import SharedByCopies
-from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.submission import TaskSubmission
 from callback_sdk.client.tasks import Task
 from callback_sdk.parsing import Duration
+from callback_sdk.progress import ProgressBar
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import (

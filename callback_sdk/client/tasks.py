@@ -18,7 +18,6 @@ from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.interrupts import interruption
 from callback_sdk.client.outputs import TaskOutputs
-from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.server_events import ServerEvent
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Result, TaskChange, TaskSnapshot, html_fields
@@ -34,6 +33,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import CANCELED, EXPIRED, FINISHED, IN_PROGRESS, PENDING, Progress
 from callback_sdk.parsing import Duration, total_seconds
+from callback_sdk.progress import ProgressBar
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.targets import TargetSettings

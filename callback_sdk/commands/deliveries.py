@@ -175,7 +175,7 @@ def _list(client: Client, wanted: DeliveryFilter, limit: int, *, as_json: bool) 
 def _redeliver_all(
     client: Client, wanted: DeliveryFilter, rate: float | None, file: Path | None, *, dry_run: bool, as_json: bool
 ) -> None:
-    from callback_sdk.client.progress import ProgressBar
+    from callback_sdk.progress import ProgressBar
 
     hosts: Counter[str] = Counter()
     skipped: list[dict[str, Any]] = []

@@ -221,7 +221,7 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def _progress_shown(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
     """Show a progress bar while the block runs, if standard error is a terminal."""
-    from callback_sdk.client.progress import ProgressBar
+    from callback_sdk.progress import ProgressBar
     from callback_sdk.service.files import read_progress
 
     ended = threading.Event()

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, progress, tasks
-from callback_sdk.client.progress import ProgressBar
+from callback_sdk import progress
+from callback_sdk.client import Client, tasks
 from callback_sdk.client.tasks import Task
 from callback_sdk.errors import (
     ConfigurationError,
@@ -22,6 +22,7 @@ from callback_sdk.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
+from callback_sdk.progress import ProgressBar
 from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLList
 

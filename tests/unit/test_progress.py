@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.client import progress
-from callback_sdk.client.progress import ProgressBar
+from callback_sdk import progress
+from callback_sdk.progress import ProgressBar
 
 
 class Clock:
