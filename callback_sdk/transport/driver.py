@@ -4,6 +4,7 @@ What sends a result is written once, as coroutines. They reach the system only t
 
 - `BLOCKING` does everything at once. Its coroutines are never suspended, so `run` executes one like a function, without
   an event loop.
+- `callback_sdk.transport.multiplexing` suspends them where they wait, and runs many of them in the calling thread.
 - `callback_sdk.transport.asyncio_driver` suspends them where they wait, for the event loop of asyncio.
 
 Any other scheduler is one more class: all waiting for the network is `ready`.
@@ -15,8 +16,9 @@ import functools
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.concurrency.parallel import Parallel
@@ -86,6 +88,56 @@ class Driver(Protocol):
     async def exclusively(self, lock: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Call a coroutine function while no other one is running with the same lock."""
         ...
+
+
+Outcome = tuple[T, None] | tuple[None, BaseException]
+"""What a call returned, or raised. Not the exception of a future, which can't be a StopIteration."""
+
+
+def outcome_of(function: Callable[[], T]) -> Outcome[T]:
+    """Make a call for another thread, or another coroutine, and return its outcome."""
+    try:
+        return function(), None
+    except BaseException as error:  # noqa: BLE001 - it is raised where the outcome is awaited
+        return None, error
+
+
+def value_of(outcome: Outcome[T]) -> T:
+    """Return what a call returned, or raise what it raised."""
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+class Round(Generic[T, R]):
+    """The calls of one round, made by coroutines of which each takes the next item when it is done with one.
+
+    Args:
+        call: The coroutine function.
+        items: Its arguments.
+
+    Attributes:
+        size: Number of items.
+    """
+
+    def __init__(self, call: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T]) -> None:
+        self._call = call
+        self._left = deque(enumerate(items))
+        self._outcomes: dict[int, Outcome[R]] = {}
+        self.size = len(self._left)
+
+    async def work(self) -> None:
+        """Make calls until none is left."""
+        while self._left:
+            number, item = self._left.popleft()
+            try:
+                self._outcomes[number] = (await self._call(item), None)
+            except Exception as error:  # noqa: BLE001 - it is raised when all calls have ended
+                self._outcomes[number] = (None, error)
+
+    def results(self) -> list[R]:
+        """Return the results in the order of the items, or raise the first error."""
+        return [value_of(self._outcomes[number]) for number in range(self.size)]
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

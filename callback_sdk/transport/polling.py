@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 READ, WRITE = 1, 2
 """Events: data, or the end, can be received; data can be sent, or a connection was established or has failed."""
@@ -36,13 +38,17 @@ def ready(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict
     """
     # Looked up at each call: a program may patch `select` after this module was imported.
     if not hasattr(select, "poll"):
-        return _select(sockets, events, seconds)
+        return _select(dict.fromkeys(sockets, events), seconds)
     poll = select.poll()
     for sock in sockets:
-        poll.register(sock, (_READABLE if events & READ else 0) | (select.POLLOUT if events & WRITE else 0))
+        poll.register(sock, _bits(events))
     # The timeout is a C int of milliseconds (poll(2)).
     found = dict(poll.poll(min(seconds * 1000, _MAX_LENGTH)))
     return {sock: _events(found[sock.fileno()], events) for sock in sockets if sock.fileno() in found}
+
+
+def _bits(events: int) -> int:
+    return (_READABLE if events & READ else 0) | (select.POLLOUT if events & WRITE else 0)
 
 
 def _events(bits: int, wanted: int) -> int:
@@ -51,8 +57,8 @@ def _events(bits: int, wanted: int) -> int:
     return found & wanted or wanted
 
 
-def _select(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
-    reading, writing = (sockets if events & event else [] for event in (READ, WRITE))
+def _select(wanted: Mapping[socket.socket, int], seconds: float) -> dict[socket.socket, int]:
+    reading, writing = ([sock for sock, events in wanted.items() if events & event] for event in (READ, WRITE))
     # Windows reports a connection that failed as an exception, and not as writable (Winsock, `select`).
     failed = writing if os.name == "nt" else []
     received, sendable, errors = select.select(reading, writing, failed, seconds)
@@ -60,3 +66,49 @@ def _select(sockets: Sequence[socket.socket], events: int, seconds: float) -> di
     for sock in {*sendable, *errors}:
         found[sock] = found.get(sock, 0) | WRITE
     return found
+
+
+class Poller:
+    """Waits for the sockets of many coroutines.
+
+    epoll(7) would take a system call for each socket that is added or removed, which is for each request twice, and a
+    descriptor that a fork shares. poll(2) takes one call for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._poll: Any = select.poll() if hasattr(select, "poll") else None
+        self._wanted: dict[socket.socket, int] = {}
+        self._sockets: dict[int, socket.socket] = {}
+
+    def add(self, sock: socket.socket, events: int) -> None:
+        """Wait for a socket too.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        number = sock.fileno()
+        if number < 0:
+            raise ValueError("the socket is closed")
+        if self._poll is not None:
+            self._poll.register(number, _bits(events))
+        self._sockets[number] = sock
+        self._wanted[sock] = events
+
+    def remove(self, sock: socket.socket) -> None:
+        """Wait for a socket no longer. It must still be open."""
+        number = sock.fileno()
+        if self._poll is not None:
+            self._poll.unregister(number)
+        del self._sockets[number], self._wanted[sock]
+
+    def wait(self, seconds: float) -> dict[socket.socket, int]:
+        """Wait until sockets are ready, and return these with their events; none when the time is over."""
+        if not self._wanted:
+            # `select.select` of Windows needs sockets.
+            time.sleep(max(0.0, min(seconds, _MAX_LENGTH / 1000)))
+            return {}
+        if self._poll is None:
+            return _select(self._wanted, min(max(0.0, seconds), _MAX_LENGTH / 1000))
+        found = self._poll.poll(min(max(0.0, seconds) * 1000, _MAX_LENGTH))
+        sockets = ((self._sockets[number], bits) for number, bits in found)
+        return {sock: _events(bits, self._wanted[sock]) for sock, bits in sockets}

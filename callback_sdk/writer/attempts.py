@@ -155,11 +155,10 @@ class DeliveryAttempts:
         with no_fork:
             from callback_sdk.writer.events import TIMEOUTS, JobEvents
 
-        sender = self._blocking(TIMEOUTS)
         targets = [self.plan(callback) for callback in callbacks if callback.takes_events]
         for target in targets:
             target.check_events()
-        send = blocking(partial(sender.send, nulls_written=0))
+        send = blocking(partial(self.with_driver(BLOCKING, TIMEOUTS).send, nulls_written=0))
         opened = JobEvents(job_id, targets, send=send, driver=self.driver, **options)
         self._events[job_id] = opened
         return opened
@@ -169,13 +168,14 @@ class DeliveryAttempts:
         if (opened := self._events.pop(job_id, None)) is not None:
             await self.driver.call(opened.close)
 
-    def _blocking(self, timeouts: Timeouts) -> DeliveryAttempts:
-        """Return attempts for threads of this package, with the blocking driver, over the same connections."""
+    def with_driver(self, driver: Driver, timeouts: Timeouts | None = None) -> DeliveryAttempts:
+        """Return attempts with another driver over the same connections, and other timeouts if they are given."""
+        timeouts = timeouts or self._timeouts
         other = copy.copy(self)
-        other.driver, other.rounds = BLOCKING, BLOCKING.rounds(MAX_PARALLEL)
-        other._sender = self._sender.with_timeouts(timeouts, BLOCKING)
+        other.driver, other.rounds = driver, driver.rounds(MAX_PARALLEL)
+        other._timeouts, other._sender = timeouts, self._sender.with_timeouts(timeouts, driver)
         if self._clusters is not None:
-            other._clusters = self._clusters.with_timeouts(timeouts, BLOCKING)
+            other._clusters = self._clusters.with_timeouts(timeouts, driver)
         return other
 
     def plan(self, callback: Callback) -> Target:

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define, evolve
-
-from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackSDKError, ConfigurationError, MultipleDeliveryErrors
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import JobResult, check_job_id
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
-from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
-from callback_sdk.targets.callbacks import Callback, parse_callbacks, required_callbacks
+from callback_sdk.targets import MAX_WEBHOOK_BYTES, TargetSettings
+from callback_sdk.targets.callbacks import parse_callbacks, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.descriptions import short_repr
-from callback_sdk.text.html import HTMLList
-from callback_sdk.transport.driver import BLOCKING, Driver, Rounds, blocking
+from callback_sdk.transport.driver import BLOCKING, Driver, blocking
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer.attempts import DeliveryAttempts
-from callback_sdk.writer.confirmation import with_files
-from callback_sdk.writer.delivery import FindURL, PreparedDelivery
-from callback_sdk.writer.failures import unexpected_error
-from callback_sdk.writer.retrying import MayRetry, send_with_retries
+from callback_sdk.writer.deliveries import ResultDeliveries
 
 if TYPE_CHECKING:
     from callback_sdk.transport.delivery_proxy import DeliveryProxy
@@ -42,13 +29,8 @@ if TYPE_CHECKING:
     from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
     from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.events import JobEvents
-    from callback_sdk.writer.output_plan import OutputPlan
-    from callback_sdk.writer.outputs import OutputUpload, SharedUploads, StoredFile
 
-logger = logging.getLogger(__name__)
-
-MAX_PARALLEL = 16
-"""Targets of one result that are sent to concurrently."""
+T = TypeVar("T")
 
 
 class WriterBase:
@@ -89,7 +71,6 @@ class WriterBase:
             webhook_keys=_webhook_keys(hidden),
             max_webhook_bytes=positive_int("max_webhook_bytes", max_webhook_bytes),
         )
-        self._rounds: Rounds | None = None
         self._attempts = DeliveryAttempts(
             settings,
             compress=compress,
@@ -100,6 +81,7 @@ class WriterBase:
             client_cert=client_cert,
             driver=self._driver,
         )
+        self._deliveries = ResultDeliveries(self._attempts, self._timeout.total_seconds())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(timeout={self._timeout})"
@@ -143,112 +125,9 @@ class WriterBase:
         callbacks = parse_callbacks(callback_url, callback_param)
         return self._attempts.open_events(job_id, callbacks, run=positive_int("run", run), interval=interval)
 
-    def _plan(self, callback: Callback) -> Target | CallbackSDKError:
-        try:
-            return self._attempts.plan(callback)
-        except CallbackSDKError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
-            return unexpected_error(callback, error)
-
-    async def _deliver_all(
-        self, job: _Job, targets: Sequence[Target | CallbackSDKError]
-    ) -> list[Receipt | CallbackSDKError]:  # fmt: skip
-        if len(targets) <= 1:
-            return [await self._deliver(job, *one) for one in enumerate(targets)]
-        if self._rounds is None:
-            self._rounds = self._driver.rounds(MAX_PARALLEL)
-        return await self._rounds.map(lambda one: self._deliver(job, *one), enumerate(targets))
-
-    async def _deliver(self, job: _Job, index: int, target: Target | CallbackSDKError) -> Receipt | CallbackSDKError:
-        """Make attempts until one succeeds, fails permanently, or the timeout is over."""
-        try:
-            if isinstance(target, CallbackSDKError):
-                raise target
-            with ExitStack() as stack:
-                files = await self._send_outputs(job, target)
-                prepare = partial(
-                    self._attempts.prepare,
-                    results_url=job.results_url,
-                    traceparent=job.traceparent,
-                    outputs={name: file.entry for name, file in files.items()},
-                )
-                size = job.results.size
-                delivery = await self._driver.call(prepare, job.result, job.results, target, stack, size=size)
-                issued = None if job.uploads is None else job.uploads.issued
-                receipt, _ = await send_with_retries(
-                    delivery,
-                    send=partial(self._attempts.send, issued=issued),
-                    may_retry=_until(job.deadline),
-                    sleep=self._driver.sleep,
-                    nulls_written=job.nulls_written,
-                    on_refresh=lambda fresh: job.on_refresh(index, fresh),
-                )
-                return with_files(receipt, files)
-        except CallbackSDKError as error:
-            logger.error("delivery failed: %s", error)
-            return error
-        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
-            return unexpected_error(target, error)
-
-    async def _send_outputs(self, job: _Job, target: Target) -> dict[str, StoredFile]:
-        """Send the output files that the document for a target lists, and return them by name."""
-        if job.plan is None or job.uploads is None:
-            return {}
-        # Imported here, because few results have output files.
-        with no_fork:
-            from callback_sdk.writer.outputs import send_files
-
-        return await send_files(job.plan.uploads(target), job.uploads.send, self._attempts.rounds)
-
-    def _with_others(
-        self, job: _Job, targets: Sequence[Target | CallbackSDKError], own: Secret[Any], stack: ExitStack
-    ) -> _Job:
-        """Return a job with several targets or output files, of which none replaces another.
-
-        Raises:
-            CallbackParamError: Two documents that differ would be one object.
-            OutputError: A file is not valid, has no target, or has the place of another file or a document.
-            TargetError: A target of a single file is invalid.
-        """
-        # Imported here, because most results have one target.
-        with no_fork:
-            from callback_sdk.targets.places import Places, ResultTarget
-
-        places = Places.of_documents(targets)
-        if not job.result.outputs and not own.reveal():
-            return evolve(
-                job, on_refresh=lambda index, fresh: places.replace(index, ResultTarget(target=fresh.target))
-            )  # fmt: skip
-        with no_fork:
-            from callback_sdk.writer.issued import IssuedTargets
-            from callback_sdk.writer.output_plan import plan_outputs
-            from callback_sdk.writer.outputs import SharedUploads
-
-        plan = plan_outputs(job.result, job.results, own, targets, stack, plan=self._attempts.plan, places=places)
-        if plan is None:
-            return job
-
-        def on_refresh(index: int, fresh: PreparedDelivery) -> None:
-            places.replace(index, plan.sent(fresh.target))
-
-        async def send(upload: OutputUpload) -> StoredFile:
-            name = upload.output.name
-            return await self._attempts.send_file(
-                upload,
-                job_id=job.result.job_id,
-                may_retry=_until(job.deadline),
-                issued=issued,
-                on_refresh=lambda fresh: places.replace(name, ResultTarget.of_file(name, fresh.target)),
-            )
-
-        given = {id(one.callback.given): index for index, one in enumerate(targets) if isinstance(one, Target)}
-        issued = IssuedTargets(
-            (one.callback.given for one in targets if isinstance(one, Target) and one.callback.given is not None),
-            self._driver,
-            on_refresh=lambda document, fresh: on_refresh(given[id(document)], fresh),
-        )
-        return evolve(job, on_refresh=on_refresh, plan=plan, uploads=SharedUploads(send, issued, self._driver))
+    async def _concurrently(self, call: Callable[[ResultDeliveries], Coroutine[Any, Any, T]]) -> T:
+        """Call a coroutine function that sends over several connections at once."""
+        return await call(self._deliveries)
 
 
 class ResultsWriter(WriterBase):
@@ -288,6 +167,7 @@ class ResultsWriter(WriterBase):
     """
 
     _driver = BLOCKING
+    _multiplexed: ResultDeliveries | None = None
 
     def __enter__(self) -> ResultsWriter:
         return self
@@ -297,12 +177,20 @@ class ResultsWriter(WriterBase):
     ) -> None:
         self.close()
 
+    async def _concurrently(self, call: Callable[[ResultDeliveries], Coroutine[Any, Any, T]]) -> T:
+        # Imported here, because most results have one target.
+        with no_fork:
+            from callback_sdk.transport.multiplexing import MULTIPLEXING, multiplexed
+
+        if self._multiplexed is None:
+            self._multiplexed = self._deliveries.with_driver(MULTIPLEXING)
+        return multiplexed(call(self._multiplexed))
+
     @blocking
     async def close(self) -> None:
         """Close idle connections and end the threads. The writer can still be used."""
         self._attempts.close()
-        if self._rounds is not None:
-            self._rounds.close()
+        self._deliveries.close()
 
     @clearing_locals
     @blocking
@@ -342,29 +230,10 @@ class ResultsWriter(WriterBase):
         callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
         own = wrap_secret(outputs)
         del outputs
-        deadline = time.monotonic() + self._timeout.total_seconds()
         given = required_callbacks(callback_url, callback_param)
-        with ExitStack() as stack:
-            results, nulls_written = await self._attempts.encode(result, stack)
-            await self._attempts.end_events(result.job_id)
-            given = tuple(callback for callback in given if callback.takes_result(success=result.success))
-            targets = [self._plan(callback) for callback in given]
-            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current(), deadline)
-            if len(targets) > 1 or result.outputs or own.reveal():
-                size = None if result.outputs or own.reveal() else 0
-                job = await self._driver.call(self._with_others, job, targets, own, stack, size=size)
-            outcomes = await self._deliver_all(job, targets)
-        errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
-        receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
-        if errors:
-            error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
-            error.receipts = tuple(receipts)
-            raise error
-        return receipts
-
-
-def _until(deadline: float) -> MayRetry:
-    return lambda attempts, pause: time.monotonic() + pause <= deadline
+        if len(given) == 1:
+            return await self._deliveries.deliver(result, given, own)
+        return await self._concurrently(lambda deliveries: deliveries.deliver(result, given, own))
 
 
 def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, TokenSource | None]:
@@ -392,30 +261,3 @@ def _webhook_keys(secrets: Sequence[Secret[Any]]) -> SigningKeys:
 def attempts_of(writer: WriterBase) -> DeliveryAttempts:
     """Return the single attempts of a writer, for the outbox and the service. It is not part of the public API."""
     return writer._attempts
-
-
-@define(frozen=True, eq=False, repr=False)
-class _Job:
-    result: JobResult
-    results: Body
-    nulls_written: int
-    results_url: FindURL
-    traceparent: str | None
-    deadline: float
-    on_refresh: Callable[[int, PreparedDelivery], None] = lambda index, fresh: None
-    plan: OutputPlan | None = None
-    uploads: SharedUploads | None = None
-
-
-def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
-    def find() -> str | None:
-        for target in targets:
-            # A target that raises here raises again in its own delivery.
-            with contextlib.suppress(Exception):
-                # The id only matters for a key with ${filename}, whose final name is not known before the upload.
-                url = target.object_url("results") if isinstance(target, Target) else None
-                if url is not None:
-                    return url
-        return None
-
-    return find

@@ -1,4 +1,4 @@
-"""The same inputs have the same outcome with both drivers: for each kind of target, and any sequence of faults."""
+"""The same inputs have the same outcome with each driver: for each kind of target, and any sequence of faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from callback_sdk import AsyncResultsWriter, JobResult, ResultsWriter, S3Signer, Timeouts
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.testing import Fault, ObjectStore, WebhookReceiver
-from callback_sdk.transport.asyncio_driver import SMALL
+from callback_sdk.transport.call_threads import SMALL
+from callback_sdk.transport.driver import awaiting
+from callback_sdk.transport.multiplexing import MULTIPLEXING, multiplexed
+from callback_sdk.writer.writer import WriterBase
 from tests.eventloops import LOOPS, execute
 
 RESULTS = {"small": {"life": [7.5, None]}, "large": {"text": "x" * 2 * SMALL}}
@@ -116,6 +119,34 @@ def blocking(result: JobResult, target: Any) -> Any:
         return writer.write(result, target)
 
 
+class ThreadedWriter(ResultsWriter):
+    """Sends to several targets in threads, each with the blocking driver."""
+
+    _concurrently = WriterBase._concurrently
+
+
+class MultiplexedWriter(WriterBase):
+    """Sends to a single target with the driver that sends to several in one thread."""
+
+    _driver = MULTIPLEXING
+
+    write = awaiting(ResultsWriter.write)
+    close = awaiting(ResultsWriter.close)
+
+
+def threaded(result: JobResult, target: Any) -> Any:
+    with ThreadedWriter(**OPTIONS) as writer:
+        return writer.write(result, target)
+
+
+def multiplexing(result: JobResult, target: Any) -> Any:
+    writer = MultiplexedWriter(**OPTIONS)
+    try:
+        return multiplexed(writer.write(result, target))
+    finally:
+        multiplexed(writer.close())
+
+
 def asynchronous(loop: str) -> Callable[[JobResult, Any], Any]:
     async def main(result: JobResult, target: Any) -> Any:
         async with AsyncResultsWriter(**OPTIONS) as writer:
@@ -124,25 +155,32 @@ def asynchronous(loop: str) -> Callable[[JobResult, Any], Any]:
     return lambda result, target: execute(main(result, target), loop)
 
 
+WAYS = {
+    "one thread": multiplexing,
+    "writer": blocking,
+    **{loop: asynchronous(loop) for loop in LOOPS},
+}
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from([kind for kind in KINDS if kind != "files"]),
     size=st.sampled_from(sorted(RESULTS)),
     steps=st.lists(STEPS, max_size=4),
-    loop=st.sampled_from(sorted(LOOPS)),
+    way=st.sampled_from(sorted(WAYS)),
 )
-def test_both_drivers_have_the_same_outcome(kind: str, size: str, steps: list[Any], loop: str) -> None:
+def test_all_drivers_have_the_same_outcome(kind: str, size: str, steps: list[Any], way: str) -> None:
     """Receipts, errors with their hints, stored objects, and the number of requests."""
-    assert outcome(kind, size, steps, blocking) == outcome(kind, size, steps, asynchronous(loop))
+    assert outcome(kind, size, steps, threaded) == outcome(kind, size, steps, WAYS[way])
 
 
 @settings(max_examples=10, deadline=None)
-@given(step=st.sampled_from([None, 403, 500, *Fault]), loop=st.sampled_from(sorted(LOOPS)))
-def test_output_files_have_the_same_outcome(step: Any, loop: str) -> None:
+@given(step=st.sampled_from([None, 403, 500, *Fault]), way=st.sampled_from(sorted(WAYS)))
+def test_output_files_have_the_same_outcome(step: Any, way: str) -> None:
     """They are sent in parallel, so all of them have the same fault."""
     steps = [] if step is None else [step] * (2 if isinstance(step, Fault) else 20)
-    one = outcome("files", "small", steps, blocking)
-    other = outcome("files", "small", steps, asynchronous(loop))
+    one = outcome("files", "small", steps, threaded)
+    other = outcome("files", "small", steps, WAYS[way])
     for seen in (one, other):
         # Which of the files has a fault that isn't for all depends on their order.
         del seen["requests"]

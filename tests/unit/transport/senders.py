@@ -16,6 +16,7 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.asyncio_driver import ASYNCIO
 from callback_sdk.transport.connect import Addresses, resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts
+from callback_sdk.transport.multiplexing import MULTIPLEXING, multiplexed
 from callback_sdk.transport.response import MAX_BODY, Response
 from callback_sdk.transport.sockets import Route
 
@@ -130,9 +131,30 @@ class AsyncioSender:
         self._sender.close()
 
 
+class MultiplexedSender:
+    """The sender of this package with the driver that runs many coroutines in one thread.
+
+    Args:
+        timeouts: Timeouts of one attempt.
+        resolve: Resolves host names.
+    """
+
+    def __init__(self, timeouts: Timeouts, resolve: Resolver) -> None:
+        self._sender = HTTPSender(timeouts=timeouts, route=Route(resolve=resolve), driver=MULTIPLEXING)
+
+    def send(self, upload: Upload) -> Response:
+        """Make one attempt."""
+        return multiplexed(self._sender.exchange(upload))
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._sender.close()
+
+
 SENDERS: dict[str, Callable[[Timeouts, Resolver], Sender]] = {
     "HTTPSender": lambda timeouts, resolve: HTTPSender(timeouts=timeouts, route=Route(resolve=resolve)),
     "asyncio": AsyncioSender,
+    "multiplexed": MultiplexedSender,
     "requests": RequestsSender,
 }
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from callback_sdk.transport import asyncio_driver
-from callback_sdk.transport.asyncio_driver import ASYNCIO, SMALL, AsyncioDriver
-from callback_sdk.transport.driver import BLOCKING, run
+from callback_sdk.transport.asyncio_driver import ASYNCIO, AsyncioDriver
+from callback_sdk.transport.call_threads import SMALL
 from callback_sdk.transport.polling import READ, WRITE
 from tests.eventloops import LOOPS, execute, until
 
@@ -221,59 +221,6 @@ def test_calls_are_made_where_no_thread_can_be_started(monkeypatch: pytest.Monke
     assert execute(main()) == [0, 1, 2]
 
 
-def drivers() -> list[Any]:
-    return [pytest.param((BLOCKING, run), id="blocking"), pytest.param((ASYNCIO, execute), id="asyncio")]
-
-
-@pytest.mark.parametrize("driver", drivers())
-def test_rounds_have_the_order_of_the_items(driver: Any) -> None:
-    """With either driver, for any number of items."""
-    made, go = driver
-
-    async def double(number: int) -> int:
-        await made.sleep(0.001 * (number % 3))
-        return 2 * number
-
-    for size in (0, 1, 7):
-        assert go(made.rounds(3).map(double, range(size))) == [2 * number for number in range(size)]
-
-
-@pytest.mark.parametrize("driver", drivers())
-def test_all_calls_of_a_round_are_made_before_an_error_is_raised(driver: Any) -> None:
-    """The first error, in the order of the items."""
-    made, go = driver
-    called = []
-
-    async def call(number: int) -> None:
-        called.append(number)
-        await made.sleep(0)
-        if number in (1, 2):
-            raise ValueError(number)
-
-    with pytest.raises(ValueError, match="1"):
-        go(made.rounds(2).map(call, range(5)))
-    assert sorted(called) == list(range(5))
-
-
-@pytest.mark.parametrize("driver", drivers())
-def test_one_call_holds_a_lock(driver: Any) -> None:
-    """The others wait for it."""
-    made, go = driver
-    lock, inside, most = made.lock(), [0], [0]
-
-    async def work() -> None:
-        inside[0] += 1
-        most[0] = max(most[0], inside[0])
-        await made.sleep(0.001)
-        inside[0] -= 1
-
-    async def call(number: int) -> None:
-        await made.exclusively(lock, work)
-
-    go(made.rounds(4).map(call, range(8)))
-    assert most == [1]
-
-
 def test_a_canceled_round_ends_all_its_calls() -> None:
     """It returns when they have ended, and starts no more."""
     begun, ended = [], []
@@ -296,9 +243,3 @@ def test_a_canceled_round_ends_all_its_calls() -> None:
         assert sorted(ended) == begun == [0, 1, 2]
 
     execute(main())
-
-
-def test_a_coroutine_of_asyncio_is_not_run_without_a_loop() -> None:
-    """The mistake is named."""
-    with pytest.raises(RuntimeError, match="event loop"):
-        run(asyncio.sleep(0))

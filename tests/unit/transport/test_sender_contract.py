@@ -33,6 +33,7 @@ LOGGED = "urllib3 logs path and query at DEBUG"
 FAILS: dict[str, dict[str, dict[str, str]]] = {
     "HTTPSender": {},
     "asyncio": {},
+    "multiplexed": {},
     "requests": {
         "test_response_counts_while_the_server_reads_nothing": {
             "": "urllib3 reads an early response after a broken pipe only, not while it sends"

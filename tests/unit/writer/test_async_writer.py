@@ -25,7 +25,7 @@ from callback_sdk import AddressGuard, AsyncResultsWriter, JobResult, Receipt, R
 from callback_sdk.errors import DeliveryError, EncodingError, MultipleDeliveryErrors
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import connect
-from callback_sdk.transport.asyncio_driver import SMALL
+from callback_sdk.transport.call_threads import SMALL
 from callback_sdk.writer import attempts
 from tests.eventloops import LOOPS, execute, until
 from tests.forks import in_child
