@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from types import TracebackType
@@ -41,7 +41,7 @@ from callback_sdk.writer.delivery import encoded_results
 from callback_sdk.writer.writer import attempts_of
 
 if TYPE_CHECKING:
-    from callback_sdk.writer.events import Admit, JobEvents
+    from callback_sdk.writer.events import JobEvents
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Outbox:
         callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
         own = wrap_secret(outputs)
         del outputs
-        with _typed_errors():
+        with typed_errors():
             given = [as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
             return self._write(result, given, own)
 
@@ -250,7 +250,7 @@ class Outbox:
             ConfigurationError: The file can no longer be opened.
             OutboxError: The file was deleted or replaced.
         """
-        with _typed_errors():
+        with typed_errors():
             self._run(until_empty, stop or threading.Event())
 
     def _run(self, until_empty: bool, stop: threading.Event) -> None:
@@ -283,7 +283,7 @@ class Outbox:
         Args:
             status: Only deliveries with this status: `"pending"`, `"delivered"` or `"dead"`; all if None.
         """
-        with _typed_errors():
+        with typed_errors():
             return self._process_state().store.entries(status=status)
 
     @clearing_locals
@@ -306,7 +306,7 @@ class Outbox:
         """
         given = Secret(target)
         del target
-        with _typed_errors():
+        with typed_errors():
             state = self._process_state()
             if given.reveal() is None:
                 return state.store.redeliver(delivery_ids or None)
@@ -324,7 +324,7 @@ class Outbox:
         Returns:
             Number of deleted receipts.
         """
-        with _typed_errors():
+        with typed_errors():
             return self._process_state().clean_up(total_seconds("older_than", older_than))
 
     def _end_lost_jobs(self, state: OutboxState, rejected: set[str]) -> None:
@@ -380,75 +380,8 @@ class Outbox:
         return state
 
 
-# For programs and workers whose jobs end with their process. It is not part of the public API.
-
-
-@clearing_locals
-def begin_job(outbox: Outbox, job: OpenJob) -> None:
-    """Store a job that begins now, so that its failure is delivered if its process ends before it does."""
-    with _typed_errors():
-        outbox._process_state().open_jobs.add(job)
-
-
-@clearing_locals
-def open_events(outbox: Outbox, job: OpenJob, *, run: int, admit: Admit) -> JobEvents | None:
-    """Return the events of an open job; None if no target subscribes to any. `end_job` and `drop_job` close them.
-
-    Args:
-        outbox: The outbox.
-        job: The job.
-        run: Number of its run, from 1.
-        admit: See `JobEvents`.
-
-    Raises:
-        TargetError: A target can't get events.
-    """
-    callbacks = required_callbacks(job.callbacks)
-    if not any(callback.takes_events for callback in callbacks):
-        return None
-    return attempts_of(outbox._process_state().writer).open_events(job.job_id, callbacks, run=run, admit=admit)
-
-
-@clearing_locals
-def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any]) -> WriteResult:
-    """Store the outcome of an open job, and send it; see `Outbox.write`.
-
-    Raises:
-        JobEndedError: Another process has recorded its end; nothing was stored.
-    """
-    with _typed_errors():
-        return outbox._end_job(job, result, outputs)
-
-
-@clearing_locals
-def drop_job(outbox: Outbox, job: OpenJob) -> None:
-    """End an open job without a document."""
-    with _typed_errors():
-        state = outbox._process_state()
-        run(attempts_of(state.writer).end_events(job.job_id))
-        state.open_jobs.remove(job.key)
-
-
-@clearing_locals
-def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure, *, but: Collection[str] = ()) -> None:
-    """Store a failure for each open job of a process that has ended, but some; `Outbox.run` delivers it."""
-    with _typed_errors():
-        outbox._end_jobs_of(owner, failure, set(but))
-
-
-@clearing_locals
-def fail_job(outbox: Outbox, key: str, failure: JobFailure | None) -> None:
-    """Deliver a failure for an open job, or end it without a document; nothing if it has ended."""
-    with _typed_errors(), contextlib.suppress(JobEndedError):
-        jobs = outbox._process_state().open_jobs
-        job = jobs.find(key)
-        if job is not None and failure is not None:
-            outbox._end_job(job, failure.of(job), Secret(None))
-        jobs.remove(key)
-
-
 @contextlib.contextmanager
-def _typed_errors() -> Iterator[None]:
+def typed_errors() -> Iterator[None]:
     """Convert unexpected exceptions to errors of this package."""
     try:
         yield

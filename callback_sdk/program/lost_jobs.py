@@ -12,8 +12,8 @@ from pathlib import Path
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.outbox import Outbox
+from callback_sdk.outbox.jobs import end_jobs_of, fail_job
 from callback_sdk.outbox.open_jobs import JobFailure
-from callback_sdk.outbox.outbox import end_jobs_of, fail_job
 from callback_sdk.outbox.temporary import TemporaryOutbox
 from callback_sdk.program.configured import open_writer
 from callback_sdk.program.job_report import of_process

@@ -20,8 +20,8 @@ from callback_sdk.config.target_files import split_outputs
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox import Outbox, WriteResult
+from callback_sdk.outbox.jobs import begin_job, drop_job, end_job, open_events
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
-from callback_sdk.outbox.outbox import begin_job, drop_job, end_job, open_events
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.state import folder_of
 from callback_sdk.outbox.temporary import TemporaryOutbox

@@ -10,8 +10,8 @@ import pytest
 
 from callback_sdk import JobResult, Outbox
 from callback_sdk.errors import DeliveryError, JobEndedError, OutboxError
+from callback_sdk.outbox.jobs import begin_job, drop_job, end_job, end_jobs_of, fail_job
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
-from callback_sdk.outbox.outbox import begin_job, drop_job, end_job, end_jobs_of, fail_job
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.state import folder_of
 from callback_sdk.outbox.temporary import TemporaryOutbox
