@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import JobEndedError
@@ -11,6 +11,7 @@ from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import WriteResult
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
 from callback_sdk.outbox.outbox import Outbox, typed_errors
+from callback_sdk.outbox.state import as_read_back
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.targets.callbacks import required_callbacks
 from callback_sdk.transport.driver import run
@@ -18,6 +19,24 @@ from callback_sdk.writer.writer import attempts_of
 
 if TYPE_CHECKING:
     from callback_sdk.writer.events import Admit, JobEvents
+
+
+@clearing_locals
+def write_result(
+    outbox: Outbox, result: JobResult, targets: Secret[Any], outputs: Secret[Any], *, stored: Callable[[], object]
+) -> WriteResult:
+    """Store a result, and send it; see `Outbox.write`.
+
+    Args:
+        outbox: The outbox.
+        result: The outcome of the job.
+        targets: The targets of its document.
+        outputs: Those of single output files.
+        stored: Called when the outbox has the document, before anything is sent.
+    """
+    with typed_errors():
+        given = [as_read_back(callback) for callback in required_callbacks(targets)]
+        return outbox._write(result, given, outputs, on_stored=stored)
 
 
 @clearing_locals

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from types import TracebackType
@@ -182,6 +182,7 @@ class Outbox:
         *,
         ends: str | None = None,
         send: bool = True,
+        on_stored: Callable[[], object] | None = None,
     ) -> WriteResult:
         state = self._process_state()
         state.owner.acquire_lock()
@@ -202,9 +203,8 @@ class Outbox:
         # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
         try:
-            found = state.add_and_send(
-                result, new_deliveries, stored, nulls_written, object_url(given), ends, send=send
-            )
+            facts = (nulls_written, object_url(given), ends)
+            found = state.add_and_send(result, new_deliveries, stored, *facts, send=send, on_stored=on_stored)
         except JobEndedError:
             state.files.remove(stored.files)
             raise

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -69,8 +69,14 @@ class OutboxSender:
         self._heartbeat: threading.Thread | None = None
         self._given_up = frozenset[OutboxClaim]()
 
-    def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
+    def send(
+        self, claims: Sequence[OutboxClaim], *, before: Callable[[], object] | None = None
+    ) -> dict[str, Receipt | Exception]:
         """Make one attempt at each delivery, all concurrently, and return when all attempts have ended.
+
+        Args:
+            claims: The deliveries.
+            before: Called first. If it raises, the claims are released.
 
         Returns:
             The receipt or the error of each attempt, by the id of the delivery.
@@ -85,6 +91,8 @@ class OutboxSender:
                 del running[claim.delivery_id]
 
         try:
+            if before is not None:
+                before()
             self._begin_attempts(claims)
             outcomes = self._parallel.map(attempt, claims)
         except BaseException:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,18 @@ class OutboxState:
         ends: str | None,
         *,
         send: bool,
+        on_stored: Callable[[], object] | None = None,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
-        """Store deliveries, and make one attempt at each if `send`; return whether any was new, and the outcomes."""
+        """Store deliveries, and make one attempt at each if `send`; return whether any was new, and the outcomes.
+
+        `on_stored` is called between.
+        """
         if not new_deliveries and ends is None:
             return False, {}
         job = evolve(result, results=None, outputs=None)
         facts: dict[str, Any] = {"nulls_written": nulls_written, "object_url": object_url, "ends": ends, "claim": send}
         new, claims = self.store.add(job, new_deliveries, stored, **facts)
-        return new, self.sender.send(claims)
+        return new, self.sender.send(claims, before=on_stored)
 
     def wait_for(self, ids: Sequence[str]) -> None:
         """Send what is due until none of some deliveries is pending."""

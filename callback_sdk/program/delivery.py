@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,12 @@ def check(targets: list[Secret[Any]]) -> None:
 
 
 def deliver(
-    result: JobResult, targets: list[Secret[Any]], outbox: Path | None, warn: Callable[[CallbackSDKError], object]
+    result: JobResult,
+    targets: list[Secret[Any]],
+    outbox: Path | None,
+    *,
+    warn: Callable[[CallbackSDKError], object],
+    sending: Callable[[bool], object],
 ) -> str | None:
     """Deliver a result, and return None if all targets have it, otherwise what remains to be done.
 
@@ -131,6 +137,7 @@ def deliver(
         targets: Its targets.
         outbox: The file of the outbox, in which the document is stored before anything is sent; None without one.
         warn: Called with the error of an outbox that can't store it, after which it is sent all the same.
+        sending: Called before anything is sent, with whether the outbox has the document.
 
     Raises:
         EncodingError: The results are not JSON, or an output file is not valid; nothing was sent.
@@ -142,11 +149,14 @@ def deliver(
     documents, own = split_outputs(targets)
     with open_writer() as writer:
         try:
-            pending: Sequence[object] = [] if outbox is None else _write_to(outbox, writer, result, documents, own)
+            pending: Sequence[object] = []
+            if outbox is not None:
+                pending = _write_to(outbox, writer, result, documents, own, stored=partial(sending, True))
         except (ConfigurationError, OutboxError) as error:
             warn(error)
             outbox = None
         if outbox is None:
+            sending(False)
             writer.write(result, documents.reveal(), outputs=own)
             return None
     if not pending:
@@ -155,13 +165,20 @@ def deliver(
 
 
 def _write_to(
-    outbox: Path, writer: ResultsWriter, result: JobResult, documents: Secret[list[Any]], own: Secret[dict[str, Any]]
+    outbox: Path,
+    writer: ResultsWriter,
+    result: JobResult,
+    documents: Secret[list[Any]],
+    own: Secret[dict[str, Any]],
+    *,
+    stored: Callable[[], object],
 ) -> Sequence[object]:
     """Write a result to an outbox, and return its pending deliveries."""
     from callback_sdk.outbox import Outbox
+    from callback_sdk.outbox.jobs import write_result
 
     with Outbox(outbox, writer=writer) as store:
-        return store.write(result, documents.reveal(), outputs=own).pending
+        return write_result(store, result, documents, own, stored=stored).pending
 
 
 def open_sender(outbox: Path | None) -> None:

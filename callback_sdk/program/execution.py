@@ -133,7 +133,7 @@ class Execution:
 
         Args:
             give_up: Asked whenever SIGCHLD arrives: whether the program must be stopped.
-            on_stop: Handler of signals that ask to end, once the program has ended. SIGINT raises KeyboardInterrupt.
+            on_stop: Handler of signals that ask to end, once the program has ended.
         """
         while (status := self._ended()) is None:
             if give_up() and self._kill_at is None:
@@ -141,9 +141,7 @@ class Execution:
             self._handle(self._next_signal())
             self._apply_limits()
         self._note_late_signals(ended_by(os.waitstatus_to_exitcode(status)))
-        # What remains to be done is to deliver how it ended.
-        for number in _FORWARDED - {signal.SIGINT}:
-            signal.signal(number, on_stop if number in STOPS - self._ignored else signal.SIG_IGN)
+        handle_stops(on_stop)
         kills = memory_kills() - self._kills_before
         tail = self._error.tail()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -232,6 +230,17 @@ class Execution:
         except (ProcessLookupError, PermissionError):
             # It has ended, or is a program with another user's rights.
             pass
+
+
+def handle_stops(handler: Callable[[int, object], None]) -> None:
+    """Handle the signals that ask to end, and ignore others: what remains to be done is to deliver how a program ended.
+
+    Args:
+        handler: Called with each signal that this process wasn't started to ignore.
+    """
+    for number in _FORWARDED:
+        is_stop = number in STOPS and signal.getsignal(number) is not signal.SIG_IGN
+        signal.signal(number, handler if is_stop else signal.SIG_IGN)
 
 
 def _in_foreground() -> bool:

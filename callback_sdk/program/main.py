@@ -17,7 +17,7 @@ from callback_sdk.config.target_files import read_targets, targets_of
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError, OutputError
 from callback_sdk.program.arguments import CALLBACKS, CALLBACKS_FILE, Arguments, parse
 from callback_sdk.program.delivery import check, deliver, folder_of, open_sender, subscribe_to_events, with_job_id
-from callback_sdk.program.execution import Execution, ProgramExit
+from callback_sdk.program.execution import Execution, ProgramExit, handle_stops
 from callback_sdk.program.exit_codes import STOPS
 from callback_sdk.program.files import RESULTS, OutputPatterns, ResultsFile
 from callback_sdk.program.interruption import Interruption
@@ -71,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         code = job.run()
     except KeyboardInterrupt:
+        if job.next_step is not None:
+            _print(f"The delivery was interrupted. {job.next_step}")
         if job.interruption.number is None:
             raise
         code = -job.interruption.number
@@ -78,6 +80,9 @@ def main(arguments: Sequence[str]) -> int:
         job.remove_files()
     return code if code >= 0 else _end_by(-code)
 
+
+_RUN_AGAIN = "Run the job again: a target may not have its document."
+"""The next step while nothing but this process has the document."""
 
 _SHOWN = 3
 """Files that a message names."""
@@ -92,6 +97,10 @@ class ProgramJob:
 
     Raises:
         CallbackSDKError: There are no targets, no job id, or no directory for the results.
+
+    Attributes:
+        interruption: Handles signals after the end of the program.
+        next_step: What to do if this process ends now; None while there is nothing to deliver.
     """
 
     def __init__(self, given: Arguments, found: Scheduler | None) -> None:
@@ -101,6 +110,7 @@ class ProgramJob:
         self._invalid: CallbackSDKError | None = None
         self._outputs = OutputPatterns(given.outputs, existing=given.include_existing)
         self.interruption = Interruption()
+        self.next_step: str | None = None
         self._lock = threading.Lock()
         self._events: ProgramEvents | None = None
         self._has_ended = False
@@ -120,8 +130,11 @@ class ProgramJob:
         except OSError as error:
             code = EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE
             problem = f"The program {given.command[0]} can't be executed: {error.strerror}."
+            handle_stops(self.interruption)
+            self.next_step = _RUN_AGAIN
             _print(problem)
             return self._deliver(self._failed(problem), code)
+        self.next_step = _RUN_AGAIN
         # The program has started: checking the targets imports more than that took.
         threading.Thread(target=self._check, name="check", daemon=True).start()
         ending = execution.wait(lambda: self._invalid is not None, self.interruption)
@@ -170,7 +183,7 @@ class ProgramJob:
         with self._lock:
             self._has_ended = True
         if self._events is not None:
-            self._events.close(has_succeeded=has_succeeded)
+            self._events.close(has_succeeded=has_succeeded and not self.interruption.is_requested)
 
     def _ask(self, seconds: float) -> Scheduler | None:
         """Return the scheduler with what it says of the job; None without an answer, or if it can't be asked."""
@@ -230,7 +243,7 @@ class ProgramJob:
         from callback_sdk.errors import EncodingError
 
         try:
-            remaining = deliver(result, self._targets, self._given.outbox, _warn)
+            remaining = deliver(result, self._targets, self._given.outbox, warn=_warn, sending=self._begin_sending)
         except EncodingError as error:
             if not result.success:
                 return _fail(error, code or EXIT_UNDELIVERED)
@@ -238,23 +251,20 @@ class ProgramJob:
         except CallbackSDKError as error:
             # A program that failed is run again in any case.
             return _fail(error, code or EXIT_UNDELIVERED)
-        except KeyboardInterrupt:
-            _print(f"The delivery was interrupted. {_next_step(self._given.outbox)}")
-            raise
+        self.next_step = None
         if remaining is not None:
             _print(remaining)
         return code
+
+    def _begin_sending(self, is_stored: bool) -> None:
+        if is_stored:
+            self.next_step = f"Send what the outbox has: callback-sdk outbox run {self._given.outbox} --until-empty"
+        self.interruption.is_sending = True
 
 
 def _listed(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return f"{', '.join(map(short_repr, paths[:_SHOWN]))}{more}"
-
-
-def _next_step(outbox: Path | None) -> str:
-    if outbox is None:
-        return "Run the job again: a target may not have its document."
-    return f"Send what the outbox has: callback-sdk outbox run {outbox} --until-empty"
 
 
 def _job_id(given: Arguments, found: Scheduler | None) -> str:
