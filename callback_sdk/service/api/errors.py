@@ -27,6 +27,7 @@ from callback_sdk.service.api.fields import SubmissionError
 from callback_sdk.service.blobs import BlobStorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreFullError, StoreUnavailableError
+from callback_sdk.service.store.batches import BatchConflictError
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.pauses import AlgorithmPausedError
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
@@ -39,6 +40,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     SubmissionError: 422,
     InvalidRequestError: 422,
     IdempotencyConflictError: 409,
+    BatchConflictError: 409,
     AlgorithmPausedError: 409,
     TooLargeForQuotaError: 413,
     StorageQuotaError: 429,

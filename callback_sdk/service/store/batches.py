@@ -11,10 +11,13 @@ import secrets
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import FINISHED, outcome
 from callback_sdk.service.store import rows, usage
 from callback_sdk.service.store.clock import now
@@ -22,8 +25,16 @@ from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import BATCH, DEFAULT_PRIORITY, DELIVERY_PENDING, RESULTS, NewBatch
 from callback_sdk.service.store.tables import batches, deliveries, task_payloads, tasks
 
+MAX_SILENCE = timedelta(days=7)
+"""Time without a request after which a batch ends whose last request has not come."""
+
 MAX_LISTED = 100
 """Tasks without a result that the document names."""
+
+_INCOMPLETE = (
+    "The last request of the batch has not come within {days} days of the one before. The {count} tasks that were "
+    "submitted have ended."
+)
 
 _ROUND = 20
 """Batches that end in one transaction."""
@@ -34,7 +45,11 @@ _HAS_OPEN = sa.exists().where(tasks.c.batch == batches.c.job_id, tasks.c.finishe
 _HAS_PENDING = sa.exists().where(
     tasks.c.batch == batches.c.job_id, deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING
 )
-_IS_COMPLETE = sa.and_(batches.c.is_open.is_(sa.false()), ~_HAS_OPEN, ~_HAS_PENDING)
+_REQUESTED_AT = sa.func.coalesce(batches.c.requested_at, batches.c.created_at)
+_NO_MORE_COME = sa.or_(
+    batches.c.is_open.is_(sa.false()), now() - sa.bindparam("_silence", MAX_SILENCE.total_seconds()) > _REQUESTED_AT
+)
+_IS_COMPLETE = sa.and_(_NO_MORE_COME, ~_HAS_OPEN, ~_HAS_PENDING)
 _SELECT_ANY_COMPLETE = sa.select(batches.c.job_id).where(_IS_COMPLETE).limit(1)
 _SELECT_COMPLETE = sa.select(batches).where(_IS_COMPLETE).limit(_ROUND).with_for_update(skip_locked=True)
 _SELECT_TASKS = sa.select(tasks.c.job_id, tasks.c.status, tasks.c.success, tasks.c.error_code).where(_OF_BATCH)
@@ -46,6 +61,14 @@ _COUNT_DELIVERIES = (
 )
 
 
+_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+"""Statements with ON CONFLICT, by the dialect: two first requests may come at the same time."""
+
+
+class BatchConflictError(CallbackSDKError, ValueError):
+    """The requests of a batch differ in what they have to have in common."""
+
+
 def add(connection: sa.Connection, batch: NewBatch, owner: str, algorithm: str, target: dict[str, Any]) -> str:
     """Insert a batch unless an earlier request has, and return the id of its own task.
 
@@ -55,16 +78,36 @@ def add(connection: sa.Connection, batch: NewBatch, owner: str, algorithm: str, 
         owner: Id of the user.
         algorithm: Name of the algorithm.
         target: The columns of its target.
+
+    Raises:
+        BatchConflictError: Earlier requests have another algorithm or target.
     """
-    one = (batches.c.owner == owner, batches.c.batch_id == batch.batch_id)
-    query = sa.select(batches.c.job_id).where(*one).with_for_update()
-    job_id: str | None = connection.execute(query).scalar()
-    if job_id is None:
-        job_id = str(uuid.uuid4())
-        values = {"owner": owner, "batch_id": batch.batch_id, "job_id": job_id, "algorithm": algorithm, **target}
-        connection.execute(batches.insert().values(**values, is_open=not batch.is_last, created_at=now()))
-    elif batch.is_last:
-        connection.execute(batches.update().where(*one).values(is_open=False))
+    insert = _INSERTS[connection.dialect.name](batches).values(
+        owner=owner,
+        batch_id=batch.batch_id,
+        job_id=str(uuid.uuid4()),
+        algorithm=algorithm,
+        is_open=not batch.is_last,
+        created_at=now(),
+        requested_at=now(),
+        **target,
+    )
+    changes = {
+        "is_open": sa.and_(batches.c.is_open, insert.excluded.is_open),
+        "requested_at": insert.excluded.requested_at,
+    }
+    found = connection.execute(
+        insert.on_conflict_do_update(index_elements=["owner", "batch_id"], set_=changes).returning(
+            batches.c.job_id, batches.c.algorithm, batches.c.url
+        )
+    ).one()
+    # The signature of a target may be another one.
+    if (found.algorithm, found.url) != (algorithm, target["url"]):
+        raise BatchConflictError(
+            "Earlier requests of this batch have another algorithm or another target 'done'.",
+            hint="Send the same ones in all requests of a batch, or another id for another batch.",
+        )
+    job_id: str = found.job_id
     return job_id
 
 
@@ -89,16 +132,19 @@ class BatchStore:
 
 def _end_complete(connection: sa.Connection) -> list[str]:
     found = connection.execute(_SELECT_COMPLETE).all()
-    for batch in found:
-        _end(connection, batch)
+    usage.add_all(connection, [(batch.owner, _end(connection, batch)) for batch in found])
     return [batch.job_id for batch in found]
 
 
-def _end(connection: sa.Connection, batch: Any) -> None:
-    """Replace a batch by a finished task with a delivery that is due."""
+def _end(connection: sa.Connection, batch: Any) -> int:
+    """Replace a batch by a finished task with a delivery that is due, and return the bytes that it takes."""
     ended = connection.execute(_SELECT_TASKS, {"_batch": batch.job_id}).all()
-    counts = dict(rows.pairs(connection.execute(_COUNT_DELIVERIES, {"_batch": batch.job_id})))
-    results = json.dumps(summary(ended, counts)).encode()
+    error, results = None, b""
+    if batch.is_open:
+        error = _INCOMPLETE.format(days=MAX_SILENCE.days, count=len(ended))
+    else:
+        counts = dict(rows.pairs(connection.execute(_COUNT_DELIVERIES, {"_batch": batch.job_id})))
+        results = json.dumps(summary(ended, counts)).encode()
     connection.execute(batches.delete().where(batches.c.job_id == batch.job_id))
     connection.execute(
         tasks.insert().values(
@@ -113,13 +159,15 @@ def _end(connection: sa.Connection, batch: Any) -> None:
             options={},
             priority=DEFAULT_PRIORITY,
             status=FINISHED,
-            success=True,
+            success=error is None,
+            error=error,
             stored_bytes=len(results),
             created_at=batch.created_at,
             finished_at=now(),
         )
     )
-    connection.execute(task_payloads.insert().values(job_id=batch.job_id, name=RESULTS, data=results))
+    if results:
+        connection.execute(task_payloads.insert().values(job_id=batch.job_id, name=RESULTS, data=results))
     connection.execute(
         deliveries.insert().values(
             delivery_id=f"msg_{secrets.token_hex(16)}",
@@ -130,7 +178,7 @@ def _end(connection: sa.Connection, batch: Any) -> None:
             **{name: getattr(batch, name) for name in ("encrypted_target", "url", "host", "origin")},
         )
     )
-    usage.add(connection, batch.owner, len(results), usage.shard())
+    return len(results)
 
 
 def summary(ended: Sequence[Any], counts: dict[str, int]) -> dict[str, Any]:

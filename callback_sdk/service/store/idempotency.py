@@ -10,7 +10,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import IdempotencyKey
-from callback_sdk.service.store.tables import idempotency_keys
+from callback_sdk.service.store.tables import batches, idempotency_keys
 
 
 class IdempotencyConflictError(CallbackSDKError, ValueError):
@@ -35,13 +35,19 @@ def find_job_ids(connection: sa.Connection, owner: str, key: IdempotencyKey) -> 
     return list(row.job_ids)
 
 
-def insert(connection: sa.Connection, owner: str, key: IdempotencyKey, job_ids: Sequence[str]) -> None:
-    """Insert a key with the ids of its tasks."""
-    row = {"owner": owner, "key": key.key, "fingerprint": key.fingerprint, "job_ids": list(job_ids)}
+def insert(
+    connection: sa.Connection, owner: str, key: IdempotencyKey, job_ids: Sequence[str], *, batch: str | None
+) -> None:
+    """Insert a key with the ids of its tasks, and that of the task of their batch; None without one."""
+    row = {"owner": owner, "key": key.key, "fingerprint": key.fingerprint, "job_ids": list(job_ids), "batch": batch}
     connection.execute(idempotency_keys.insert().values(**row, created_at=now()))
 
 
 def delete(database: Database, *, older_than: float) -> int:
-    """Delete keys older than `older_than` seconds, and return their number."""
-    old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than)
+    """Delete keys older than `older_than` seconds, and return their number.
+
+    Those of a batch that has not ended are kept: its last request may be missing, and a repetition sends all of them.
+    """
+    in_batch = sa.exists().where(batches.c.job_id == idempotency_keys.c.batch)
+    old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than, ~in_batch)
     return database.write(lambda connection: connection.execute(old).rowcount)

@@ -85,5 +85,5 @@ def insert_all(
         connection.execute(_INSERT_DELIVERIES, list(targets))
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
-        idempotency.insert(connection, submissions[0].task.owner, key, job_ids)
+        idempotency.insert(connection, submissions[0].task.owner, key, job_ids, batch=batch)
     return [accepted[job_id] for job_id in job_ids], sum(sizes)

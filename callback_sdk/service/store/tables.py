@@ -143,6 +143,8 @@ tasks = sa.Table(
     _index_of_failed("tasks_failed", "success", "created_at", "job_id"),
     _index_of_failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
     _partial("tasks_by_batch", "batch", where="batch IS NOT NULL"),
+    # Whether a batch has any is asked again and again.
+    _partial("tasks_unfinished_by_batch", "batch", where="batch IS NOT NULL AND finished_at IS NULL"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
@@ -163,6 +165,8 @@ batches = sa.Table(
     # Whether requests with further tasks follow.
     sa.Column("is_open", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+    # Time of the last request; null for the first one of earlier versions.
+    sa.Column("requested_at", sa.Double),
 )
 
 storage = sa.Table(
@@ -423,6 +427,8 @@ idempotency_keys = sa.Table(
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("job_ids", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+    # The batch that the request belongs to, as in `tasks`: the key is kept while the batch is.
+    sa.Column("batch", sa.String(64)),
     sa.Index("idempotency_keys_by_age", "created_at"),
 )
 

@@ -96,6 +96,7 @@ class TaskStore(TaskReader):
 
         Raises:
             IdempotencyConflictError: The key was used for a different request.
+            BatchConflictError: Earlier requests of the batch have another algorithm or target.
             StorageQuotaError: The owner's tasks would exceed the quota.
             StoreUnavailableError: The database can't be written.
         """
@@ -131,7 +132,7 @@ class TaskStore(TaskReader):
             if key is None:
                 raise strip_traceback(error) from None
             # The same request was sent twice concurrently, and the other one was first.
-            return self._database.write(insert)
+            accepted = self._database.write(insert)
         self._changes.publish([task.job_id for task in accepted if task.created_at is not None])
         return accepted
 
@@ -148,7 +149,8 @@ class TaskStore(TaskReader):
         gone = tasks.delete().where(tasks.c.job_id.in_(job_ids)).returning(tasks.c.owner, tasks.c.stored_bytes)
 
         def delete(connection: sa.Connection) -> None:
-            usage.release(connection, rows.pairs(connection.execute(gone)))
+            found = rows.pairs(connection.execute(gone))
+            usage.add_all(connection, [(owner, -count) for owner, count in found])
 
         self._database.write(delete)
         self._changes.publish(job_ids)

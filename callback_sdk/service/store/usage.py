@@ -95,20 +95,20 @@ def reserve(connection: sa.Connection, owner: str, count: int, quota: float) -> 
         raise kind(used=total - count, needed=count, quota=quota)
 
 
-def release(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> None:
-    """Subtract the bytes of purged tasks.
+def add_all(connection: sa.Connection, changes: Iterable[tuple[str, int]]) -> None:
+    """Add bytes to the usage of several users, or subtract them. Must be the last statements of their transaction.
 
     Args:
         connection: A connection in a transaction.
-        freed: Pairs of owner and bytes.
+        changes: Pairs of owner and bytes.
     """
     totals: Counter[str] = Counter()
-    for owner, count in freed:
+    for owner, count in changes:
         totals[owner] += count
     row = shard()
     # In a fixed order, so that two transactions can't deadlock.
     for owner in sorted(totals):
-        add(connection, owner, -totals[owner], row)
+        add(connection, owner, totals[owner], row)
 
 
 def used(connection: sa.Connection, owner: str) -> int:

@@ -7,32 +7,46 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
-from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
+from callback_sdk.service.store import IdempotencyKey, RunOutcome, Store, Submission, TaskRow, idempotency
+from callback_sdk.service.store.batches import MAX_SILENCE, BatchConflictError
+from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import NewBatch
-from callback_sdk.service.store.tables import batches
-from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.service.store.tables import batches, tasks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from tests.databasework import work
 from tests.unit.service.store.hosts_cases import URL, claim, deliver, fail, fetch
 
 (DONE,) = parse_callbacks("https://example.org/done", {"run": 7})
 
 
 def submit(
-    store: Store, *job_ids: str, targets: Sequence[str] = (), is_last: bool = True, owner: str = "anna", id_: str = "b"
-) -> None:
-    """Submit the tasks of one request of a batch."""
-    store.tasks.submit(
+    store: Store,
+    *job_ids: str,
+    targets: Sequence[str] = (),
+    is_last: bool = True,
+    owner: str = "anna",
+    id_: str = "b",
+    algorithm: str = "sum",
+    done: Callback = DONE,
+    key: str | None = None,
+) -> list[str]:
+    """Submit the tasks of one request of a batch, and return the accepted ones."""
+    accepted = store.tasks.submit(
         [
             Submission(
-                task=TaskRow(job_id=job_id, owner=owner, algorithm="sum", version="1", features_format="json"),
+                task=TaskRow(job_id=job_id, owner=owner, algorithm=algorithm, version="1", features_format="json"),
                 targets=parse_callbacks(list(targets)),
                 features=b"[]",
             )
             for job_id in job_ids
         ],
-        batch=NewBatch(batch_id=id_, target=DONE, is_last=is_last),
+        None if key is None else IdempotencyKey(key=key, fingerprint="f"),
+        batch=NewBatch(batch_id=id_, target=done, is_last=is_last),
     )
+    return [task.job_id for task in accepted]
 
 
 def end(store: Store, job_id: str, *, success: bool = True) -> None:
@@ -116,6 +130,105 @@ def test_one_of_many_services_ends_a_batch(store: Store, open_store: Callable[[]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: stores[number % 2].batches.end_complete(), range(16)))
     assert sum(map(len, found)) == 1
+
+
+def test_first_requests_at_the_same_time_are_of_one_batch(store: Store, open_store: Callable[[], Store]) -> None:
+    """In any process; none of them fails."""
+    stores = [store, open_store()]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: submit(stores[number % 2], str(number), is_last=False), range(16)))
+    submit(store, "last")
+    with store.database.read() as connection:
+        assert len(set(connection.execute(sa.select(tasks.c.batch)).scalars())) == 1
+        assert connection.execute(sa.select(batches.c.is_open)).scalar_one() is False
+
+
+@pytest.mark.parametrize(
+    ("options", "is_accepted"),
+    [
+        ({"algorithm": "mean"}, False),
+        ({"done": parse_callbacks("https://example.org/other")[0]}, False),
+        ({"done": parse_callbacks("https://example.org/done?X-Amz-Signature=new")[0]}, True),
+        ({"owner": "ben", "algorithm": "mean"}, True),
+    ],
+)
+def test_requests_of_a_batch_agree(store: Store, options: dict[str, Any], is_accepted: bool) -> None:
+    """A target that may be signed again is the same."""
+    signed = parse_callbacks("https://example.org/done?X-Amz-Signature=old")[0]
+    submit(store, "a", is_last=False, done=signed if is_accepted else DONE)
+    if is_accepted:
+        assert submit(store, "b", **options) == ["b"]
+        return
+    with pytest.raises(BatchConflictError, match="another algorithm or another target"):
+        submit(store, "b", **options)
+    assert store.tasks.get("b") is None
+
+
+def test_batch_whose_last_request_never_comes_fails(store: Store) -> None:
+    """Its target is told so, some days after the last one that came, and its tasks can be purged."""
+    submit(store, "a", is_last=False)
+    submit(store, "b", is_last=False)
+    for job_id in ("a", "b"):
+        end(store, job_id)
+    _age(store, batches.c.created_at)
+    assert store.batches.end_complete() == []
+    _age(store, batches.c.requested_at)
+    (job_id,) = store.batches.end_complete()
+    task = store.tasks.get(job_id)
+    assert task is not None
+    assert (task["success"], task["kind"]) == (False, "batch")
+    assert task["error"] == (
+        "The last request of the batch has not come within 7 days of the one before. The 2 tasks that were submitted "
+        "have ended."
+    )
+    (row,) = store.deliveries.of(job_id)
+    found = claim(store, row["delivery_id"])
+    assert (found.result.success, found.result.error, found.results) == (False, task["error"], None)
+    assert {each.job_id for each in store.tasks.purgeable(older_than=-1.0, limit=10)} == {"a", "b"}
+
+
+def _age(store: Store, column: sa.Column[Any]) -> None:
+    long_ago = column.table.update().values({column.name: now() - MAX_SILENCE.total_seconds() - 1.0})
+    store.database.write(lambda connection: connection.execute(long_ago))
+
+
+def test_repeated_requests_of_an_open_batch_create_no_duplicates(store: Store) -> None:
+    """However late the client comes back to send the last one: its keys are kept as long."""
+    assert submit(store, "a", is_last=False, key="k/0") == ["a"]
+    assert idempotency.delete(store.database, older_than=-1.0) == 0
+    assert submit(store, "again", is_last=False, key="k/0") == ["a"]
+    assert submit(store, "b", key="k/1") == ["b"]
+    for job_id in ("a", "b"):
+        end(store, job_id)
+    (job_id,) = store.batches.end_complete()
+    assert results(store, job_id)["tasks"]["total"] == 2
+    assert idempotency.delete(store.database, older_than=-1.0) == 2
+
+
+def test_ended_tasks_cost_nothing_while_a_batch_goes_on(store: Store) -> None:
+    """Whether a task of a batch has not ended is found at once, however many have."""
+    counts = []
+    for size in (50, 1000):
+        submit(store, *(f"{size}-{number}" for number in range(size)), id_=str(size))
+        ended = tasks.update().where(tasks.c.job_id.startswith(f"{size}-"), tasks.c.job_id != f"{size}-{size - 1}")
+        store.database.write(lambda one, ended=ended: one.execute(ended.values(status="Finished", finished_at=now())))
+        counts.append(work(store.database.engine, store.batches.end_complete))
+    assert counts[1] < 5 * counts[0]
+
+
+def test_bytes_of_batches_are_those_of_their_owners(store: Store) -> None:
+    """Also if several end in one transaction."""
+    for owner in ("ben", "anna", "carl"):
+        for number in range(2):
+            submit(store, f"{owner}{number}", owner=owner, id_=str(number))
+            store.tasks.cancel(f"{owner}{number}")
+    before = {owner: store.tasks.bytes_of(owner) for owner in ("ben", "anna", "carl")}
+    job_ids = store.batches.end_complete()
+    assert len(job_ids) == 6
+    stored = [task for job_id in job_ids if (task := store.tasks.get(job_id)) is not None]
+    for owner, count in before.items():
+        own = sum(task["stored_bytes"] for task in stored if task["owner"] == owner)
+        assert store.tasks.bytes_of(owner) == count + own > count
 
 
 def test_tasks_of_a_batch_that_goes_on_are_kept(store: Store) -> None:
