@@ -18,7 +18,7 @@ from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
-from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
+from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission, subscriptions
 from callback_sdk.service.store.models import NewBatch
 from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.supervision.threads import SupervisedThread
@@ -117,12 +117,16 @@ class TaskService:
 
         Raises:
             AlgorithmPausedError: An algorithm is paused, and accepts no tasks.
+            OldWorkersError: A worker would deliver a result to a target that doesn't subscribe to it.
+            BatchConflictError: Earlier requests of the batch have another algorithm or target.
             StorageQuotaError: The owner's tasks would exceed the quota.
             IdempotencyConflictError: The key was used for a different request.
             StoreUnavailableError: The database can't be written. Nothing is accepted.
             BlobStorageError: The features can't be stored. Nothing is accepted.
         """
         self.store.pauses.check({item.submission.task.algorithm for item in received})
+        if any(subscriptions.may_be_skipped(item.submission) for item in received):
+            self.store.workers.check_skipping()
         stored_ids: list[str] = []
         try:
             first_copies: dict[Path, str] = {}

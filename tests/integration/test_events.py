@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import requests
 
 from callback_sdk import BatchItem, Client, S3Signer
-from callback_sdk.errors import CallbackParamError
+from callback_sdk.errors import CallbackParamError, ConflictError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from callback_sdk.writer.events import EVENTS_OF_RUN
 from tests.topology import Topology, kill_tree, wait_until
@@ -139,6 +142,26 @@ def test_targets_get_the_events_that_they_subscribe_to(client: Client, webhook: 
         ("/webhook/succeeded", "Finished"),
     ]
     assert [each.status for each in task.deliveries] == ["skipped", "skipped", "delivered", "skipped"]
+
+
+def test_targets_that_are_not_sent_each_result_wait_for_new_workers(
+    topology: Topology, client: Client, webhook: WebhookReceiver
+) -> None:
+    """A worker of an earlier version would send it, so nothing is accepted while one runs. Others don't wait."""
+    old = "INSERT INTO workers VALUES ('old', 'host-1', 1, '0.0.9', '[]', 1, ?1, ?1, NULL)"
+    with closing(sqlite3.connect(topology.data / "store.sqlite3", timeout=60)) as database:
+        with database:
+            database.execute(old, (time.time() + 600,))
+        try:
+            for events in (["progress"], ["succeeded"], ["failed", "started"]):
+                with pytest.raises(ConflictError, match=r"workers of an earlier version.*host-1 \(0\.0\.9\)"):
+                    client.run_algorithm("sum", TABLE, callbacks=[(webhook.url, {"events": events})])
+            client.run_algorithm("sum", TABLE, callbacks=[(webhook.url, {"events": ALL})]).wait(60, delivery_timeout=60)
+        finally:
+            with database:
+                database.execute("DELETE FROM workers WHERE name = 'old'")
+    task = client.run_algorithm("sum", TABLE, callbacks=[(webhook.url, {"events": ["failed"]})])
+    assert task.wait(60, delivery_timeout=60).success
 
 
 def test_events_below_a_prefix_are_objects_beside_the_result(client: Client, seaweedfs: SeaweedFS, bucket: str) -> None:

@@ -31,6 +31,7 @@ from callback_sdk.service.store.batches import BatchConflictError
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.pauses import AlgorithmPausedError
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
+from callback_sdk.service.store.workers import OldWorkersError
 
 STATUSES: dict[type[CallbackSDKError], int] = {
     UnknownAlgorithmError: 404,
@@ -42,6 +43,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     IdempotencyConflictError: 409,
     BatchConflictError: 409,
     AlgorithmPausedError: 409,
+    OldWorkersError: 409,
     TooLargeForQuotaError: 413,
     StorageQuotaError: 429,
     TokenError: 401,

@@ -47,6 +47,11 @@ def is_subscribed(submission: Submission) -> bool:
     return any(target.events != DEFAULT_EVENTS for target in submission.targets)
 
 
+def may_be_skipped(submission: Submission) -> bool:
+    """Return whether a target of a task isn't sent each result."""
+    return not all(target.takes_result(success=success) for target in submission.targets for success in (True, False))
+
+
 def columns(target: Callback) -> dict[str, Any]:
     """Return the columns of a delivery that say what is sent to its target."""
     takes_result = target.takes_result(success=True) or target.takes_result(success=False)

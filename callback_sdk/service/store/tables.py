@@ -395,6 +395,8 @@ workers = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("heartbeat_at", sa.Double, nullable=False),
+    # The newest revision of the schema that it knows; null for versions before 0024.
+    sa.Column("revision", sa.String(32)),
 )
 
 paused_algorithms = sa.Table(

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import define
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import IN_PROGRESS
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -19,6 +20,9 @@ REPORT_INTERVAL = 10.0
 
 MAX_SILENCE = 3 * REPORT_INTERVAL
 """Seconds without a heartbeat after which a worker counts as lost."""
+
+_SHOWN = 3
+"""Workers that a message names."""
 
 _KEPT = 86_400.0
 """Seconds for which lost workers are listed."""
@@ -44,6 +48,7 @@ class WorkerFacts:
         package_version: Its version of this package.
         algorithms: Names of the algorithms that it takes tasks of.
         slots: Number of tasks that it runs at the same time; 0 while it is starting.
+        revision: The newest revision of the schema that it knows; None for versions that don't report it.
     """
 
     name: str
@@ -52,6 +57,11 @@ class WorkerFacts:
     package_version: str
     algorithms: Sequence[str]
     slots: int
+    revision: str | None = None
+
+
+class OldWorkersError(CallbackSDKError):
+    """A worker of an earlier version runs, which would do something wrong with a task."""
 
 
 @define(frozen=True, kw_only=True)
@@ -123,6 +133,24 @@ class WorkerStore:
         """Return all workers, also those that were lost within the last day, ordered by name."""
         with self._database.read() as connection:
             return [_listed(row) for row in connection.execute(_SELECT).mappings()]
+
+    def check_skipping(self) -> None:
+        """Check that all workers know of deliveries that are skipped: earlier versions would send the result there.
+
+        Raises:
+            OldWorkersError: One doesn't.
+        """
+        old = {
+            f"{worker.host} ({worker.package_version})"
+            for worker in self.all()
+            if worker.revision is None and not worker.is_lost
+        }
+        if old:
+            raise OldWorkersError(
+                f"A target subscribes to events without the result, which workers of an earlier version would send "
+                f"there: {', '.join(sorted(old)[:_SHOWN])}.",
+                hint='Replace the workers first: callback-sdk workers. Or subscribe to "completed", too.',
+            )
 
     def slots(self) -> dict[str, int]:
         """Return the number of tasks of each algorithm that all workers can run at the same time."""

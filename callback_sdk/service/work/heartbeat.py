@@ -19,7 +19,7 @@ from attrs import define
 from callback_sdk._version import __version__
 from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE, LEASE_DURATION, run_heartbeat
 from callback_sdk.service.files import read_progress
-from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavailableError
+from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavailableError, schema
 from callback_sdk.service.store.workers import REPORT_INTERVAL, WorkerFacts
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
@@ -196,6 +196,7 @@ class Heartbeat:
             package_version=__version__,
             algorithms=announced.algorithms,
             slots=announced.slots(),
+            revision=schema.newest(),
         )
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 from attrs import evolve
 
 from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.store.tables import workers
-from callback_sdk.service.store.workers import MAX_SILENCE, WorkerFacts
+from callback_sdk.service.store.workers import MAX_SILENCE, OldWorkersError, WorkerFacts
 
 WORKER = WorkerFacts(name="w-1", host="h", pid=7, package_version="1", algorithms=["a", "b"], slots=2)
 
@@ -55,3 +56,15 @@ def test_lost_workers_are_deleted_after_a_day(store: Store) -> None:
     store.workers.report(evolve(WORKER, name="w-2"))
     with store.database.read() as connection:
         assert list(connection.execute(sa.select(workers.c.name)).scalars()) == ["w-2"]
+
+
+def test_old_workers_are_found_while_they_run(store: Store) -> None:
+    """Those that are lost or that know of skipped deliveries don't matter."""
+    store.workers.check_skipping()
+    store.workers.report(evolve(WORKER, revision="0024"))
+    store.workers.check_skipping()
+    store.workers.report(evolve(WORKER, name="old", host="h2"))
+    with pytest.raises(OldWorkersError, match=r"send there: h2 \(1\)\."):
+        store.workers.check_skipping()
+    fall_silent(store, MAX_SILENCE + 1)
+    store.workers.check_skipping()
