@@ -19,8 +19,9 @@ from tests.conftest import missing_server
 from tests.topology import Topology
 
 BACKLOG = 2_000
-MAX_PASSED = 60
-"""Tasks of another user that may start before the only one of a user: those that were sent to workers before."""
+MAX_PASSED = 300
+"""Tasks of another user that may start before the only one of a user: those that were sent to workers before, the more
+the busier the machine is."""
 
 
 @pytest.fixture(params=["embedded-sqlite", "valkey-sqlite", "rabbitmq-postgres"])

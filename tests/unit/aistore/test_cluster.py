@@ -166,7 +166,7 @@ def test_threads_that_wait_for_the_map_share_it() -> None:
     def ask() -> Answer:
         asked.append(1)
         entered.set()
-        go_on.wait(30)
+        go_on.wait(120)
         return SMAP
 
     found: list[Trust] = []
@@ -176,7 +176,7 @@ def test_threads_that_wait_for_the_map_share_it() -> None:
     ]
     for thread in threads:
         thread.start()
-    assert entered.wait(30)
+    assert entered.wait(120)
     go_on.set()
     for thread in threads:
         thread.join()

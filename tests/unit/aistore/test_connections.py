@@ -97,7 +97,7 @@ def test_a_lock_held_at_a_fork_does_not_block_the_child(held: str, server: RawSe
     def hold() -> None:
         with locks[held]:
             taken.set()
-            release.wait(30)
+            release.wait(120)
 
     def use() -> bool:
         with pytest.raises(AIStoreLoginError):
@@ -109,7 +109,7 @@ def test_a_lock_held_at_a_fork_does_not_block_the_child(held: str, server: RawSe
 
     thread = threading.Thread(target=hold)
     thread.start()
-    taken.wait(30)
+    taken.wait(120)
     assert in_child(use)
     release.set()
     thread.join()

@@ -251,7 +251,7 @@ def test_rotated_refresh_tokens_are_used_once(rotating: RotatingService) -> None
     with Client(rotating.url, username="anna", password=PASSWORD, retries=0) as client:
 
         def ask(_: int) -> str:
-            barrier.wait(30)
+            barrier.wait(120)
             return client.get_task("42").job_id
 
         with ThreadPoolExecutor(16) as pool:

@@ -164,7 +164,7 @@ def test_many_threads_share_a_client(clean_environment: Any, caplog: pytest.LogC
     with RawServer(echo) as server, Client(server.url, token=TOKEN) as client, ThreadPoolExecutor(100) as pool:
 
         def ask(number: int) -> str:
-            barrier.wait(30)
+            barrier.wait(120)
             return [client.get_task(f"{number}-{again}").job_id for again in range(3)][-1]
 
         assert list(pool.map(ask, range(100))) == [f"{number}-2" for number in range(100)]

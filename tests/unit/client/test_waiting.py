@@ -110,7 +110,7 @@ def test_an_unresponsive_name_server_does_not_extend_a_wait(
 ) -> None:
     """The system's resolver may take half a minute."""
     release = threading.Event()
-    monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
+    monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(120) and [])
     with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(TaskTimeoutError):
         Task(client._api, RUNNING).wait(SHORT, progress=False)
     assert not release.is_set()

@@ -96,7 +96,7 @@ def test_signal_between_two_steps_of_the_calling_thread_ends_the_round(
     # Not this thread, so that the test fails and doesn't hang.
     calling = threading.Thread(target=run, daemon=True)
     calling.start()
-    calling.join(30)
+    calling.join(120)
     assert raised == [KeyboardInterrupt]
 
 
@@ -110,12 +110,12 @@ def test_signal_while_helpers_start_waits_for_the_calls_that_run(
 
     def call(number: int) -> None:
         begun.set()
-        assert release.wait(30)
+        assert release.wait(120)
         ended.append(number)
 
     def start(self: Parallel, round_: _Round[object, object]) -> bool:
         real(self, round_)
-        assert begun.wait(30)
+        assert begun.wait(120)
         threading.Timer(0.1, release.set).start()
         raise KeyboardInterrupt
 
@@ -136,7 +136,7 @@ def test_round_within_a_round_ends(parallel: Parallel) -> None:
 def test_no_round_waits_for_another(parallel: Parallel) -> None:
     """Hanging calls of one round don't block the threads of others."""
     release = threading.Event()
-    slow = threading.Thread(target=lambda: parallel.map(lambda _: release.wait(30), range(4)))
+    slow = threading.Thread(target=lambda: parallel.map(lambda _: release.wait(120), range(4)))
     slow.start()
     try:
         assert parallel.map(str, range(4)) == ["0", "1", "2", "3"]

@@ -28,7 +28,7 @@ class _Slow(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Wait, and read."""
         self.begun.set()
-        assert self.release.wait(30)
+        assert self.release.wait(120)
         return super().read(size)
 
 
@@ -38,7 +38,7 @@ def test_body_is_read_in_a_child_that_was_forked_while_another_thread_read_one()
     slow = Body(FilePart(file))
     thread = threading.Thread(target=lambda: slow.sha256)
     thread.start()
-    assert file.begun.wait(30)
+    assert file.begun.wait(120)
 
     def read() -> tuple[bytes, bytes]:
         file.release.set()

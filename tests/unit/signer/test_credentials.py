@@ -202,7 +202,7 @@ def test_a_lock_held_by_another_thread_does_not_stop_a_child() -> None:
 
     def renew() -> dict[str, str]:
         begun.set()
-        go_on.wait(30)
+        go_on.wait(120)
         return renewed
 
     client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="A", aws_secret_access_key="B")
@@ -210,7 +210,7 @@ def test_a_lock_held_by_another_thread_does_not_stop_a_child() -> None:
     source = CredentialSource(client)
     thread = threading.Thread(target=source.current)
     thread.start()
-    begun.wait(30)
+    begun.wait(120)
 
     def sign() -> str:
         go_on.set()

@@ -151,9 +151,7 @@ def test_event_that_hangs_at_the_end_is_the_last_one() -> None:
     events.progress(0.5)
     events.close(timeout=0)
     wire.open.set()
-    (thread,) = [each for each in threading.enumerate() if each.name == "callback-sdk-events"] or [None]
-    if thread is not None:
-        thread.join(PATIENCE)
+    events._streams[0].join(PATIENCE)
     assert wire.rest() == []
 
 

@@ -60,7 +60,7 @@ class Server:
         self._server.config.timeout_notify = 0
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
-        self._loop.result(30)
+        self._loop.result(120)
 
     async def _started(self) -> None:
         import asyncio
@@ -88,11 +88,11 @@ class Server:
             done.set()
 
         self._loop.result().call_soon_threadsafe(sweep)
-        assert done.wait(30)
+        assert done.wait(120)
 
     def close(self) -> None:
         self._server.should_exit = self._server.force_exit = True
-        self._thread.join(30)
+        self._thread.join(120)
 
 
 @pytest.fixture

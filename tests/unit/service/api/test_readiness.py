@@ -18,7 +18,7 @@ def test_concurrent_requests_share_one_check() -> None:
 
     def check() -> None:
         checks.append(threading.current_thread())
-        assert go.wait(30)
+        assert go.wait(120)
 
     async def wait() -> None:
         readiness = Readiness(check)
@@ -43,7 +43,7 @@ def test_a_hanging_check_is_reported_after_a_timeout() -> None:
     go = threading.Event()
 
     async def wait() -> None:
-        readiness = Readiness(lambda: go.wait(30) and None, timeout=0.01)
+        readiness = Readiness(lambda: go.wait(120) and None, timeout=0.01)
         for _ in range(2):
             with pytest.raises(CallbackSDKError, match="has not ended within"):
                 await readiness.wait()

@@ -128,20 +128,20 @@ def test_one_thread_commits_for_all(database: SQLiteDatabase) -> None:
 
     def slow(connection: sa.Connection) -> str:
         entered.set()
-        assert go.wait(30)
+        assert go.wait(120)
         return insert("slow")(connection)
 
     with ThreadPoolExecutor(12) as pool:
         first = pool.submit(database.write, slow)
-        assert entered.wait(30)
+        assert entered.wait(120)
         sa.event.listen(database._writing, "commit", lambda _: commits.append(True))
         others = [pool.submit(database.write, insert(str(number))) for number in range(10)]
         wait_until(lambda: database._waiting.qsize() == 10, what="the others' writes")
         closing = pool.submit(database.close)
         wait_until(lambda: database.closed, what="the beginning of the end")
         go.set()
-        assert [first.result(30), *(other.result(30) for other in others)] == ["slow", *map(str, range(10))]
-        closing.result(30)
+        assert [first.result(120), *(other.result(120) for other in others)] == ["slow", *map(str, range(10))]
+        closing.result(120)
     assert len(commits) == 2
     assert sorted(rows(database)) == sorted(["slow", *map(str, range(10))])
     with pytest.raises(ConfigurationError, match="closed"):

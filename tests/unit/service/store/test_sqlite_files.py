@@ -49,7 +49,7 @@ def test_a_copy_is_complete_although_another_process_writes(database: SQLiteData
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            assert written.wait(30)
+            assert written.wait(120)
             database.copy(tmp_path / "copy")
         finally:
             stopping.set()

@@ -32,7 +32,7 @@ def test_a_thread_that_ends_is_not_ready_and_starts_again(
     wait_until(lambda: len(runs) == 2)
     wait_until(lambda: _is_ready(thread))
     stopping.set()
-    thread.join(30)
+    thread.join(120)
     (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
     assert "dispatcher ended: SystemExit" in record.getMessage()
     assert record.exc_info is not None
@@ -47,7 +47,7 @@ def test_the_check_fails_until_a_round_is_complete(monkeypatch: pytest.MonkeyPat
         runs.append(1)
         if len(runs) == 1:
             raise KeyError("secret")
-        assert go.wait(30)
+        assert go.wait(120)
         thread.complete_round()
         stopping.wait()
 
@@ -60,7 +60,7 @@ def test_the_check_fails_until_a_round_is_complete(monkeypatch: pytest.MonkeyPat
     go.set()
     wait_until(lambda: _is_ready(thread))
     stopping.set()
-    thread.join(30)
+    thread.join(120)
 
 
 def test_a_thread_without_rounds_is_ready_when_it_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_a_thread_without_rounds_is_ready_when_it_runs_again(monkeypatch: pytest
     wait_until(lambda: len(runs) == 3)
     wait_until(lambda: _is_ready(thread))
     stopping.set()
-    thread.join(30)
+    thread.join(120)
 
 
 def test_pauses_grow_with_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_pauses_grow_with_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "retry_pause", pause)
     thread = SupervisedThread(lambda: None, name="x", stopping=stopping)
     thread.start()
-    thread.join(30)
+    thread.join(120)
     assert failures == [1, 2, 3, 4]
 
 
@@ -108,7 +108,7 @@ def test_a_thread_that_hangs_is_not_ready() -> None:
     with pytest.raises(ThreadError, match="claims has completed no round"):
         thread.check()
     stopping.set()
-    thread.join(30)
+    thread.join(120)
     thread.check()
 
 

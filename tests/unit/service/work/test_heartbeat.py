@@ -43,7 +43,7 @@ def test_a_canceled_run_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path:
     stop = StopSignal()
     with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         store.tasks.cancel("1")
-        assert stop.result(30) == CANCEL
+        assert stop.result(120) == CANCEL
 
 
 def test_output_before_a_cancellation_is_stored_at_once(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_output_before_a_cancellation_is_stored_at_once(store: Store, heartbeat:
         assert store.output.read("1").data == b"one\n"
         output.write_bytes(b"one\ntwo\n")
         store.tasks.cancel("1")
-        stop.result(30)
+        stop.result(120)
         assert store.output.read("1").data == b"one\ntwo\n"
 
 
@@ -65,7 +65,7 @@ def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat
     with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         store.tasks.reclaim(worker="w")
         store.tasks.claim("1", "another")
-        assert stop.result(30) == CANCEL
+        assert stop.result(120) == CANCEL
     assert store.tasks.claims_of("another") == {"1": 2}
 
 

@@ -76,7 +76,7 @@ def test_an_upload_waits_in_the_background_until_storage_is_back(storage: Storag
     assert pending.count == 1
     assert not concluded.done()
     storage.away = False
-    assert concluded.result(30) is None
+    assert concluded.result(120) is None
     assert storage.kept == ["model", "results"]
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_kept_is_not_kept_again(storage: Storage, pending: Pendin
     storage.put = fail_once  # type: ignore[method-assign]
     pending.store(one)
     storage.away = False
-    assert concluded.result(30) is None
+    assert concluded.result(120) is None
     assert storage.kept == ["model", "results"]
 
 
@@ -130,12 +130,12 @@ def test_the_number_of_waiting_uploads_is_bounded(storage: Storage, pending: Pen
     third, concluded = upload("c")
     caller = in_thread(pending.store, third)
     for _ in range(6):
-        assert storage.asked.acquire(timeout=30)
+        assert storage.asked.acquire(timeout=120)
     assert caller.is_alive()
     assert len(pending._waiting) == 2
     storage.away = False
-    caller.join(30)
-    assert concluded.result(30) is None
+    caller.join(120)
+    assert concluded.result(120) is None
 
 
 @pytest.mark.parametrize("waiting", [0, 2])
@@ -146,8 +146,8 @@ def test_a_canceled_upload_is_given_up(storage: Storage, pending: PendingUploads
     one, concluded = upload("c")
     caller = in_thread(pending.store, one)
     one.stop.request(CANCEL)
-    assert isinstance(concluded.result(30), BlobStorageError)
-    caller.join(30)
+    assert isinstance(concluded.result(120), BlobStorageError)
+    caller.join(120)
     assert storage.kept == []
 
 
@@ -162,7 +162,7 @@ def test_permanent_failures_are_concluded(
     one, concluded = upload(name)
     pending.store(one)
     storage.away = False
-    assert isinstance(concluded.result(30), kind)
+    assert isinstance(concluded.result(120), kind)
 
 
 @pytest.mark.parametrize("kind", [BlobStorageError, StorageUnavailableError])
@@ -176,10 +176,10 @@ def test_a_rejected_upload_does_not_block_others(
     second = upload("b")
     pending.store(second[0])
     storage.away = False
-    assert second[1].result(30) is None
+    assert second[1].result(120) is None
     third = upload("c")
     pending.store(third[0])
-    assert third[1].result(30) is None
+    assert third[1].result(120) is None
     assert not first[1].done()
 
 
@@ -194,15 +194,15 @@ def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: St
     storage.put = hang  # type: ignore[method-assign]
     one, concluded = upload("a")
     caller = in_thread(pending.store, one)
-    assert began.wait(30)
+    assert began.wait(120)
     pending.release_all()
     assert isinstance(concluded.result(0), BlobStorageError)
-    caller.join(30)
+    caller.join(120)
     assert not caller.is_alive()
     assert pending.count == 0
     late, concluded = upload("b")
     pending.store(late)
-    assert isinstance(concluded.result(30), BlobStorageError)
+    assert isinstance(concluded.result(120), BlobStorageError)
     go.set()
 
 
@@ -212,7 +212,7 @@ def test_a_missing_file_is_not_an_outage(pending: PendingUploads) -> None:
     pending.store(
         BlobUpload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=StopSignal(), conclude=concluded.set_result)
     )
-    assert isinstance(concluded.result(30), BlobMissingError)
+    assert isinstance(concluded.result(120), BlobMissingError)
 
 
 def test_pending_uploads_are_released_at_the_end_of_the_process(pending: PendingUploads) -> None:
