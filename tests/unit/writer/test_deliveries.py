@@ -37,7 +37,7 @@ def test_all_targets_are_sent_to_at_once_without_threads() -> None:
     def script(connection: socket.socket, number: int) -> None:
         while read_request(connection)[0]:
             everyone.wait(60)
-            started.extend(one for one in {*threading.enumerate()} - earlier if one.name.startswith("callback-sdk"))
+            started.extend(one for one in {*threading.enumerate()} - earlier if one.name == "callback-sdk")
             connection.sendall(answer("200 OK"))
 
     with RawServer(script) as server, ResultsWriter(attempt_timeouts=PATIENT) as writer:
