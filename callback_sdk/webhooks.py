@@ -217,11 +217,11 @@ def verify(
     missing = [name for name in _HEADERS if not given.get(name)]
     if missing:
         raise WebhookVerificationError(
-            f"The header {missing[0]} is missing.", hint="Respond with 400. A proxy may have removed it."
+            f"The header {missing[0]} is missing.", hint="Respond with 401. A proxy may have removed it."
         )
     if any(len(given[name]) > MAX_WEBHOOK_HEADER for name in _HEADERS):
         raise WebhookVerificationError(
-            f"A header of the webhook has more than {MAX_WEBHOOK_HEADER} characters.", hint="Respond with 400."
+            f"A header of the webhook has more than {MAX_WEBHOOK_HEADER} characters.", hint="Respond with 401."
         )
     seconds = given["webhook-timestamp"]
     entries = given["webhook-signature"].encode("utf-8", "surrogatepass").split()
@@ -278,7 +278,7 @@ def _check_time(seconds: str, max_age: float, now: datetime) -> None:
     if not is_number or abs(int(seconds) - now.timestamp()) > max_age:
         raise WebhookVerificationError(
             "The webhook timestamp is outside the tolerance.",
-            hint="Respond with 400, and check this machine's clock.",
+            hint="Respond with 401, and check this machine's clock.",
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from callback_sdk.concurrency.forking import PerProcess
+from callback_sdk.concurrency.interrupts import is_interrupt
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,7 +102,7 @@ class _Round(Generic[T, R]):
                 self._outcomes[number] = (self._call(item), None)
             except BaseException as error:  # noqa: BLE001 - it is raised where the round was begun
                 self._outcomes[number] = (None, error)
-                if not isinstance(error, Exception):
+                if is_interrupt(error):
                     self.stop(error)
 
     def help(self, helper: threading.Thread, return_to_pool: Callable[[], bool]) -> bool:
@@ -121,7 +122,7 @@ class _Round(Generic[T, R]):
             self._helped.get()
         errors = [error for _, error in map(self._outcomes.__getitem__, range(self.size)) if error is not None]
         if errors:
-            raise next((error for error in errors if not isinstance(error, Exception)), errors[0])
+            raise next(filter(is_interrupt, errors), errors[0])
         return [self._outcomes[number][0] for number in range(self.size)]
 
     def stop(self, error: BaseException) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from callback_sdk.concurrency.forking import RLock
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import EncodingError
 from callback_sdk.filesystem.files import NONBLOCK, PRIVATE
 
@@ -118,7 +119,7 @@ class PathPart:
             # Without O_NONBLOCK, opening a named pipe blocks until it has a writer.
             descriptor = os.open(self.path, os.O_RDONLY | NONBLOCK | PRIVATE)
             file = os.fdopen(descriptor, "rb") if _is_regular(descriptor) else None
-        except (OSError, ValueError) as error:
+        except uninterrupted(OSError, ValueError) as error:
             raise EncodingError(
                 f"{_capital(self._name)} can't be read: {reason(error)}.",
                 hint="Give the path of a file, and keep the file until the result is delivered.",
@@ -345,7 +346,7 @@ def _identity(file: BinaryIO) -> Identity:
     """Return a file's identity; zeros for an in-memory file."""
     try:
         status = os.fstat(file.fileno())
-    except Exception:  # noqa: BLE001 - BytesIO raises io.UnsupportedOperation, other libraries any exception
+    except uninterrupted(Exception):  # BytesIO raises io.UnsupportedOperation, other libraries any exception
         return 0, 0, 0, 0, 0
     # Programs can set the modification time, as rsync and tar do, but not the change time.
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -393,7 +394,7 @@ def _translate_errors(name: str) -> Iterator[None]:
     """Convert read errors to EncodingError: the cause is neither the network nor the target."""
     try:
         yield
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         raise EncodingError(
             f"{_capital(name)} can't be read: {reason(error)}.",
             hint="Keep the file open until the result is delivered.",

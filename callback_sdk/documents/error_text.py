@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.redaction import without_credentials
 
 _MAX_ERROR = 2000
@@ -12,7 +13,7 @@ def describe(error: BaseException) -> str:
     """Return the type and the message of an exception."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the exception's __str__ may raise
+    except uninterrupted(Exception):  # the exception's __str__ may raise
         text = "(str() of the error fails)"
     name = type(error).__name__
     return clean(f"{name}: {text}" if text else name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart, file_name, reason
 from callback_sdk.documents.long_strings import LongStrings
 from callback_sdk.errors import EncodingError
@@ -98,7 +99,7 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
         # The file is created when the bytes exceed the memory buffer, so any write may fail.
         file: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 (the stack closes it)
         yield file
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise EncodingError(
             f"No temporary file can be used to {purpose}: {reason(error)}.",
             hint=f"{storage_hint(error, 'the temporary directory')} Or name another one in the environment "
@@ -112,7 +113,7 @@ def _translate_read_errors(name: str) -> Iterator[None]:
         yield
     except EncodingError:
         raise
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         # A file object may raise any exception, such as one of an HTTP library after a lost connection.
         raise EncodingError(
             f"{_capital(name)} can't be read: {reason(error)}.", hint="Give a file that can be read to its end."
@@ -170,7 +171,7 @@ def _translate_parse_errors(name: str) -> Iterator[None]:
         yield
     # For an integer with more digits than Python converts, ijson continues with a pending ValueError, raised as
     # a SystemError, or makes an unrelated lookup fail. Only ijson runs here, so any error is caused by the document.
-    except Exception as error:  # noqa: BLE001
+    except uninterrupted(Exception) as error:
         found = _REASON.match(str(error).removeprefix("b'"))
         cause = f" ({found[0].strip().rstrip('.')})" if found else ""
         raise EncodingError(f"{_capital(name)} holds no valid JSON document{cause}.", hint=_HINT) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.concurrency.forking import RLock, after_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxError
 from callback_sdk.filesystem.files import DIRECTORY, PRIVATE, create_directory, create_file
 from callback_sdk.filesystem.locks import wait_for_lock
@@ -401,7 +402,7 @@ _MEANINGS: tuple[tuple[str, type[CallbackSDKError], str, str], ...] = (
 def _translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise ConfigurationError(
             f"The outbox {path} can't be created or opened: {error.strerror or error}.",
             hint="Choose a file in a directory that this process may write to, on a disk with free space. "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import OutboxError
 from callback_sdk.filesystem.files import storage_hint, write_new
@@ -69,7 +70,7 @@ class ResultFiles:
         name = f"{uuid.uuid4().hex}-{body.sha256.hex()}{suffix}"
         try:
             write_new(self._folder / name, body.chunks())
-        except OSError as error:
+        except uninterrupted(OSError) as error:
             raise OutboxError(
                 f"{body.size} bytes of a result can't be stored in {self._folder}: {error.strerror or error}.",
                 hint=f"Nothing was stored or sent. {storage_hint(error, 'this directory')} Then write again.",

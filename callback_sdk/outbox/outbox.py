@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.concurrency.forking import PerProcess
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
@@ -387,7 +388,7 @@ def typed_errors() -> Iterator[None]:
         yield
     except CallbackSDKError:
         raise
-    except Exception as error:  # noqa: BLE001 - raised again as one of our errors
+    except uninterrupted(Exception) as error:  # raised again as one of our errors
         raise OutboxError(
             f"The outbox failed with {type(error).__name__}; deliveries that were stored before are safe.",
             hint="See the cause of the error.",

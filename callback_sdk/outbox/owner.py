@@ -11,6 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from callback_sdk.concurrency.forking import RLock, after_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import OutboxError
 from callback_sdk.filesystem.files import PRIVATE
 from callback_sdk.filesystem.locks import try_lock
@@ -64,7 +65,7 @@ class ClaimOwner:
             if self._descriptor < 0:
                 try:
                     self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | PRIVATE, 0o600)
-                except OSError as error:
+                except uninterrupted(OSError) as error:
                     raise OutboxError(
                         f"No file can be created in {self._folder}: {error.strerror or error}.",
                         hint="Check its permissions and the free space of its disk. Nothing was stored or sent.",

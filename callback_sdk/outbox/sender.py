@@ -16,6 +16,7 @@ from attrs import evolve
 
 from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.concurrency.leases import run_heartbeat
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, OutboxError
@@ -240,7 +241,7 @@ class OutboxSender:
             outcome = self._attempt_and_save(claim)
             try:
                 self._save_outcome(claim, outcome)
-            except Exception as error:  # noqa: BLE001 - the outcome counts, even if storing it failed
+            except uninterrupted(Exception) as error:  # the outcome counts, even if storing it failed
                 logger.error("%s: outcome can't be stored yet: %s", claim.delivery_id, loggable_text(error))
         except BaseException:
             self._release(claim)
@@ -261,7 +262,7 @@ class OutboxSender:
                 outputs=self._outputs(claim, pending_send),
             )
             receipt = run(attempt)
-        except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
+        except uninterrupted(Exception) as error:  # whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
                 # Without the message of the error, which may contain credentials.
                 frames = "".join(traceback.format_tb(error.__traceback__))

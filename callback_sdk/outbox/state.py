@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from attrs import define, evolve
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.document import encode
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import OutboxDatabase
@@ -28,6 +28,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.failures import loggable_text
 from callback_sdk.writer.writer import attempts_of
 
 logger = logging.getLogger(__name__)
@@ -88,8 +89,10 @@ class OutboxState:
 
     def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
         self.sender.shut_down(SHUTDOWN_TIMEOUT if timeout is None else timeout)
-        with contextlib.suppress(Exception):
+        try:
             self.sender.save_pending_outcomes()
+        except uninterrupted(Exception) as error:
+            logger.error("outcomes can't be stored: %s", loggable_text(error))
         self.sender.close()
         self.owner.close()
         self.database.close()

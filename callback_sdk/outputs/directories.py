@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attrs import define
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import reason
 from callback_sdk.errors import OutputError
 from callback_sdk.outputs.names import checked_name
@@ -124,7 +125,7 @@ def _sorted_entries(name: str, folder: Path, budget: _Budget) -> list[os.DirEntr
     try:
         with os.scandir(folder) as entries:
             found = list(islice(entries, budget.left + 1))
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise OutputError(
             f"The output directory {short_repr(name)} can't be read: {reason(error)}.",
             hint="Check its permissions, and leave it alone until the result is delivered.",
@@ -149,7 +150,7 @@ def _resolve(name: str, path: Path) -> Path:
     try:
         return path.resolve(strict=True)
     # Python before 3.13 raises a RuntimeError for links in a circle.
-    except (OSError, RuntimeError) as error:
+    except uninterrupted(OSError, RuntimeError) as error:
         raise OutputError(
             f"{short_repr(name)} can't be found: {reason(error)}.",
             hint="Check the path; a link may lead nowhere.",

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import CHUNK_SIZE, reason
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import CallbackSDKError, OutputError
@@ -80,7 +81,7 @@ def _paths(name: str, value: Any, new: Path) -> Iterable[tuple[str, Path]]:
     except (CallbackSDKError, MemoryError):
         remove(new)
         raise
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         remove(new)
         raise _unwritable(name, value, error) from error
     return [(name, new)]
@@ -154,7 +155,7 @@ def _write(name: str, new: Path, chunks: Iterable[bytes | bytearray]) -> None:
 def _translate_write_errors(name: str, new: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise OutputError(
             f"The output file {short_repr(name)} can't be written to {new.parent}: {reason(error)}.",
             hint=storage_hint(error, "this directory"),
@@ -178,14 +179,14 @@ def _chunks(name: str, file: Any) -> Iterator[bytes]:
     except OutputError:
         raise
     # A file object may raise any exception, such as one of an HTTP library with a signed URL in its text.
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         raise _unreadable(name, f"can't be read: {reason(error)}", "Give a file that can be read.") from error
 
 
 def _position(file: Any) -> int:
     try:
         return int(file.tell())
-    except Exception:  # noqa: BLE001 - a stream has no position, and says so by any exception
+    except uninterrupted(Exception):  # a stream has no position, and says so by any exception
         return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.outputs.media_types import media_type
 
 MAX_PREVIEW = 16 * 1024 * 1024
@@ -157,7 +158,7 @@ def _parquet_table(data: bytes) -> TableHead | None:
             rows=[_cells(row.values()) for row in table.slice(0, MAX_ROWS).to_pylist()],
             complete=table.num_rows <= MAX_ROWS and table.num_columns <= MAX_COLUMNS,
         )
-    except Exception:  # noqa: BLE001 - pyarrow and pytz raise any exception for values without a Python object
+    except uninterrupted(Exception):  # pyarrow and pytz raise any exception for values without a Python object
         return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import FeaturesError, OutputError
 from callback_sdk.features.arrow import library, with_leaves
 from callback_sdk.features.containers import holds_objects, is_table
@@ -56,7 +57,7 @@ def write_table(name: str, table: Any, path: Path, extension: str) -> None:
                 writer.write_table(pa.Table.from_batches([batch]).cast(known).cast(written))
     except OutputError:
         raise
-    except (pa.ArrowException, FeaturesError, TypeError, ValueError) as error:
+    except uninterrupted(pa.ArrowException, FeaturesError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise _misfit(name, f"can't be written: {reason:.300}", "Check the types of its columns.") from error
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import Any
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import ip_literal, port_of
 from callback_sdk.transport.driver import Driver
@@ -104,7 +105,7 @@ async def connect_happy_eyeballs(addresses: Addresses, deadline: float, driver: 
             if waiting:
                 try:
                     sock = _begin(waiting.popleft())
-                except OSError as error:
+                except uninterrupted(OSError) as error:
                     failure = error
                     continue
                 racing.append(sock)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from callback_sdk.concurrency.forking import RLock
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.redaction import without_locals
 from callback_sdk.transport import polling
@@ -132,7 +133,7 @@ class Round(Generic[T, R]):
             number, item = self._left.popleft()
             try:
                 self._outcomes[number] = (await self._call(item), None)
-            except Exception as error:  # noqa: BLE001 - it is raised when all calls have ended
+            except uninterrupted(Exception) as error:  # it is raised when all calls have ended
                 self._outcomes[number] = (None, error)
 
     def results(self) -> list[R]:

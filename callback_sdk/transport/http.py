@@ -27,6 +27,7 @@ from attrs import define, evolve, field
 
 from callback_sdk._version import __version__
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body, FileRange
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.parsing import Duration, to_timedelta
@@ -200,7 +201,7 @@ class HTTPSender:
             except CallbackSDKError as error:
                 _close(connection)
                 raise strip_traceback(error) from strip_traceback(error.__cause__)
-            except OSError as error:
+            except uninterrupted(OSError) as error:
                 _close(connection)
                 if fresh or not _closed_while_idle(error):
                     failure = strip_traceback(error)
@@ -334,7 +335,7 @@ async def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
                     return False
                 done += await timed.send(packet, done)
                 sent = True
-    except OSError:
+    except uninterrupted(OSError):
         # The server has closed its side. A response that it sent before is in the receive buffer still.
         if not readable(timed.sock):
             raise

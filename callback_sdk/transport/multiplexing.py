@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from callback_sdk.concurrency.forking import PerProcess
+from callback_sdk.concurrency.interrupts import is_interrupt, uninterrupted
 from callback_sdk.transport.call_threads import MAX_LOOK_UPS, MAX_THREADS, SMALL, CallThreads
 from callback_sdk.transport.driver import Driver, Outcome, Round, Rounds, Size, outcome_of, value_of
 from callback_sdk.transport.polling import READ, Poller
@@ -34,7 +35,7 @@ R = TypeVar("R")
 def multiplexed(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of this driver, with those that it starts, until all have ended, and return its result.
 
-    An exception that is no `Exception`, such as KeyboardInterrupt, ends all of them where they wait, and is raised. The
+    An interrupt, such as KeyboardInterrupt or what a signal handler raises, ends all of them where they wait, and is raised. The
     calls in threads have ended then, but for look-ups.
     """
     return CoroutineScheduler().run(coroutine)
@@ -191,7 +192,7 @@ class CoroutineScheduler:
                 request = task.context.run(task.coroutine.throw, failure)
         except StopIteration as end:
             self._end(task, (end.value, None))
-        except Exception as error:  # noqa: BLE001 - it is raised where the task is awaited
+        except uninterrupted(Exception) as error:  # it is raised where the task is awaited
             self._end(task, (None, error))
         else:
             self._begin(task, request)
@@ -201,7 +202,7 @@ class CoroutineScheduler:
             if not hasattr(request, "begin"):
                 raise RuntimeError("A coroutine of another driver was called without its event loop.")
             request.begin(self, task)
-        except Exception as error:  # noqa: BLE001 - it is raised where the task waits
+        except uninterrupted(Exception) as error:  # it is raised where the task waits
             self._stop_waiting(task)
             task.failure = error
             self._ready.append(task)
@@ -291,7 +292,7 @@ class _Call:
     def begin(self, scheduler: CoroutineScheduler, task: _Task) -> None:
         if scheduler.has_one_task:
             outcome = outcome_of(partial(task.context.run, self._function))
-            if outcome[1] is not None and not isinstance(outcome[1], Exception):
+            if outcome[1] is not None and is_interrupt(outcome[1]):
                 raise outcome[1]
             scheduler.resume(task, outcome)
             return

@@ -9,6 +9,7 @@ import httptools
 from attrs import define, field
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import is_interrupt
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.quoted_secrets import without_secrets
@@ -160,8 +161,8 @@ class ResponseParser:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if isinstance(error.__context__, BaseException) and not isinstance(error.__context__, Exception):
-                # KeyboardInterrupt in a callback: httptools raises its own error with it as the context.
+            if error.__context__ is not None and is_interrupt(error.__context__):
+                # Ctrl-C or a time limit in a callback: httptools raises its own error with it as the context.
                 raise error.__context__ from None
             # For "2000 OK" the parser's status is 200.
             has_status = not isinstance(error, httptools.HttpParserInvalidStatusError)

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import define
 
 from callback_sdk.concurrency.forking import PerProcess, RLock
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import FileRange
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
@@ -123,7 +124,7 @@ class Connection:
             try:
                 await self._dial_proxy(proxy, deadline)
                 await self._open_tunnel(place, deadline)
-            except OSError as error:
+            except uninterrupted(OSError) as error:
                 self.close()
                 is_final = isinstance(error, TunnelError) and error.needs_login
                 if left == 1 or is_final or isinstance(error, ProxyUnreachableError):
@@ -134,7 +135,7 @@ class Connection:
     async def _dial_proxy(self, proxy: SecretURL, deadline: float) -> None:
         try:
             await self._dial(await self._look_up(resolve, proxy, deadline), deadline)
-        except OSError as error:
+        except uninterrupted(OSError) as error:
             raise ProxyUnreachableError("the proxy can't be reached") from error
 
     def close(self) -> None:

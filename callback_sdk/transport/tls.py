@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from attrs import define
 
 from callback_sdk.concurrency.forking import PerProcess, no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import path_of
 from callback_sdk.redaction import Secret, wrap_secret
@@ -93,7 +94,7 @@ def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
             context = ssl.create_default_context()
             # Slim container images have no /etc/ssl/certs. Not by a path: it would be a temporary file of an archive.
             context.load_verify_locations(cadata=certifi.contents())
-        except OSError as error:
+        except uninterrupted(OSError) as error:
             raise _unusable(error) from error
         if client is not None:
             client.load_into(context)
@@ -193,7 +194,7 @@ def _check_readable(path: Path) -> None:
     try:
         with path.open("rb"):
             pass
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise ConfigurationError(
             f"The client certificate's file {path} can't be read: {error.strerror or error}.",
             hint="Check the path given as client_cert, and its permissions.",

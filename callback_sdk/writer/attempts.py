@@ -15,6 +15,7 @@ from attrs import evolve
 
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     CallbackParamError,
@@ -241,7 +242,7 @@ class DeliveryAttempts:
                 return with_files(receipt, files)
         except CallbackSDKError:
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
+        except uninterrupted(Exception) as error:
             failure = unexpected_error(callback, error)
         raise failure
 
@@ -440,7 +441,7 @@ class DeliveryAttempts:
                     upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
                 )
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
-        except Exception:
+        except uninterrupted(Exception):
             # The target has the result, even if an exporter of traces or a filter of logs raises.
             if receipt is None:
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, strip_traceback
 from callback_sdk.targets.aistore import origin_of, parse_cluster, refuses_token
@@ -198,7 +199,7 @@ class _BearerToken:
             if isinstance(token.reveal(), str) and _TOKEN.fullmatch(token.reveal()):
                 return token
             problem, failure = "the source returned none", None
-        except Exception as error:  # noqa: BLE001 - the source may be a user's function
+        except uninterrupted(Exception) as error:  # the source may be a user's function
             # The text of an error that isn't of this package may have credentials.
             problem = str(error) if isinstance(error, CallbackSDKError) else f"the source raised {type(error).__name__}"
             failure = strip_traceback(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from attrs import define, evolve
 
 from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, MultipleDeliveryErrors
 from callback_sdk.models import JobResult
@@ -92,7 +92,7 @@ class ResultDeliveries:
             return self._attempts.plan(callback)
         except CallbackSDKError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
+        except uninterrupted(Exception) as error:  # a failure at one target must not lose the others' receipts
             return unexpected_error(callback, error)
 
     async def _deliver_all(
@@ -127,10 +127,10 @@ class ResultDeliveries:
                     on_refresh=lambda fresh: job.on_refresh(index, fresh),
                 )
                 return with_files(receipt, files)
-        except CallbackSDKError as error:
+        except uninterrupted(CallbackSDKError) as error:
             logger.error("delivery failed: %s", error)
             return error
-        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
+        except uninterrupted(Exception) as error:  # a failure at one target must not lose the others' receipts
             return unexpected_error(target, error)
 
     async def _send_outputs(self, job: _Job, target: Target) -> dict[str, StoredFile]:
@@ -213,12 +213,13 @@ class _Job:
 def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
     def find() -> str | None:
         for target in targets:
-            # A target that raises here raises again in its own delivery.
-            with contextlib.suppress(Exception):
+            try:
                 # The id only matters for a key with ${filename}, whose final name is not known before the upload.
                 url = target.object_url("results") if isinstance(target, Target) else None
-                if url is not None:
-                    return url
+            except uninterrupted(Exception):  # it is raised again in the target's own delivery
+                continue
+            if url is not None:
+                return url
         return None
 
     return find

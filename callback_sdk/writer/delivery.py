@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import CHUNK_SIZE, Body
 from callback_sdk.documents.document import document, encode_results, reference_document
 from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError, ResultTooLargeError, TargetExpiredError
@@ -113,7 +114,7 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
         return encode_results(result.results if result.success else None, stack)
     except CallbackSDKError:
         raise
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         raise EncodingError(
             f"The results can't be encoded: reading them raised {type(error).__name__}.",
             hint="Convert them to numbers, strings, lists and dicts first. See the error's cause.",

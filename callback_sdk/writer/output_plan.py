@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body, reason
 from callback_sdk.documents.output_list import open_results
 from callback_sdk.errors import CallbackSDKError, OutputError
@@ -142,7 +143,7 @@ def files_of(result: JobResult, stack: ExitStack) -> tuple[Output, ...]:
         return ()
     try:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="callback-sdk-")))
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         raise OutputError(
             f"No temporary directory for output files can be created: {reason(error)}.",
             hint=storage_hint(error, "the temporary directory"),

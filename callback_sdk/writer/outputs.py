@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, DeliveryError, OutputError
 from callback_sdk.outputs import Output
@@ -345,5 +346,5 @@ def _is_retryable(error: CallbackSDKError) -> bool:
 async def _outcome(upload: OutputUpload, send: SendFile) -> StoredFile | CallbackSDKError:
     try:
         return await send(upload)
-    except CallbackSDKError as error:
+    except uninterrupted(CallbackSDKError) as error:
         return error

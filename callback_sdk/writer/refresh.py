@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define
 
 from callback_sdk import tracing, webhooks
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError, RefreshError, TargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals
@@ -149,7 +150,7 @@ def check_address(url: SecretURL, route: Route, timeout: timedelta) -> None:
     except AddressNotAllowedError as error:
         if not error.resolved:
             raise
-    except OSError as error:
+    except uninterrupted(OSError) as error:
         if not isinstance(error, socket.gaierror):
             # The attempt finds out whether the host can be reached.
             return

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import DeliveryError
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import backoff
@@ -60,7 +61,7 @@ async def send_with_retries(
         attempts += 1
         try:
             return await send(delivery, attempts=attempts, **facts), delivery
-        except DeliveryError as error:
+        except uninterrupted(DeliveryError) as error:
             error.attempts = attempts
             pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
             if not error.transient or not may_retry(attempts, pause):

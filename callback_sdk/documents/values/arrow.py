@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.values.columns import columns
 from callback_sdk.errors import install_hint
 
@@ -115,7 +116,7 @@ def _translate_errors() -> Iterator[None]:
     # Such as for a struct with a repeated field name, nanoseconds without pandas, years after 9999, or an unknown zone.
     try:
         yield
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         raise TypeError(f"pyarrow can't make a value of Python of it: {error}.") from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import is_interrupt, uninterrupted
 from callback_sdk.documents.values.conversion import KNOWN, Conversion, is_array
 from callback_sdk.documents.values.encoded import EncodedValue
 from callback_sdk.errors import CallbackSDKError, EncodingError
@@ -59,7 +60,7 @@ def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> E
         return _encode(value, path, only_finite=only_finite)
     except (CallbackSDKError, MemoryError):
         raise
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         raise EncodingError(
             f"{path} can't be written as JSON: reading it raised {type(error).__name__}.",
             hint="Turn it into numbers, strings, lists and dicts first.",
@@ -135,8 +136,8 @@ def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> EncodedValue | No
 
 
 def _raise_interrupt(error: TypeError) -> TypeError:
-    """Return an error of orjson, or raise its cause if that is an interrupt during a conversion, such as Ctrl-C."""
-    if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
+    """Return an error of orjson, or raise its cause if that has interrupted a conversion, such as Ctrl-C."""
+    if error.__cause__ is not None and is_interrupt(error.__cause__):
         raise error.__cause__
     return error
 

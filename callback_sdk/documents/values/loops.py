@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.values.paths import member, shorten
 from callback_sdk.errors import EncodingError
 
@@ -57,6 +58,6 @@ def _children(value: Any, path: str, convert: Callable[[Any], Any]) -> Iterator[
         return ((f"{path}[{index}]", item) for index, item in enumerate(value))
     try:
         plainer = convert(value)
-    except Exception:  # noqa: BLE001 - a value that can't be converted is not part of a loop
+    except uninterrupted(Exception):  # a value that can't be converted is not part of a loop
         return iter(())
     return _children(plainer, path, convert) if isinstance(plainer, (dict, list, tuple)) else iter(())

@@ -14,6 +14,7 @@ import orjson
 from attrs import define
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values.conversion import is_array
 from callback_sdk.documents.values.encoded import EncodedValue
@@ -118,9 +119,9 @@ def _call(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool
         return function(value)
     except RecursionError:
         raise
-    except TypeError as error:
+    except uninterrupted(TypeError) as error:
         raise _unfit(value, path, str(error), key_of=key_of) from None
-    except Exception as error:
+    except uninterrupted(Exception) as error:
         reason = f"Reading it raised {type(error).__name__}: {error}"
         raise _unfit(value, path, reason, key_of=key_of) from error
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from attrs import define
 
 from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.values.encoded import EncodedValue
 from callback_sdk.documents.values.keys import are_distinct
 
@@ -109,7 +110,7 @@ def has_plain_keys(value: Any, convert: Callable[[Any], Any]) -> bool:
         walk = Walk(value, convert, _PLAIN | _NUMBERS | _MOMENTS, may_loop=True)
         dicts = (values for kind, values in walk if issubclass(kind, dict))
         return all(map(are_distinct, chain.from_iterable(dicts)))
-    except Exception:  # noqa: BLE001 - the slow path raises the error, with the path of the value
+    except uninterrupted(Exception):  # the slow path raises the error, with the path of the value
         return False
 
 
