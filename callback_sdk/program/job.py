@@ -7,6 +7,7 @@ import os
 from types import TracebackType
 from typing import Any, Literal, NoReturn
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.config.target_files import split_outputs
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, OutboxError
 from callback_sdk.models import FRACTION_HINT, JobResult, clipped, fraction_of, is_fraction
@@ -41,8 +42,9 @@ def delivering(
 ) -> JobDelivery:
     """Run a `with` block as a job, and deliver how it ended: its results, its exception, or the death of its process.
 
-    For functions of task queues, process pools and serverless platforms. A small process watches this one from the
-    first block on: if this one is killed, by the OOM killer for example, the other one delivers that.
+    For functions of task queues, process pools and serverless platforms. In coroutines, `async with` keeps the event
+    loop free while the document is sent. A small process watches this one from the first block on: if this one is
+    killed, by the OOM killer for example, the other one delivers that.
 
     Args:
         callback_url: A URL, what `S3Signer` returns, a `(url, param)` pair, or a list of these. In the name of a
@@ -165,12 +167,22 @@ class JobDelivery:
         """
         self._outputs[checked_name(name)] = value
 
-    @clearing_locals
     def __enter__(self) -> JobDelivery:
-        if self._begun is not None:
+        if self._process:
             raise ConfigurationError(
                 f"The job {self.job_id} has begun already.", hint="Call delivering() for each run of a job."
             )
+        # A signal handler may raise until this returns, and then nobody calls `__exit__`.
+        try:
+            self._begin()
+        except BaseException as problem:
+            if self._begun is not None:
+                self._give_up(self._begun, None, problem)
+            raise
+        return self
+
+    @clearing_locals
+    def _begin(self) -> None:
         self._process = os.getpid()
         self._begun = BegunJob(
             self._outbox,
@@ -180,7 +192,7 @@ class JobDelivery:
             limit=self._timeout,
             reports_loss=self._death_is_final,
         )
-        return self
+        self._begun.begin()
 
     @clearing_locals
     def __exit__(
@@ -200,6 +212,31 @@ class JobDelivery:
         else:
             self._begun.close()
         return False
+
+    async def __aenter__(self) -> JobDelivery:
+        # Imported here, because few jobs are coroutines.
+        with no_fork:
+            import asyncio
+
+            from callback_sdk.transport.asyncio_driver import ASYNCIO
+
+        try:
+            await ASYNCIO.call(self.__enter__)
+        except asyncio.CancelledError as problem:
+            # The block doesn't run, and nobody calls `__aexit__`.
+            if self._begun is not None:
+                self._give_up(self._begun, None, problem)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        with no_fork:
+            from callback_sdk.transport.asyncio_driver import ASYNCIO
+
+        # If the task is canceled meanwhile, the thread goes on, and if the process ends before that, the other process.
+        return await ASYNCIO.detached(self.__exit__, kind, error, trace)
 
     def _end(self, begun: BegunJob, error: BaseException | None) -> None:
         if error is None:

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class BegunJob:
-    """A job of this process that has begun.
+    """A job of this process.
 
     Args:
         outbox: The outbox, or the path of its file; None for one in a temporary directory.
@@ -78,11 +78,14 @@ class BegunJob:
         )
         ends_at = None if limit is None else time.monotonic() + limit
         self._events = open_events(self._place.outbox, self._job, run=run, admit=_until(ends_at))
-        # If an interrupt comes before the block begins, nobody else ends it.
+        # If an interrupt comes before the caller knows of this object, nobody else ends it.
         self._end = weakref.finalize(self, _drop, self._supervision, self._place, self._job, self._events)
         self._end.atexit = False
-        watched = WatchedJob(self._job.key, self._place.watched.path, limit, ends_at)
-        self._supervision.begin(self._place, self._job, watched)
+        self._watched = WatchedJob(self._job.key, self._place.watched.path, limit, ends_at)
+
+    def begin(self) -> None:
+        """Begin the job: store it, so that its end is delivered whatever happens."""
+        self._supervision.begin(self._place, self._job, self._watched)
         if self._events is not None:
             self._events.started()
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.transport import polling
 from callback_sdk.transport.call_threads import MAX_LOOK_UPS, MAX_THREADS, SMALL, CallThreads
-from callback_sdk.transport.driver import Driver, Outcome, Round, Rounds, Size, outcome_of, value_of
+from callback_sdk.transport.driver import Outcome, Round, Rounds, Size, outcome_of, value_of
 from callback_sdk.transport.polling import READ, WRITE
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class AsyncioDriver:
     def __init__(self) -> None:
         self._calls = PerProcess(lambda: CallThreads(MAX_THREADS, "callback-sdk-asyncio"))
         self._look_ups = PerProcess(lambda: CallThreads(MAX_LOOK_UPS, "callback-sdk-asyncio"))
+        self._detached = PerProcess(lambda: CallThreads(MAX_LOOK_UPS, "callback-sdk-asyncio"))
 
     async def ready(self, sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
         loop = asyncio.get_running_loop()
@@ -74,6 +75,10 @@ class AsyncioDriver:
 
     async def look_up(self, function: Callable[..., T], *args: Any) -> T:
         return value_of(await _submit(self._look_ups.get(), function, args))
+
+    async def detached(self, function: Callable[..., T], *args: Any) -> T:
+        """Make a call that blocks, and that goes on in its thread if the task is canceled or the loop is closed."""
+        return value_of(await asyncio.shield(_submit(self._detached.get(), function, args)))
 
     def rounds(self, max_concurrent: int) -> Rounds:
         return _TaskRounds(max_concurrent)
@@ -150,4 +155,4 @@ def _settle(future: asyncio.Future[Outcome[T]], outcome: Outcome[T]) -> None:
         future.set_result(outcome)
 
 
-ASYNCIO: Driver = AsyncioDriver()
+ASYNCIO = AsyncioDriver()

@@ -35,8 +35,8 @@ R = TypeVar("R")
 def multiplexed(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of this driver, with those that it starts, until all have ended, and return its result.
 
-    An interrupt, such as KeyboardInterrupt or what a signal handler raises, ends all of them where they wait, and is raised. The
-    calls in threads have ended then, but for look-ups.
+    An interrupt, such as KeyboardInterrupt or what a signal handler raises, ends all of them where they wait, and is
+    raised. The calls in threads have ended then, but for look-ups.
     """
     return CoroutineScheduler().run(coroutine)
 

@@ -426,13 +426,12 @@ class DeliveryAttempts:
     async def _send(
         self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int, started: datetime | None
     ) -> Receipt:
-        now = utc_now()
-        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
-        url = str(delivery.target.callback.url)
+        now, target, url = utc_now(), delivery.target, str(delivery.target.callback.url)
+        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": target.kind}
         receipt: Receipt | None = None
         try:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
-                parts = delivery.target.in_parts(delivery.body.size, delivery.encoding)
+                parts = target.in_parts(delivery.body.size, delivery.encoding)
                 upload, response, digest = await (
                     self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
                 )

@@ -475,6 +475,144 @@ def test_a_job_that_was_interrupted_before_its_block_is_not_taken_for_lost(webho
     assert not webhook.requests
 
 
+class _Limit(Exception):
+    """A time limit, as a signal handler raises it."""
+
+
+def test_an_interrupt_before_the_block_is_delivered(webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment that the job is stored; the block doesn't run."""
+    original = supervision.BegunJob.begin
+
+    def begin(job: Any) -> None:
+        original(job)
+        signal.raise_signal(signal.SIGUSR1)
+
+    def interrupt(*_: object) -> None:
+        raise _Limit("30 s")
+
+    monkeypatch.setattr(supervision.BegunJob, "begin", begin)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    blocks = []
+    try:
+        with pytest.raises(_Limit), delivering(webhook.url, job_id="42"):
+            blocks.append("run")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    webhook.wait_for(1)
+    assert _documents(webhook) == [("42", False, "_Limit: 30 s")]
+    assert blocks == []
+    assert not supervision._supervision.get()._open
+
+
+def test_a_coroutine_delivers_without_blocking_the_loop(
+    webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document is sent when the loop has done something else."""
+    original, has_run = JobDelivery._end, threading.Event()
+
+    def end(*arguments: Any) -> None:
+        assert has_run.wait(60)
+        original(*arguments)
+
+    async def main() -> JobDelivery:
+        async with delivering(webhook.url, job_id="42") as job:
+            job.results = 1
+            asyncio.get_running_loop().call_later(0.01, has_run.set)
+        return job
+
+    monkeypatch.setattr(JobDelivery, "_end", end)
+    assert len(asyncio.run(main()).receipts) == 1
+    assert _documents(webhook) == [("42", True, None)]
+
+
+def test_errors_of_a_coroutine_are_delivered(webhook: WebhookReceiver) -> None:
+    """Exceptions of the block, and of the delivery, are raised as without asyncio."""
+
+    async def main() -> None:
+        async with delivering(webhook.url, job_id="42"):
+            raise ValueError("no convergence")
+
+    with pytest.raises(ValueError, match="no convergence"):
+        asyncio.run(main())
+    webhook.respond(400)
+
+    async def rejected() -> None:
+        async with delivering(webhook.url, job_id="43"):
+            pass
+
+    with pytest.raises(DeliveryError):
+        asyncio.run(rejected())
+    assert _documents(webhook) == [("42", False, "ValueError: no convergence"), ("43", True, None)]
+
+
+def test_a_task_that_is_canceled_in_its_block_is_delivered_as_canceled(webhook: WebhookReceiver) -> None:
+    async def work(begun: asyncio.Event) -> None:
+        async with delivering(webhook.url, job_id="42"):
+            begun.set()
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        task = asyncio.create_task(work(begun))
+        await begun.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    (request,) = webhook.requests
+    assert request.document["status"] == "Canceled"
+
+
+def test_a_task_that_is_canceled_while_it_delivers_does_not_wait_and_loses_nothing(webhook: WebhookReceiver) -> None:
+    """The document is sent after the loop was closed."""
+    webhook.respond(503, times=1)
+
+    async def work() -> None:
+        async with delivering(webhook.url, job_id="42") as job:
+            job.results = 1
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(webhook.wait_for, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    webhook.wait_for(2)
+    assert set(_documents(webhook)) == {("42", True, None)}
+
+
+def test_a_task_that_is_canceled_before_its_block_is_delivered_as_canceled(
+    webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the job is stored, although the block doesn't run."""
+    original, stored, canceled = supervision.BegunJob.begin, threading.Event(), threading.Event()
+
+    def begin(job: Any) -> None:
+        original(job)
+        stored.set()
+        canceled.wait(60)
+
+    async def work() -> None:
+        async with delivering(webhook.url, job_id="42"):
+            raise AssertionError
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(stored.wait, 60)
+        task.cancel()
+        asyncio.get_running_loop().call_soon(canceled.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr(supervision.BegunJob, "begin", begin)
+    asyncio.run(main())
+    webhook.wait_for(1)
+    (request,) = webhook.requests
+    assert request.document["status"] == "Canceled"
+
+
 def test_a_watcher_that_was_left_uses_no_other_connection() -> None:
     """Its descriptor may be that of another connection by then."""
     watcher = Watcher()
