@@ -34,12 +34,17 @@ def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
     problem = ""
     try:
         expires_at = time()
-        if expires_at >= _EARLIEST:
+        if is_plausible(expires_at):
             return expires_at
         problem = "its expiry has lost digits"
     except (ValueError, OverflowError):
         pass
     raise incomplete_url_error(url, problem)
+
+
+def is_plausible(expires_at: datetime) -> bool:
+    """Return whether an expiry hasn't lost digits."""
+    return expires_at >= _EARLIEST
 
 
 def incomplete_url_error(url: SecretURL, problem: str = "") -> InvalidTargetError:
@@ -87,9 +92,14 @@ def seconds(url: SecretURL, name: str) -> timedelta:
 
 def v4_time(url: SecretURL, name: str) -> datetime:
     """Parse a time in the format of Signature Version 4, `20260131T120000Z`."""
-    match = _V4_TIME.fullmatch(url.query(name) or "")
+    return parse_v4_time(url.query(name) or "")
+
+
+def parse_v4_time(text: str) -> datetime:
+    """Parse a time in this format."""
+    match = _V4_TIME.fullmatch(text)
     if match is None:
-        raise ValueError(name)
+        raise ValueError("not a time of Signature Version 4")
     return datetime(*map(int, match.groups()), tzinfo=timezone.utc)  # type: ignore[arg-type, misc]
 
 

@@ -208,10 +208,19 @@ def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -
         WrongOperationError: The path has no object key, or the endpoint has no objects.
     """
     check_endpoint(url, family)
-    path = (url.path.removeprefix(S3_PATH) if stores.in_cluster(url) else url.path).removeprefix("/")
-    key = path.partition("/")[2] if _has_bucket_in_path(url, stores) else path
-    if not key:
+    if not has_object_key(url, stores):
         raise wrong_operation(url, family, "has no object key: its path ends with the bucket")
+
+
+def has_object_key(url: SecretURL, stores: StorageProviders) -> bool:
+    """Return whether a URL of S3's protocol names an object, and not only a bucket.
+
+    Args:
+        url: The URL.
+        stores: Hosts of known object stores.
+    """
+    path = (url.path.removeprefix(S3_PATH) if stores.in_cluster(url) else url.path).removeprefix("/")
+    return bool(path.partition("/")[2] if _has_bucket_in_path(url, stores) else path)
 
 
 def key_warnings(url: SecretURL, key: str) -> tuple[str, ...]:

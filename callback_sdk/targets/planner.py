@@ -27,6 +27,7 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.support import check_support
 from callback_sdk.targets.target import Target, TargetSettings
+from callback_sdk.targets.url_shapes import plan_by_shape
 
 if TYPE_CHECKING:
     from callback_sdk.types import CallbackParam, CallbackTarget
@@ -48,6 +49,11 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     check_url(callback.url)
+    return plan_by_shape(callback, settings, plan_alone) or plan_alone(callback, settings)
+
+
+def plan_alone(callback: Callback, settings: TargetSettings) -> Target:
+    """Do the same as `plan`, for a URL that was checked, without what is known of others like it."""
     target = _webhook(callback, settings) if callback.webhook else _upload_or_webhook(callback, settings)
     if callback.prefix is not None and not target.takes_outputs():
         raise CallbackParamError(
