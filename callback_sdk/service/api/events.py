@@ -13,22 +13,26 @@ from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import AgainDep, CallerDep, StateDep, task_of
 from callback_sdk.service.api.event_streams import Viewer
 
-_EVENT = {
-    "type": "object",
-    "required": ["event", "data"],
-    "properties": {
-        "event": {"enum": ["status", "output", "end"]},
-        "data": {"type": "string", "description": "JSON."},
-        "id": {"type": "string", "description": "The value of Last-Event-ID after this event."},
-    },
-}
+
+def _event(*names: str) -> dict[str, Any]:
+    """Return the schema of an event that has one of these names."""
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": list(names)},
+            "data": {"type": "string", "description": "JSON."},
+            "id": {"type": "string", "description": "The value of Last-Event-ID after this event."},
+        },
+    }
+
 
 _Last = Annotated[str | None, Header(max_length=40)]
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events status, output and end, each with JSON. Comments are sent as heartbeats.",
-        "content": {"text/event-stream": {"schema": _EVENT}},
+        "content": {"text/event-stream": {"schema": _event("status", "output", "end")}},
     },
     204: {"description": "The event of Last-Event-ID was the last one."},
 }
@@ -36,7 +40,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 _ALL: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events begin and status, each with JSON. Comments are sent as heartbeats.",
-        "content": {"text/event-stream": {"schema": _EVENT}},
+        "content": {"text/event-stream": {"schema": _event("begin", "status")}},
     }
 }
 
