@@ -248,7 +248,7 @@ class Client(TaskSubmitter):
 
     @hides_tracebacks
     def redeliver(self, job_id: str, delivery_id: str, *, target: CallbackTarget | None = None) -> Delivery:
-        """Redeliver a result to one target at once, regardless of the delivery's status.
+        """Redeliver a result to one target at once, also if it is delivered or dead.
 
         Args:
             job_id: The task's id.
@@ -262,7 +262,7 @@ class Client(TaskSubmitter):
 
         Raises:
             NotFoundError: The task or the delivery doesn't exist.
-            ConflictError: The task has not ended, and no target is given.
+            ConflictError: The task has not ended, and no target is given; or the delivery is skipped.
             TargetError: The result can't be delivered to the new target; nothing was sent.
             InvalidRequestError: The service rejects the new target.
         """

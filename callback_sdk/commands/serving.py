@@ -119,6 +119,7 @@ _WORKER_SETTINGS = (
     settings.STOP_TIMEOUT,
     settings.LEASE,
     settings.RETRY_DELAYS,
+    settings.EVENT_INTERVAL,
     settings.CIRCUIT_FAILURES,
     settings.MAX_HOLD,
     settings.HOST_CONCURRENCY,

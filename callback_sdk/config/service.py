@@ -47,6 +47,7 @@ class ServiceConfig(Config):
     max_webhook_bytes: int = variable(settings.MAX_WEBHOOK_BYTES)
     public_url: str | None = variable(settings.PUBLIC_URL)
     retry_delays: tuple[timedelta, ...] = variable(settings.RETRY_DELAYS)
+    event_interval: timedelta = variable(settings.EVENT_INTERVAL)
     circuit_failures: int = variable(settings.CIRCUIT_FAILURES)
     max_hold: timedelta = variable(settings.MAX_HOLD)
     host_concurrency: int | None = variable(settings.HOST_CONCURRENCY)

@@ -43,6 +43,7 @@ from callback_sdk.transport.delivery_proxy import DeliveryProxy
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.events import INTERVAL
 from callback_sdk.writer.writer import attempts_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class DeliveryConfig:
         guard: SSRF protection: the hosts that callbacks may reach.
         proxy: Proxy of deliveries; None without one.
         retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
+        event_interval: Shortest time between two progress events of a task at one target.
         max_webhook_bytes: Maximum bytes of a document for a webhook; a larger one has a URL instead of the results.
         public_url: URL at which clients reach the service; empty if it is unknown.
         bucket: The bucket for targets `results:`; None without one.
@@ -116,6 +118,7 @@ class DeliveryConfig:
     guard: AddressGuard
     proxy: DeliveryProxy | None = None
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
+    event_interval: timedelta = INTERVAL
     max_webhook_bytes: int = MAX_WEBHOOK_BYTES
     public_url: str = ""
     bucket: ResultsBucket | None = None
@@ -136,6 +139,7 @@ class DeliveryConfig:
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
             proxy=_proxy(config),
             retry_delays=config.retry_delays,
+            event_interval=config.event_interval,
             max_webhook_bytes=config.max_webhook_bytes,
             public_url=config.public_url or "",
             bucket=_bucket(config.results_bucket),
@@ -368,7 +372,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             **shared,  # type: ignore[arg-type]
             temporary=runtime.temporary,
             deliverer=deliverer,
-            events=TaskEvents(runtime.store, attempts_of(writer)),
+            events=TaskEvents(runtime.store, attempts_of(writer), runtime.delivery.event_interval),
             uploads=uploads,
             registry=runtime.registry,
             registry_name=runtime.registry_name,

@@ -141,7 +141,12 @@ def test_targets_get_the_events_that_they_subscribe_to(client: Client, webhook: 
         ("/webhook/started", "In Progress"),
         ("/webhook/succeeded", "Finished"),
     ]
-    assert [each.status for each in task.deliveries] == ["skipped", "skipped", "delivered", "skipped"]
+    deliveries = client.get_deliveries(task.job_id)
+    assert [each.status for each in deliveries] == ["skipped", "skipped", "delivered", "skipped"]
+    for target in (None, f"{webhook.url}/other"):
+        with pytest.raises(ConflictError, match="is skipped: its target subscribes to failed, not to this result"):
+            client.redeliver(task.job_id, deliveries[3].delivery_id, target=target)
+    assert client.redeliver(task.job_id, deliveries[2].delivery_id).status == "pending"
 
 
 def test_targets_that_are_not_sent_each_result_wait_for_new_workers(

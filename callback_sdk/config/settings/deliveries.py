@@ -21,6 +21,16 @@ RETRY_DELAYS = Setting(
     metavar="DURATION",
     repeatable=True,
 )
+EVENT_INTERVAL = Setting(
+    "EVENT_INTERVAL",
+    parse_duration,
+    DURATION,
+    "Shortest time between two progress events of a task at one target.",
+    default=timedelta(seconds=5),
+    shown_default="5s",
+    option="--event-interval",
+    metavar="DURATION",
+)
 CIRCUIT_FAILURES = Setting(
     "CIRCUIT_FAILURES",
     whole_number(1, 999_999_999),

@@ -36,7 +36,7 @@ from callback_sdk.service.api.replacement import is_same_place, read_redelivery
 from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.store import IdempotencyKey, User
-from callback_sdk.service.store.models import DELIVERY_PENDING, FIT, PREDICT, WARNINGS
+from callback_sdk.service.store.models import DELIVERY_PENDING, FIT, PREDICT, SKIPPED, WARNINGS
 from callback_sdk.service.store.outcomes import OPEN
 from callback_sdk.service.store.replacements import NewTarget
 from callback_sdk.service.store.search import TaskFilter
@@ -219,7 +219,7 @@ def redeliver_to(new: NewTarget | None, state: AppState, caller: Caller, job_id:
 
     Raises:
         HTTPException: 403 if the caller may not send the result there; 404 for an unknown task or delivery; 409 if the
-            task has not ended, without a target.
+            task has not ended, without a target, or the delivery was skipped.
         TargetError: The new target would change the document, doesn't fit, or is that of another delivery.
     """
     task = task_of(state, caller, job_id, Right.MANAGE)
@@ -227,6 +227,10 @@ def redeliver_to(new: NewTarget | None, state: AppState, caller: Caller, job_id:
     old = next((one for one in deliveries if one["delivery_id"] == delivery_id), None)
     if old is None:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
+    if old["status"] == SKIPPED and (new is None or task["finished_at"] is not None):
+        raise HTTPException(
+            409, f"The delivery {delivery_id} is skipped: its target subscribes to {old['events']}, not to this result."
+        )
     facts = {"delivery_id": delivery_id}
     if new is not None:
         stored = state.task_service.store.deliveries.targets(job_id).get(delivery_id)

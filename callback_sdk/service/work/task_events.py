@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from callback_sdk.errors import CallbackSDKError
@@ -64,11 +65,13 @@ class TaskEvents:
     Args:
         store: Knows the targets, and whether a host takes events.
         writer: Sends the events.
+        interval: Shortest time between two progress events of a task at one target.
     """
 
-    def __init__(self, store: Store, writer: DeliveryAttempts) -> None:
+    def __init__(self, store: Store, writer: DeliveryAttempts, interval: timedelta) -> None:
         self._store = store
         self._writer = writer
+        self._interval = interval
         self._lock = threading.Lock()
         self._sending: Counter[str] = Counter()
 
@@ -88,6 +91,7 @@ class TaskEvents:
                 task.job_id,
                 callbacks,
                 run=claim.attempt,
+                interval=self._interval,
                 admit=lambda callback: self._admitted(claim, run, callback),
                 traceparent=task.options.get(TRACEPARENT),
             )
