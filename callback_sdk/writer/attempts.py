@@ -436,9 +436,9 @@ class DeliveryAttempts:
                     self._in_one_request(delivery, now, span) if parts is None else self._in_parts(parts, delivery)
                 )
                 span.set(status=response.status)
-                receipt = receipt_of(
-                    upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
-                )
+                made = {"nulls_written": nulls_written, "attempts": attempts, "started_at": started or now}
+                find = partial(receipt_of, upload, response, digest, **made)
+                receipt = await self.driver.call(find, size=upload.document.size)  # computes an MD5 for the ETag
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
         except uninterrupted(Exception):
             # The target has the result, even if an exporter of traces or a filter of logs raises.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from attrs import evolve
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import CallbackSDKError, DeliveryError, TargetError, TargetExpiredError
 from callback_sdk.targets import Target
 from callback_sdk.targets.multipart import MultipartTarget, PartRange, SessionTarget
@@ -23,6 +24,7 @@ from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
 from callback_sdk.writer.clock import utc_now
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.failures import loggable_text
 from callback_sdk.writer.sessions import SessionRequests
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,11 @@ MAX_REQUEST_ATTEMPTS = 8
 
 MAX_PAUSE = 30.0
 """Maximum seconds between two attempts at a request. After a longer `Retry-After` the delivery's attempt ends."""
+
+T = TypeVar("T")
+
+Take = Callable[[Upload, Response], Awaitable[None]]
+"""Takes the response to a request, and raises an error if the request failed."""
 
 Exchanged = tuple[Upload, Response]
 """A request, and the response to it."""
@@ -122,6 +129,10 @@ class _MultipartAttempt:
         self._failure: BaseException | None = None
         self._is_completing = False
 
+    async def _compute(self, function: Callable[[], T]) -> T:
+        """Make a call that may compute a digest of the document."""
+        return await self._driver.call(function, size=self._document.size)
+
     async def digest(self) -> bytes:
         """Return the SHA-256 of the document."""
         return await self._driver.call(lambda: self._document.sha256, size=self._document.size)
@@ -155,14 +166,14 @@ class _MultipartAttempt:
 
     async def _start(self, target: SessionTarget) -> SessionTarget:
         """Return the target with its session, which is started unless it was given."""
-        if (start := target.start(self._document, now=utc_now())) is None:
+        if (start := await self._compute(partial(target.start, self._document, now=utc_now()))) is None:
             return target
         _, response = await self._exchange(start)
         self._target = started = target.with_session(response)
         return started
 
     async def _send_in_session(self, target: SessionTarget) -> Exchanged:
-        requests = SessionRequests(target, self._document, self._send, self._error)
+        requests = SessionRequests(target, self._document, self._send, self._error, self._compute)
         while True:
             exchanged = await self._exchange(requests.next, requests.take)
             if requests.is_complete:
@@ -188,7 +199,7 @@ class _MultipartAttempt:
         return await self._driver.call(lambda: self._target.part(part, self._document, now=utc_now()), size=part.size)
 
     async def _complete(self, stored: list[str]) -> Exchanged:
-        completion = self._target.completion(self._document, stored, now=utc_now())
+        completion = await self._compute(partial(self._target.completion, self._document, stored, now=utc_now()))
         self._is_completing = True
         upload, response = await self._exchange(completion, self._check_completion)
         return upload, evolve(response, headers={**response.headers, "etag": self._target.etag(response)})
@@ -213,20 +224,20 @@ class _MultipartAttempt:
             # The URL of the verification has expired.
             return None
         stored = [self._stored[number] for number in sorted(self._stored)] if self._is_completing else []
-        return (upload, response) if self._target.is_stored(response, self._document, stored) else None
+        is_stored = await self._compute(partial(self._target.is_stored, response, self._document, stored))
+        return (upload, response) if is_stored else None
 
     async def abort(self) -> None:
         """Abort the upload, if the target has a request for that."""
-        # Whatever happens here must not hide why the delivery failed.
-        with suppress(Exception):
-            self._failure = None
+        self._failure = None
+        try:
             if (abort := self._target.abort(now=utc_now())) is not None:
                 await self._exchange(abort)
                 logger.info("aborted the upload to %s", abort.url)
+        except uninterrupted(Exception) as error:  # it must not hide why the delivery failed
+            logger.warning("the upload was not aborted: %s", loggable_text(error))
 
-    async def _exchange(
-        self, request: Upload | Callable[[], Awaitable[Upload]], take: Callable[[Upload, Response], None] | None = None
-    ) -> Exchanged:
+    async def _exchange(self, request: Upload | Callable[[], Awaitable[Upload]], take: Take | None = None) -> Exchanged:
         """Make a request until it succeeds or fails permanently, or the attempt has ended.
 
         Args:
@@ -239,7 +250,7 @@ class _MultipartAttempt:
             try:
                 upload = request if isinstance(request, Upload) else await request()
                 response = await self._send(upload)
-                (take or self._check)(upload, response)
+                await (take or self._check)(upload, response)
             except DeliveryError as error:
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
                 if attempts == MAX_REQUEST_ATTEMPTS or not self._may_retry(error, pause):
@@ -249,12 +260,12 @@ class _MultipartAttempt:
             else:
                 return upload, response
 
-    def _check(self, upload: Upload, response: Response) -> None:
+    async def _check(self, upload: Upload, response: Response) -> None:
         if response.status not in upload.accepts:
             raise self._error(upload, response)
 
-    def _check_completion(self, upload: Upload, response: Response) -> None:
-        self._check(upload, response)
+    async def _check_completion(self, upload: Upload, response: Response) -> None:
+        await self._check(upload, response)
         if not self._target.confirms(response):
             raise self._unconfirmed_error(upload, response)
 

@@ -6,6 +6,8 @@ After a failure it is not known how much is stored: the store is asked, and the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import DeliveryError
@@ -13,6 +15,8 @@ from callback_sdk.targets.multipart import SessionTarget
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.clock import utc_now
+
+Compute = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
 class SessionRequests:
@@ -23,6 +27,7 @@ class SessionRequests:
         document: The whole document.
         send: Makes a request.
         error: Returns the error for a response without success.
+        compute: Makes a call that may compute a digest of the document.
 
     Attributes:
         is_complete: Whether the session has the whole document.
@@ -34,11 +39,13 @@ class SessionRequests:
         document: Body,
         send: Callable[[Upload], Awaitable[Response]],
         error: Callable[[Upload, Response], DeliveryError],
+        compute: Compute,
     ) -> None:
         self._target = target
         self._document = document
         self._send = send
         self._error = error
+        self._compute = compute
         self._start = 0
         self._stored: int | None = 0
         self.is_complete = False
@@ -58,16 +65,18 @@ class SessionRequests:
             self._stored = self._progress(query, response)
         start, self._stored = self._stored, None
         self._start = start
-        return self._target.send_from(start, self._document, now=utc_now())
+        send = partial(self._target.send_from, start, self._document, now=utc_now())
+        upload: Upload = await self._compute(send)
+        return upload
 
-    def take(self, upload: Upload, response: Response) -> None:
+    async def take(self, upload: Upload, response: Response) -> None:
         """Take the response to a request.
 
         Raises:
             DeliveryError: The request failed, nothing was stored, or another document.
         """
         if response.status in upload.accepts:
-            self._target.check_stored(response, self._document)
+            await self._compute(partial(self._target.check_stored, response, self._document))
             self.is_complete = True
             return
         stored = self._progress(upload, response)

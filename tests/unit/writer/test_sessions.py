@@ -14,7 +14,7 @@ from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.gcs_sessions import GCSUpload
 from callback_sdk.targets.upload import Upload
-from callback_sdk.transport.driver import run
+from callback_sdk.transport.driver import BLOCKING, run
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from callback_sdk.writer.sessions import SessionRequests
@@ -48,7 +48,7 @@ def requests(
     async def exchange(upload: Upload) -> Response:
         return send(upload)
 
-    return target, SessionRequests(target, BODY, exchange, delivery_error)
+    return target, SessionRequests(target, BODY, exchange, delivery_error, BLOCKING.call)
 
 
 def sent_range(upload: Upload) -> str:
@@ -66,7 +66,7 @@ def test_ranges_follow_each_other() -> None:
         upload = run(them.next())
         assert sent_range(upload) == expected
         assert not them.is_complete
-        them.take(upload, answer)
+        run(them.take(upload, answer))
     assert them.is_complete
 
 
@@ -74,7 +74,7 @@ def test_ranges_follow_each_other() -> None:
 def test_range_continues_where_the_store_says(given: str, begins: int) -> None:
     """It may have stored a part of the range, or have bytes of an earlier attempt."""
     _, them = requests()
-    them.take(run(them.next()), response(308, range=given))
+    run(them.take(run(them.next()), response(308, range=given)))
     assert sent_range(run(them.next())).startswith(f"bytes {begins}-")
 
 
@@ -101,16 +101,16 @@ def test_session_whose_last_response_was_lost_is_complete() -> None:
     run(them.next())
     query = run(them.next())
     assert sent_range(query) == "bytes */10"
-    them.take(query, response(200))
+    run(them.take(query, response(200)))
     assert them.is_complete
 
 
 def test_response_without_progress_is_a_transient_failure() -> None:
     """Otherwise the same range would be sent forever."""
     _, them = requests()
-    them.take(run(them.next()), response(308, range="bytes=0-3"))
+    run(them.take(run(them.next()), response(308, range="bytes=0-3")))
     with pytest.raises(DeliveryError, match="stored nothing") as caught:
-        them.take(run(them.next()), response(308, range="bytes=0-3"))
+        run(them.take(run(them.next()), response(308, range="bytes=0-3")))
     assert caught.value.retryable
 
 
@@ -121,7 +121,7 @@ def test_session_that_has_ended(url: str, status: int) -> None:
     target, them = requests(url=url)
     upload = run(them.next())
     with pytest.raises(DeliveryError) as caught:
-        them.take(upload, response(status))
+        run(them.take(upload, response(status)))
     assert caught.value.status == status
     assert caught.value.retryable == target.is_own == (url == START)
     assert target.has_lost_parts(caught.value)
@@ -141,4 +141,4 @@ def test_session_of_another_document_is_not_continued() -> None:
     """It has more bytes than this document."""
     _, them = requests()
     with pytest.raises(DeliveryError, match="another document"):
-        them.take(run(them.next()), response(308, range="bytes=0-10"))
+        run(them.take(run(them.next()), response(308, range="bytes=0-10")))
