@@ -19,7 +19,8 @@ from callback_sdk.client.settings import configuration, hidden, open_connection
 from callback_sdk.client.signing_secrets import SigningSecrets
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
-from callback_sdk.client.tasks import Task, wait_for_all
+from callback_sdk.client.tasks import Task
+from callback_sdk.client.wait_all import wait_for_all
 from callback_sdk.client.workers import AlgorithmPause, Worker, WorkersAPI
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.parsing import Duration

@@ -18,7 +18,6 @@ from callback_sdk.client.tasks import Task
 from callback_sdk.errors import (
     ConfigurationError,
     NotFoundError,
-    TaskExpiredError,
     TaskFailedError,
     TaskTimeoutError,
 )
@@ -83,16 +82,6 @@ def test_a_task_has_all_members_of_the_response(client: Client, service: Any) ->
     assert task.result().predictions == {"damage": 0.1}
 
 
-def test_the_words_of_the_states_are_there() -> None:
-    """Older scripts compare with them."""
-    assert (Task.STATUS_PENDING, Task.STATUS_PROGRESS, Task.STATUS_FINISHED, Task.STATUS_CANCELED) == (
-        "Pending",
-        "In Progress",
-        "Finished",
-        "Canceled",
-    )
-
-
 def test_refresh_brings_the_present_state(client: Client, service: Any) -> None:
     """Each call requests it again."""
     task = the_task(client, service, RUNNING, DONE)
@@ -119,28 +108,6 @@ def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
     assert task.wait(poll_interval=SOON).success is False
     with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Fix the cause"):
         task.result()
-
-
-def test_an_expired_task_has_its_own_error(client: Client, service: Any) -> None:
-    """So that a program can submit it again."""
-    expired = {"status": "Finished", "success": False, "error": "No worker was free.", "error_code": "expired"}
-    task = the_task(client, service, {**DONE, **expired, "expires_at": NOW.isoformat()}).refresh()
-    assert (task.error_code, task.expires_at) == ("expired", NOW)
-    with pytest.raises(TaskExpiredError, match=r"42 has expired: No worker was free\. Submit it again"):
-        task.result()
-
-
-@pytest.mark.parametrize(
-    "reason",
-    ["[Errno 2] No such file or directory: '../data'", "slice(0..9) is out of range...", "No rows.", "a/..", "?"],
-)
-def test_the_reason_of_a_failure_is_kept_word_by_word(client: Client, service: Any, reason: str) -> None:
-    """The text has it unchanged, and so does a field; the task's id is another field."""
-    task = the_task(client, service, {**DONE, "success": False, "error": reason, "predictions": None}).refresh()
-    with pytest.raises(TaskFailedError) as caught:
-        task.result()
-    assert f"The task 42 failed: {reason}" in str(caught.value)
-    assert (caught.value.reason, caught.value.job_id) == (reason, "42")
 
 
 def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
@@ -266,39 +233,6 @@ def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> N
     assert HTMLList([receipt] * 60)._repr_html_().count("<tr>") == 51
     assert HTMLList([receipt] * 60)[:2]._repr_html_().count("<tr>") == 3
     assert HTMLList([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
-
-
-def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> None:
-    """Each is asked for until it has ended, and at the end for deliveries that are still to be made."""
-    done = the_task(client, service, DONE).refresh()
-    task = the_task(client, service, PENDING, {**DONE, "deliveries": [delivery("pending")]}, DONE)
-    assert client.wait_all(iter([done, task]), timedelta(minutes=1)) == [done, task]
-    assert [one.success for one in (done, task)] == [True, True]
-    assert len(service.requests) == 3
-
-
-def test_several_tasks_that_take_too_long_are_counted(client: Client, service: Any) -> None:
-    """The error has the number of ended tasks; the others continue."""
-    done, late = the_task(client, service, DONE).refresh(), the_task(client, service, *[RUNNING] * 100)
-    with pytest.raises(TaskTimeoutError, match="1 of 2 tasks have ended"):
-        client.wait_all([done, late], SOON)
-    with pytest.raises(ConfigurationError, match="timeout"):
-        client.wait_all([done], timedelta(0))
-
-
-def test_an_interrupt_leaves_several_tasks_running(
-    client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C cancels none of them, and the message has a hint."""
-    task = the_task(client, service, RUNNING)
-
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tasks.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt, match=r"The tasks continue.*client\.get_tasks\(\)"):
-        client.wait_all([task])
-    assert service.paths("DELETE") == []
 
 
 class Terminal(io.StringIO):
