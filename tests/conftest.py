@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import typer.main
 from hypothesis import HealthCheck, settings
 
 from callback_sdk.errors import MissingExtraError
@@ -78,6 +80,14 @@ def skipped_line(skipped: list[pytest.TestReport]) -> str:
     causes = "; ".join(f"{count}: {why}" for why, count in reasons.most_common())
     count = "1 test was" if reasons.total() == 1 else f"{reasons.total()} tests were"
     return f"{count} skipped because a program is missing. {causes}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_built_once() -> Iterator[None]:
+    """Keep the commands that Typer builds: it would build all of them again at each call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture(scope="session")
