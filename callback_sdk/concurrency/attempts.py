@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from callback_sdk.concurrency.host_slots import HostSlots
@@ -24,6 +26,7 @@ class RunningAttempts(Generic[C]):
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._slots = HostSlots(threads)
+        self._listeners: list[Callable[[], object]] = []
         self._claims: dict[str, C] = {}
         self._ended = 0
         self._is_closed = False
@@ -65,7 +68,7 @@ class RunningAttempts(Generic[C]):
                 # Last: if a signal handler raises before this line, releasing the claim calls `end` a second time.
                 self._claims.pop(delivery_id, None)
             self._ended += 1
-            self._changed.notify_all()
+            self._notify()
 
     def claims(self) -> dict[str, C]:
         """Return the held claims by delivery id."""
@@ -76,7 +79,7 @@ class RunningAttempts(Generic[C]):
         """Drop all claims, so that no heartbeat renews them."""
         with self._lock:
             self._claims.clear()
-            self._changed.notify_all()
+            self._notify()
 
     @property
     def free_slots_any_host(self) -> int:
@@ -101,17 +104,36 @@ class RunningAttempts(Generic[C]):
             self._is_closed = True
             self._changed.wait_for(lambda: not len(self._slots), timeout)
 
+    def has_no_claims(self) -> bool:
+        """Return whether no claim is held."""
+        return not self._claims
+
     def wait_without_claims(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until no claim is held, and return whether none is."""
+        return self.wait_for(self.has_no_claims, timeout)
+
+    def wait_for(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait up to `timeout` seconds until a condition holds after the end of an attempt; return whether it holds."""
         with self._lock:
-            return self._changed.wait_for(lambda: not self._claims, timeout)
+            return self._changed.wait_for(holds, timeout)
+
+    @contextlib.contextmanager
+    def listening(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call a function whenever an attempt has ended, in its thread, within a `with` statement."""
+        with self._lock:
+            self._listeners.append(call)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(call)
 
     @property
     def ended(self) -> int:
         """Number of attempts that have ended."""
         return self._ended
 
-    def wait_for_end(self, seen: int, timeout: float) -> None:
-        """Wait up to `timeout` seconds until more than `seen` attempts have ended."""
-        with self._lock:
-            self._changed.wait_for(lambda: self._ended > seen, timeout)
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for call in self._listeners:
+            call()

@@ -123,6 +123,7 @@ class OutboxDatabase:
 
     def __init__(self, path: Path, folder: Path, *, create: bool, durable: bool = True) -> None:
         self.path = path
+        self._is_inherited = False
         # Reentrant, so that a signal handler gets an error instead of waiting forever for the frame that it
         # interrupted.
         self._lock = RLock()
@@ -160,6 +161,7 @@ class OutboxDatabase:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection within a transaction: committed to disk at the end, rolled back after an error."""
         with self._lock, _translated_errors(self.path):
+            self._check_not_inherited()
             self._check_not_interrupted()
             try:
                 # Inside the try block, because a signal handler may raise right after it.
@@ -175,11 +177,20 @@ class OutboxDatabase:
 
     def check(self) -> None:
         """Raise an error if the file was deleted or replaced since it was opened."""
+        self._check_not_inherited()
         if self.is_gone():
             raise OutboxError(
                 f"The outbox {self.path} was deleted or replaced while it was open. Its pending deliveries are lost, "
                 "unless the file was moved.",
                 hint="Write the result again; this creates a new file. Exclude the file from clean-up jobs.",
+            )
+
+    def _check_not_inherited(self) -> None:
+        # A child process may end the coroutines of its parent, whose deliveries the parent goes on to send.
+        if self._is_inherited:
+            raise OutboxError(
+                f"The outbox {self.path} was opened by the parent process.",
+                hint="Don't continue calls of the parent process after a fork. Call the outbox again.",
             )
 
     def _check_not_interrupted(self) -> None:
@@ -200,6 +211,7 @@ class OutboxDatabase:
         self._lock.release()
 
     def _leave_to_parent(self) -> None:
+        self._is_inherited = True
         is_idle = self in _locked_databases() and not self._connection.in_transaction
         (_IDLE if is_idle else _BUSY).append((self.path, self._connection))
         _OPEN.discard(self)

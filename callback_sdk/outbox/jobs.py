@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import JobEndedError
 from callback_sdk.models import JobResult
+from callback_sdk.outbox.base import typed_errors
 from callback_sdk.outbox.entries import WriteResult
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
-from callback_sdk.outbox.outbox import Outbox, typed_errors
+from callback_sdk.outbox.outbox import Outbox
 from callback_sdk.outbox.state import as_read_back
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.targets.callbacks import required_callbacks
-from callback_sdk.transport.driver import run
-from callback_sdk.writer.writer import attempts_of
+from callback_sdk.transport.driver import blocking
 
 if TYPE_CHECKING:
     from callback_sdk.writer.events import Admit, JobEvents
 
 
 @clearing_locals
-def write_result(
+@blocking
+async def write_result(
     outbox: Outbox, result: JobResult, targets: Secret[Any], outputs: Secret[Any], *, stored: Callable[[], object]
 ) -> WriteResult:
     """Store a result, and send it; see `Outbox.write`.
@@ -36,7 +37,7 @@ def write_result(
     """
     with typed_errors():
         given = [as_read_back(callback) for callback in required_callbacks(targets)]
-        return outbox._write(result, given, outputs, on_stored=stored)
+        return await outbox._write(result, given, outputs, on_stored=stored)
 
 
 @clearing_locals
@@ -62,42 +63,46 @@ def open_events(outbox: Outbox, job: OpenJob, *, run: int, admit: Admit) -> JobE
     callbacks = required_callbacks(job.callbacks)
     if not any(callback.takes_events for callback in callbacks):
         return None
-    return attempts_of(outbox._process_state().writer).open_events(job.job_id, callbacks, run=run, admit=admit)
+    return outbox._process_state().attempts.open_events(job.job_id, callbacks, run=run, admit=admit)
 
 
 @clearing_locals
-def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any]) -> WriteResult:
+@blocking
+async def end_job(outbox: Outbox, job: OpenJob, result: JobResult, outputs: Secret[Any]) -> WriteResult:
     """Store the outcome of an open job, and send it; see `Outbox.write`.
 
     Raises:
         JobEndedError: Another process has recorded its end; nothing was stored.
     """
     with typed_errors():
-        return outbox._end_job(job, result, outputs)
+        return await outbox._end_job(job, result, outputs)
 
 
 @clearing_locals
-def drop_job(outbox: Outbox, job: OpenJob) -> None:
+@blocking
+async def drop_job(outbox: Outbox, job: OpenJob) -> None:
     """End an open job without a document."""
     with typed_errors():
         state = outbox._process_state()
-        run(attempts_of(state.writer).end_events(job.job_id))
+        await state.attempts.end_events(job.job_id)
         state.open_jobs.remove(job.key)
 
 
 @clearing_locals
-def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure, *, but: Collection[str] = ()) -> None:
+@blocking
+async def end_jobs_of(outbox: Outbox, owner: str, failure: JobFailure, *, but: Collection[str] = ()) -> None:
     """Store a failure for each open job of a process that has ended, but some; `Outbox.run` delivers it."""
     with typed_errors():
-        outbox._end_jobs_of(owner, failure, set(but))
+        await outbox._end_jobs_of(owner, failure, set(but))
 
 
 @clearing_locals
-def fail_job(outbox: Outbox, key: str, failure: JobFailure | None) -> None:
+@blocking
+async def fail_job(outbox: Outbox, key: str, failure: JobFailure | None) -> None:
     """Deliver a failure for an open job, or end it without a document; nothing if it has ended."""
     with typed_errors(), contextlib.suppress(JobEndedError):
         jobs = outbox._process_state().open_jobs
         job = jobs.find(key)
         if job is not None and failure is not None:
-            outbox._end_job(job, failure.of(job), Secret(None))
+            await outbox._end_job(job, failure.of(job), Secret(None))
         jobs.remove(key)

@@ -1,4 +1,4 @@
-"""Delivery attempts of the outbox, each in a thread. Leases of claims are renewed until the outcomes are stored."""
+"""Delivery attempts of the outbox, side by side. Leases of claims are renewed until the outcomes are stored."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.concurrency.leases import run_heartbeat
-from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, OutboxError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
-from callback_sdk.transport.driver import run
+from callback_sdk.transport.driver import Background, BackgroundDriver
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-THREADS = 16
+MAX_CONCURRENT = 16
 """Maximum concurrent attempts of `run` in one process: more than CPU cores, because attempts wait for the network."""
 
 
@@ -47,6 +46,7 @@ class OutboxSender:
         store: Stores the outcomes.
         files: The files of results.
         writer: Sends the results.
+        driver: That of the writer.
         delays: Delays between the attempts of a delivery.
     """
 
@@ -56,102 +56,126 @@ class OutboxSender:
         store: OutboxStore,
         files: ResultFiles,
         writer: DeliveryAttempts,
+        driver: BackgroundDriver,
         delays: Sequence[timedelta] = SERVICE_DELAYS,
     ) -> None:
         self._delays = delays
         self._store = store
         self._files = files
         self._writer = writer
-        self._attempts: RunningAttempts[OutboxClaim] = RunningAttempts(THREADS)
+        self._driver = driver
+        self._attempts: RunningAttempts[OutboxClaim] = RunningAttempts(MAX_CONCURRENT)
         self._lock = threading.RLock()
-        self._parallel = Parallel(THREADS)
+        self._rounds = self._driver.rounds(MAX_CONCURRENT)
         self._saving = threading.RLock()
         self._unsaved: dict[OutboxClaim, Receipt | Exception] = {}
         self._heartbeat: threading.Thread | None = None
         self._given_up = frozenset[OutboxClaim]()
 
-    def send(
-        self, claims: Sequence[OutboxClaim], *, before: Callable[[], object] | None = None
+    async def send(
+        self, claim: Callable[[], Sequence[OutboxClaim]], *, before: Callable[[], object] | None = None
     ) -> dict[str, Receipt | Exception]:
-        """Make one attempt at each delivery, all concurrently, and return when all attempts have ended.
+        """Make one attempt at each of some deliveries, all concurrently, and return when all attempts have ended.
 
         Args:
-            claims: The deliveries.
-            before: Called first. If it raises, the claims are released.
+            claim: Claims the deliveries.
+            before: Called before anything is sent. If it raises, the claims are released.
 
         Returns:
             The receipt or the error of each attempt, by the id of the delivery.
         """
+        claims: list[OutboxClaim] = []
         running: dict[str, int] = {}
 
-        def attempt(claim: OutboxClaim) -> Receipt | Exception:
+        def begin() -> None:
+            claims.extend(claim())
+            if before is not None:
+                before()
+            self._begin_attempts(claims)
+
+        async def attempt(claim: OutboxClaim) -> Receipt | Exception:
             running[claim.delivery_id] = threading.get_ident()
             try:
-                return self._attempt(claim)
+                return await self._attempt(claim)
             finally:
                 del running[claim.delivery_id]
 
         try:
-            if before is not None:
-                before()
-            self._begin_attempts(claims)
-            outcomes = self._parallel.map(attempt, claims)
+            await self._driver.call(begin)
+            outcomes = await self._rounds.map(attempt, claims)
         except BaseException:
-            # Ctrl-C may interrupt this thread at any moment. Claims without a started attempt are released, so that
-            # the next `run` in any process sends them.
+            # Ctrl-C may interrupt this thread at any moment, and a cancellation this task. Claims without a started
+            # attempt are released, so that the next `run` in any process sends them.
             here = threading.get_ident()
-            for claim in claims:
-                if running.get(claim.delivery_id, here) == here:
-                    self._release(claim)
+            await self._release_all([one for one in claims if running.get(one.delivery_id, here) == here])
             raise
         return {claim.delivery_id: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
-    def start_due(self) -> None:
+    async def start_due(self, background: Background) -> None:
         """Start attempts at due deliveries up to the number of free slots, and return without waiting for them.
+
+        Args:
+            background: Where they run, until `end`.
 
         Raises:
             OutboxError: The database can't be used, or no thread can be started.
         """
         claims: list[OutboxClaim] = []
         started: set[str] = set()
-        is_kept = False
+
+        def claim_due() -> None:
+            try:
+                self._store.claim_due(self._full_hosts, add_claim)
+            except BaseException:
+                # The transaction was rolled back, so no delivery is claimed.
+                while claims:
+                    self._end_attempt(claims.pop())
+                raise
 
         def add_claim(claim: OutboxClaim) -> None:
             claims.append(claim)
             self._begin_attempts([claim])
 
         try:
-            self._store.claim_due(self._full_hosts, add_claim)
-            is_kept = True
-            self._start_threads(claims, started)
+            await self._driver.call(claim_due)
+            self._start(background, claims, started)
         except BaseException:
-            for claim in claims:
-                if not is_kept:
-                    # The transaction was rolled back, so no delivery is claimed.
-                    self._end_attempt(claim)
-                elif claim.delivery_id not in started:
-                    self._release(claim)
+            await self._release_all([claim for claim in claims if claim.delivery_id not in started])
             raise
+
+    async def end(self, background: Background, grace: timedelta | None) -> None:
+        """Wait for attempts up to `grace`, if it isn't None. Then cancel those of `start_due` where that is possible.
+
+        The deliveries of canceled attempts are due again.
+        """
+        try:
+            if grace is not None:
+                await self.shut_down(grace)
+        finally:
+            try:
+                await background.cancel()
+            finally:
+                await self._release_all(background.skipped)
 
     def close(self) -> None:
         """End the idle threads and the heartbeat."""
         self._attempts.drop_claims()
-        self._parallel.close()
+        self._rounds.close()
 
     def sending(self) -> list[str]:
         """Return the ids of deliveries with a running attempt."""
         return list(self._attempts.claims())
 
-    def wait(self, timeout: timedelta) -> bool:
+    async def wait(self, timeout: timedelta) -> bool:
         """Wait until no attempt is running or the timeout expires; return whether none is running."""
-        return self._attempts.wait_without_claims(timeout.total_seconds())
+        return await self._driver.wait(self._attempts, self._attempts.has_no_claims, timeout.total_seconds())
 
-    def shut_down(self, timeout: timedelta) -> None:
+    async def shut_down(self, timeout: timedelta) -> None:
         """Wait for running attempts, but not for those that an earlier call has waited for in vain.
 
         `run` waits before it returns, and `close` may follow.
         """
-        if self._given_up.issuperset(self._attempts.claims().values()) or self.wait(timeout):
+        if self._given_up.issuperset(self._attempts.claims().values()) or await self.wait(timeout):
             return
         self._given_up = frozenset(self._attempts.claims().values())
 
@@ -160,9 +184,9 @@ class OutboxSender:
         """Number of attempts that have ended."""
         return self._attempts.ended
 
-    def wait_for_end(self, seen: int, timeout: float) -> None:
+    async def wait_for_end(self, seen: int, timeout: float) -> None:
         """Wait until more than `seen` attempts have ended, or the timeout in seconds expires."""
-        self._attempts.wait_for_end(seen, timeout)
+        await self._driver.wait(self._attempts, lambda: self._attempts.ended > seen, timeout)
 
     def save_pending_outcomes(self) -> None:
         """Store outcomes that could not be stored before.
@@ -181,16 +205,15 @@ class OutboxSender:
         with self._lock:
             return next(iter(self._unsaved.items()), None)
 
-    def _start_threads(self, claims: Sequence[OutboxClaim], started: set[str]) -> None:
-        def attempt(claim: OutboxClaim) -> None:
+    def _start(self, background: Background, claims: Sequence[OutboxClaim], started: set[str]) -> None:
+        async def attempt(claim: OutboxClaim) -> None:
             # Recorded here too, because a signal may interrupt the starting thread before it records the attempt.
             started.add(claim.delivery_id)
-            self._attempt(claim)
+            await self._attempt(claim)
 
         for claim in claims:
             try:
-                # A daemon thread, because an attempt at a slow server must not keep the process from ending.
-                threading.Thread(target=attempt, args=(claim,), name="callback-sdk", daemon=True).start()
+                background.start(attempt, claim)
             except RuntimeError:
                 raise OutboxError(
                     "No thread for the attempt could be started.", hint="Raise the limit of threads (ulimit -u)."
@@ -235,33 +258,33 @@ class OutboxSender:
                 self._heartbeat = None
         return is_over
 
-    def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
+    async def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
         """Make one attempt, store its outcome, and return it."""
         try:
-            outcome = self._attempt_and_save(claim)
+            outcome = await self._make_attempt(claim)
             try:
-                self._save_outcome(claim, outcome)
+                await self._driver.call(self._save_outcome, claim, outcome)
             except uninterrupted(Exception) as error:  # the outcome counts, even if storing it failed
                 logger.error("%s: outcome can't be stored yet: %s", claim.delivery_id, loggable_text(error))
         except BaseException:
-            self._release(claim)
+            await self._driver.call(self._release, claim)
             raise
         return outcome
 
-    def _attempt_and_save(self, claim: OutboxClaim) -> Receipt | Exception:
+    async def _make_attempt(self, claim: OutboxClaim) -> Receipt | Exception:
         try:
-            pending_send = self._store.pending_send(claim)
-            if pending_send is None:
+            found = await self._driver.call(self._read, claim)
+            if found is None:
                 return OutboxError("Another process has claimed the delivery.")
-            attempt = self._writer.attempt(
-                self._result(pending_send),
+            pending_send, result, outputs = found
+            receipt = await self._writer.attempt(
+                result,
                 pending_send.callback,
                 delivery_id=claim.delivery_id,
                 results_url=lambda: pending_send.object_url,
                 on_refresh=lambda delivery: self._replace_target(claim, delivery),
-                outputs=self._outputs(claim, pending_send),
+                outputs=outputs,
             )
-            receipt = run(attempt)
         except uninterrupted(Exception) as error:  # whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
                 # Without the message of the error, which may contain credentials.
@@ -269,6 +292,13 @@ class OutboxSender:
                 logger.error("%s: attempt failed with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
             return error
         return evolve(receipt, attempts=claim.attempt, nulls_written=pending_send.nulls_written)
+
+    def _read(self, claim: OutboxClaim) -> tuple[PendingSend, JobResult, DeliveryOutputs | None] | None:
+        """Return what an attempt sends; None if the claim is lost."""
+        pending_send = self._store.pending_send(claim)
+        if pending_send is None:
+            return None
+        return pending_send, self._result(pending_send), self._outputs(claim, pending_send)
 
     def _replace_target(self, claim: OutboxClaim, delivery: PreparedDelivery) -> None:
         """Store the new target of a delivery, before anything is sent there.
@@ -329,16 +359,22 @@ class OutboxSender:
             logger.warning("%s: delivery failed, retrying in %.0f s: %s", claim.delivery_id, pause, text, extra=extra)
         return self._store.record_failure(claim, text, moment)
 
-    def _release(self, claim: OutboxClaim) -> None:
-        """Release a claim, unless the outcome is known. A stored outcome stays as it is."""
-        if claim in self._unsaved:
-            return
-        try:
-            self._store.release(claim)
-        except CallbackSDKError as error:
-            logger.error("%s: claim can't be released before its lease expires: %s", claim.delivery_id, error)
-        finally:
-            self._end_attempt(claim)
+    async def _release_all(self, claims: Sequence[OutboxClaim]) -> None:
+        if claims:
+            # One call, which a second cancellation doesn't interrupt.
+            await self._driver.call(self._release, *claims)
+
+    def _release(self, *claims: OutboxClaim) -> None:
+        """Release claims, unless the outcome is known. A stored outcome stays as it is."""
+        for claim in claims:
+            if claim in self._unsaved:
+                continue
+            try:
+                self._store.release(claim)
+            except CallbackSDKError as error:
+                logger.error("%s: claim can't be released before its lease expires: %s", claim.delivery_id, error)
+            finally:
+                self._end_attempt(claim)
 
 
 def _next_attempt(error: Exception, attempts: int, delays: Sequence[timedelta]) -> float | None:

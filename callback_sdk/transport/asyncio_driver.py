@@ -9,14 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import socket
+import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.transport import polling
 from callback_sdk.transport.call_threads import MAX_LOOK_UPS, MAX_THREADS, SMALL, CallThreads
-from callback_sdk.transport.driver import Outcome, Round, Rounds, Size, outcome_of, value_of
+from callback_sdk.transport.driver import (
+    Background,
+    Changes,
+    Outcome,
+    Round,
+    Rounds,
+    Size,
+    outcome_of,
+    value_of,
+)
 from callback_sdk.transport.polling import READ, WRITE
 
 T = TypeVar("T")
@@ -25,6 +37,8 @@ R = TypeVar("R")
 
 class AsyncioDriver:
     """See `Driver`. Other event loops than the running one are not affected by anything."""
+
+    cancellations: tuple[type[BaseException], ...] = (asyncio.CancelledError, GeneratorExit)
 
     def __init__(self) -> None:
         self._calls = PerProcess(lambda: CallThreads(MAX_THREADS, "callback-sdk-asyncio"))
@@ -67,9 +81,34 @@ class AsyncioDriver:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def wait(self, changes: Changes, holds: Callable[[], bool], seconds: float) -> bool:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[bool] = loop.create_future()
+
+        def check() -> None:
+            if not found.done() and holds():
+                found.set_result(True)
+
+        def end() -> None:
+            if not found.done():
+                found.set_result(holds())
+
+        def changed() -> None:
+            # The loop may have been closed.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(check)
+
+        timer = loop.call_later(seconds, end)
+        try:
+            with changes.listening(changed):
+                check()
+                return await found
+        finally:
+            timer.cancel()
+
     async def call(self, function: Callable[..., T], *args: Any, size: Size = None) -> T:
         known = size() if callable(size) else size
-        if known is not None and known <= SMALL:
+        if (known is not None and known <= SMALL) or _is_abandoned():
             return function(*args)
         return await _finish(_submit(self._calls.get(), function, args))
 
@@ -82,6 +121,9 @@ class AsyncioDriver:
 
     def rounds(self, max_concurrent: int) -> Rounds:
         return _TaskRounds(max_concurrent)
+
+    def background(self) -> Background:
+        return _Tasks()
 
     def lock(self) -> Any:
         return asyncio.Lock()
@@ -109,6 +151,26 @@ async def _wait(futures: Sequence[asyncio.Future[Any]]) -> None:
         raise canceled
 
 
+async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        # Nothing can be scheduled in a loop that was closed.
+        with contextlib.suppress(RuntimeError):
+            task.cancel()
+    if not _is_abandoned():
+        await _wait(tasks)
+
+
+def _is_abandoned() -> bool:
+    """Return whether the coroutine is being closed because its loop has ended, so that it can't wait any more."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, GeneratorExit):
+        return False
+    *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+    # An async generator that is closed may wait: it is closed within a loop (PEP 525).
+    return not innermost.f_code.co_flags & inspect.CO_ASYNC_GENERATOR
+
+
 class _TaskRounds:
     """Calls side by side, each in a task."""
 
@@ -121,15 +183,37 @@ class _TaskRounds:
         try:
             await asyncio.gather(*tasks)
         except BaseException:
-            for task in tasks:
-                task.cancel()
             # The calls use values of the caller.
-            await _wait(tasks)
+            await _cancel(tasks)
             raise
         return round_.results()
 
     def close(self) -> None:
         pass
+
+
+class _Tasks:
+    """Calls in the background, each in a task."""
+
+    def __init__(self) -> None:
+        # The loop itself keeps no task from being collected.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.skipped: list[Any] = []
+
+    def start(self, call: Callable[[T], Coroutine[Any, Any, object]], item: T) -> None:
+        # A task that is canceled before its first step never begins.
+        self.skipped.append(item)
+
+        async def begin() -> None:
+            self.skipped.remove(item)
+            await call(item)
+
+        task = asyncio.get_running_loop().create_task(begin())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cancel(self) -> None:
+        await _cancel(list(self._tasks))
 
 
 def _submit(threads: CallThreads, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[Outcome[T]]:

@@ -15,9 +15,11 @@ from __future__ import annotations
 import functools
 import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from callback_sdk.concurrency.forking import RLock
@@ -62,6 +64,8 @@ class Driver(Protocol):
     async def call(self, function: Callable[..., T], *args: Any, size: Size = None) -> T:
         """Make a call that may block or compute for long. It has ended when this returns or raises.
 
+        It is made even if the coroutine is being canceled. What it returns is lost then.
+
         Args:
             function: The function.
             *args: Its arguments.
@@ -88,6 +92,63 @@ class Driver(Protocol):
 
     async def exclusively(self, lock: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Call a coroutine function while no other one is running with the same lock."""
+        ...
+
+
+class Background(Protocol):
+    """Calls that go on while the coroutine that has started them does something else."""
+
+    @property
+    def skipped(self) -> Sequence[Any]:
+        """The items whose calls were canceled before they began."""
+        ...
+
+    def start(self, call: Callable[[T], Coroutine[Any, Any, object]], item: T) -> None:
+        """Call a coroutine function with an item, without waiting for it.
+
+        Raises:
+            RuntimeError: It can't be called, because no thread can be started.
+        """
+        ...
+
+    async def cancel(self) -> None:
+        """Cancel the calls that haven't ended, and wait for their end. Threads go on, and aren't waited for."""
+        ...
+
+
+class Changes(Protocol):
+    """What changes in any thread, such as `RunningAttempts`."""
+
+    def wait_for(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Block until a condition holds after a change, up to `timeout` seconds; return whether it holds."""
+        ...
+
+    def listening(self, call: Callable[[], object]) -> AbstractContextManager[None]:
+        """Call a function after each change, in any thread, within a `with` statement."""
+        ...
+
+
+class BackgroundDriver(Driver, Protocol):
+    """A driver with which something goes on while other coroutines run, as an outbox needs it.
+
+    Attributes:
+        cancellations: What is raised in a coroutine that has to end without waiting for anything else.
+    """
+
+    cancellations: tuple[type[BaseException], ...]
+
+    async def wait(self, changes: Changes, holds: Callable[[], bool], seconds: float) -> bool:
+        """Wait until a condition holds or the time is over, and return whether it holds.
+
+        Args:
+            changes: After its changes the condition is checked.
+            holds: Returns whether the condition holds, without blocking, in any thread.
+            seconds: The longest time.
+        """
+        ...
+
+    def background(self) -> Background:
+        """Return what makes calls in the background."""
         ...
 
 
@@ -190,11 +251,17 @@ def awaiting(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[A
 class _Blocking:
     """The driver without an event loop: each wait blocks the thread, and rounds have threads."""
 
+    # A signal handler raises whatever it wants to, and running calls are waited for.
+    cancellations: tuple[type[BaseException], ...] = ()
+
     async def ready(self, sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
         return polling.ready(sockets, events, seconds)
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    async def wait(self, changes: Changes, holds: Callable[[], bool], seconds: float) -> bool:
+        return changes.wait_for(holds, seconds)
 
     async def call(self, function: Callable[..., T], *args: Any, size: Size = None) -> T:
         return function(*args)
@@ -204,6 +271,9 @@ class _Blocking:
 
     def rounds(self, max_concurrent: int) -> Rounds:
         return _ThreadRounds(max_concurrent)
+
+    def background(self) -> Background:
+        return _Threads()
 
     def lock(self) -> Any:
         return RLock()
@@ -226,4 +296,17 @@ class _ThreadRounds:
         self._parallel.close()
 
 
-BLOCKING: Driver = _Blocking()
+class _Threads:
+    """Calls in the background, each in a thread."""
+
+    skipped: Sequence[Any] = ()
+
+    def start(self, call: Callable[[T], Coroutine[Any, Any, object]], item: T) -> None:
+        # A daemon thread, because a request to a slow server must not keep the process from ending.
+        threading.Thread(target=lambda: run(call(item)), name="callback-sdk", daemon=True).start()
+
+    async def cancel(self) -> None:
+        pass
+
+
+BLOCKING: BackgroundDriver = _Blocking()

@@ -125,6 +125,10 @@ class WriterBase:
         callbacks = parse_callbacks(callback_url, callback_param)
         return self._attempts.open_events(job_id, callbacks, run=positive_int("run", run), interval=interval)
 
+    def _close(self) -> None:
+        self._attempts.close()
+        self._deliveries.close()
+
     async def _concurrently(self, call: Callable[[ResultDeliveries], Coroutine[Any, Any, T]]) -> T:
         """Call a coroutine function that sends over several connections at once."""
         return await call(self._deliveries)
@@ -189,8 +193,7 @@ class ResultsWriter(WriterBase):
     @blocking
     async def close(self) -> None:
         """Close idle connections and end the threads. The writer can still be used."""
-        self._attempts.close()
-        self._deliveries.close()
+        self._close()
 
     @clearing_locals
     @blocking
@@ -261,3 +264,8 @@ def _webhook_keys(secrets: Sequence[Secret[Any]]) -> SigningKeys:
 def attempts_of(writer: WriterBase) -> DeliveryAttempts:
     """Return the single attempts of a writer, for the outbox and the service. It is not part of the public API."""
     return writer._attempts
+
+
+def close_writer(writer: WriterBase) -> None:
+    """Close a writer, for the outbox, whose writers have different drivers. It is not part of the public API."""
+    writer._close()

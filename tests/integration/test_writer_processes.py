@@ -201,7 +201,7 @@ def test_silent_hosts_hold_up_no_other(
     tmp_path: Path, webhook: WebhookReceiver, silent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many deliveries are due at them, a delivery for another host is made long before their timeout."""
-    monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
+    monkeypatch.setattr("callback_sdk.outbox.base.SHUTDOWN_TIMEOUT", timedelta(0))
     hour = timedelta(hours=1)
     patient = ResultsWriter(attempt_timeouts=Timeouts(read=hour, attempt=hour))
     with Outbox(tmp_path / "outbox", writer=patient) as outbox:

@@ -350,7 +350,7 @@ def test_slow_host_does_not_block_others(
         with sqlite3.connect(outbox.path) as hand:
             hand.execute("UPDATE deliveries SET owner = NULL")
         hand.close()
-        monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
+        monkeypatch.setattr("callback_sdk.outbox.base.SHUTDOWN_TIMEOUT", timedelta(0))
         stop = threading.Event()
         thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
         thread.start()
@@ -358,7 +358,7 @@ def test_slow_host_does_not_block_others(
         assert server.connections <= 8
         stop.set()
         thread.join()
-    assert outbox._process_state().sender.wait(timedelta(seconds=30))
+    assert outbox._process_state().sender._attempts.wait_without_claims(30)
 
 
 # Large results
@@ -607,7 +607,7 @@ def test_run_survives_a_database_that_fails_for_a_while(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits and retries, because the disk may have space again."""
-    monkeypatch.setattr("callback_sdk.outbox.outbox._OUTAGE_PAUSE", 0.01)
+    monkeypatch.setattr("callback_sdk.outbox.base._OUTAGE_PAUSE", 0.01)
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     outbox.redeliver()

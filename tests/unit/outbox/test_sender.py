@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.state import SHUTDOWN_TIMEOUT
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport.driver import run
 from callback_sdk.transport.http import HTTPSender
 from tests.signedurls import v2
 
@@ -75,7 +78,9 @@ class Signal:
                 return real(this, *args, **kwargs)
             monkeypatch.undo()
             if after:
-                real(this, *args, **kwargs)
+                called = real(this, *args, **kwargs)
+                if inspect.iscoroutine(called):
+                    run(called)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(owner, method, interrupted)
@@ -90,8 +95,8 @@ class Signal:
         (threading.Thread, "start", False, "callback-sdk-heartbeat"),
         (threading.Thread, "start", True, "callback-sdk-heartbeat"),
         (OutboxSender, "_begin_attempts", True, None),
-        (OutboxSender, "_attempt_and_save", False, None),
-        (OutboxSender, "_attempt_and_save", True, None),
+        (OutboxSender, "_make_attempt", False, None),
+        (OutboxSender, "_make_attempt", True, None),
         (OutboxStore, "record_receipt", False, None),
         (OutboxStore, "record_receipt", True, None),
         (HostSlots, "end", True, None),
@@ -168,16 +173,16 @@ def test_attempt_that_hangs_is_waited_for_once(
 ) -> None:
     """`run` waits before it returns, and `close` doesn't wait for the same attempt again."""
     started, release, stop, waits = threading.Event(), threading.Event(), threading.Event(), []
-    grace, wait = SHUTDOWN_TIMEOUT.total_seconds(), RunningAttempts.wait_without_claims
+    grace, wait = SHUTDOWN_TIMEOUT.total_seconds(), RunningAttempts.wait_for
 
     def hang(sender: HTTPSender, upload: Any) -> Any:
         started.set()
         release.wait()
         raise DeliveryError("it hung")
 
-    def wait_without_claims(attempts: RunningAttempts[Any], timeout: float) -> bool:
+    def wait_for(attempts: RunningAttempts[Any], holds: Callable[[], bool], timeout: float) -> bool:
         if timeout != grace:
-            return wait(attempts, timeout)
+            return wait(attempts, holds, timeout)
         waits.append(timeout)
         return False
 
@@ -186,7 +191,7 @@ def test_attempt_that_hangs_is_waited_for_once(
     outbox.write(RESULT, webhook.url)
     outbox.redeliver()
     monkeypatch.setattr(HTTPSender, "exchange", hang)
-    monkeypatch.setattr(RunningAttempts, "wait_without_claims", wait_without_claims)
+    monkeypatch.setattr(RunningAttempts, "wait_for", wait_for)
     thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
     thread.start()
     started.wait()
