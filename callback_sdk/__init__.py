@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Progress,
     )
     from callback_sdk.outbox import Outbox
+    from callback_sdk.outbox.async_outbox import AsyncOutbox
     from callback_sdk.program.job import JobDelivery, delivering
     from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressGuard",
     "Algorithm",
+    "AsyncOutbox",
     "AsyncResultsWriter",
     "BatchItem",
     "Callback",
@@ -88,6 +90,7 @@ __all__ = [
 _HOMES = {
     "AddressGuard": "transport.guard",
     "Algorithm": "client",
+    "AsyncOutbox": "outbox.async_outbox",
     "AsyncResultsWriter": "writer.async_writer",
     "BatchItem": "client",
     "Callback": "targets.callbacks",

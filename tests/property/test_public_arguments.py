@@ -20,6 +20,7 @@ import callback_sdk.aistore.patch
 from callback_sdk import (
     AddressGuard,
     Algorithm,
+    AsyncOutbox,
     AsyncResultsWriter,
     BatchItem,
     Client,
@@ -125,6 +126,7 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
     put = signer.presign_put("k")
     s3 = boto3.client("s3", region_name="us-east-1")
     outbox, writer = Outbox(folder / "outbox"), ResultsWriter(timeout=0)
+    async_outbox = AsyncOutbox(folder / "outbox")
     result = JobResult(job_id="1", success=True, results=TABLE)
     written = {"result": result, "callback_url": HOOK}
     version, context = _registered().get("a"), _context(folder / "files")
@@ -136,6 +138,12 @@ def _calls(service: FakeService, folder: Path) -> dict[str, Call]:
         "Client": (Client, {"url": service.url, "token": "t"}),
         "DeliveryFilter": (DeliveryFilter, {}),
         "JobResult": (JobResult, {"job_id": "1", "success": True}),
+        "AsyncOutbox": (AsyncOutbox, {"path": folder / "another"}),
+        "AsyncOutbox.events": (async_outbox.events, {"job_id": "42", "callback_url": HOOK}),
+        "AsyncOutbox.entries": (_awaited(async_outbox.entries), {}),
+        "AsyncOutbox.purge": (_awaited(async_outbox.purge), {"older_than": 1}),
+        "AsyncOutbox.redeliver": (lambda delivery_id: asyncio.run(async_outbox.redeliver(delivery_id)), {}),
+        "AsyncOutbox.write": (_awaited(async_outbox.write), written),
         "AsyncResultsWriter": (AsyncResultsWriter, {}),
         "AsyncResultsWriter.events": (AsyncResultsWriter().events, {"job_id": "42", "callback_url": HOOK}),
         "AsyncResultsWriter.write": (_awaited(AsyncResultsWriter(timeout=0).write), written),

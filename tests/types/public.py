@@ -5,6 +5,7 @@ A line that ends in `type: ignore[...]` must be an error: where it is none, mypy
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ import callback_sdk
 from callback_sdk import (
     AddressGuard,
     Algorithm,
+    AsyncOutbox,
     AsyncResultsWriter,
     BatchItem,
     Client,
@@ -103,6 +105,10 @@ async def awaiting(put: PresignedPut) -> None:
     async with AsyncResultsWriter(guard=AddressGuard()) as writer:
         assert_type(await writer.write(result, put, outputs={"model.bin": put}), list[Receipt])
         assert_type(await writer.close(), None)
+        async with AsyncOutbox("outbox.sqlite3", writer=writer) as outbox:
+            assert_type((await outbox.write(result, put)).receipts, tuple[Receipt, ...])
+            assert_type(await outbox.redeliver("msg_1", target=put), int)
+            assert_type(await outbox.run(stop=asyncio.Event()), None)
 
 
 def writing(put: PresignedPut) -> None:

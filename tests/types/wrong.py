@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from callback_sdk import (
+    AsyncOutbox,
     AsyncResultsWriter,
     BatchItem,
     Client,
@@ -57,6 +58,8 @@ def delivering(result: JobResult) -> None:
     ResultsWriter().write(result, 42)  # error
     ResultsWriter().write(result, "https://h/x", "param")  # error
     AsyncResultsWriter().write(result, 42)  # error
+    AsyncOutbox("outbox.sqlite3", writer=ResultsWriter())  # error
+    Outbox("outbox.sqlite3", writer=AsyncResultsWriter())  # error
     list[Receipt](AsyncResultsWriter().write(result, "https://h/x"))  # error
     with Outbox("outbox.sqlite3") as outbox:
         outbox.write(result, 3.14)  # error
