@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PresignedPrefix,
         PresignedPut,
         Progress,
+        WriteOutcome,
     )
     from callback_sdk.outbox import Outbox
     from callback_sdk.outbox.async_outbox import AsyncOutbox
@@ -75,6 +76,7 @@ __all__ = [
     "TaskSummary",
     "Timeouts",
     "Version",
+    "WriteOutcome",
     "__version__",
     "aistore",
     "check_target",
@@ -117,6 +119,7 @@ _HOMES = {
     "TaskSummary": "client",
     "Timeouts": "transport.http",
     "Version": "client",
+    "WriteOutcome": "models",
     "check_target": "targets",
     "delivering": "program.job",
     "get_instance": "compat",

@@ -10,9 +10,18 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, EncodingError, InvalidRequestError, InvalidTargetError, OutputError
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    EncodingError,
+    InvalidRequestError,
+    InvalidTargetError,
+    OutputError,
+)
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_credentials
 from callback_sdk.text.descriptions import short_repr
+from callback_sdk.text.html import HTMLRepr
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"
@@ -189,6 +198,25 @@ class JobResult:
     error: str | None = field(default=None, validator=_check_error)
     status: str = field(default=FINISHED, validator=_check_status)
     outputs: Mapping[str, Any] | None = field(default=None, validator=_check_outputs, repr=False)
+
+
+@define(frozen=True, kw_only=True, eq=False)
+class WriteOutcome(HTMLRepr):
+    """Outcome of one item of `ResultsWriter.write_many`.
+
+    Attributes:
+        job_id: The job's id; None if the item was not valid.
+        receipts: Receipts of the targets that have the result, in the targets' order.
+        error: What `ResultsWriter.write` would have raised; None if all targets have the result.
+    """
+
+    job_id: str | None
+    receipts: tuple[Receipt, ...] = ()
+    error: CallbackSDKError | None = None
+
+    def _html_fields(self) -> dict[str, Any]:
+        error = None if self.error is None else str(self.error)
+        return {"job id": self.job_id, "receipts": len(self.receipts), "error": error}
 
 
 # Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.

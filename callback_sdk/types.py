@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
-from callback_sdk.models import PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
+from callback_sdk.models import JobResult, PresignedMultipart, PresignedPost, PresignedPrefix, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret
 
@@ -35,6 +35,8 @@ __all__ = [
     "TaskStatus",
     "TokenSource",
     "TrainOptions",
+    "WriteItem",
+    "WriteItems",
 ]
 
 TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
@@ -97,6 +99,12 @@ CallbackTarget = (
 
 CallbackURLs = CallbackTarget | Sequence[CallbackTarget] | Secret[Any]
 """Type of `callback_url`: a target, or a list of targets."""
+
+WriteItem = tuple[JobResult, CallbackURLs] | tuple[JobResult, CallbackURLs, CallbackParams | Secret[Any] | None]
+"""An item of `ResultsWriter.write_many`: a result, its targets, and their parameters."""
+
+WriteItems = Iterable[WriteItem] | AsyncIterable[WriteItem]
+"""Type of `items` of `ResultsWriter.write_many`. Asynchronous ones are for `AsyncResultsWriter`."""
 
 Callbacks = CallbackTarget | Iterable[CallbackTarget]
 """Type of `callbacks`: a target, or an iterable of targets."""

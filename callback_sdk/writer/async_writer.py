@@ -38,4 +38,5 @@ class AsyncResultsWriter(WriterBase):
         await self.close()
 
     write = awaiting(ResultsWriter.write)
+    write_many = awaiting(ResultsWriter.write_many)
     close = awaiting(ResultsWriter.close)

@@ -52,6 +52,11 @@ class ResultDeliveries:
         self._timeout = timeout
         self._rounds = attempts.driver.rounds(MAX_PARALLEL)
 
+    @property
+    def driver(self) -> Driver:
+        """What they wait with."""
+        return self._attempts.driver
+
     def with_driver(self, driver: Driver) -> ResultDeliveries:
         """Return deliveries with another driver over the same connections."""
         return ResultDeliveries(self._attempts.with_driver(driver), self._timeout)

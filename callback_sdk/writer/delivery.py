@@ -33,6 +33,8 @@ _MAX_PATH = 4096
 _MAX_ESTIMATED = 1000
 """Values that are looked at for an estimate. Encoding them takes less time than handing them to a thread."""
 
+_NUMBERS = frozenset({bool, float, int, type(None)})
+
 _log = logging.getLogger(__name__)
 
 FindURL = Callable[[], str | None]
@@ -131,7 +133,11 @@ def estimated_size(result: JobResult) -> int | None:
         if isinstance(value, str):
             size += len(value)
         elif isinstance(value, (dict, list, tuple)) and len(value) <= _MAX_ESTIMATED:
-            left += [*value, *value.values()] if isinstance(value, dict) else value
+            members = [*value, *value.values()] if isinstance(value, dict) else value
+            if _NUMBERS.issuperset(map(type, members)):
+                size += 8 * len(members)
+            else:
+                left += members
         elif value is None or isinstance(value, (bool, float, int)):
             size += 8
         else:

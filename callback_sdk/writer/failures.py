@@ -23,7 +23,7 @@ def loggable_text(error: Exception) -> str:
     return str(error) if isinstance(error, CallbackSDKError) else f"The attempt failed with {type(error).__name__}."
 
 
-def unexpected_error(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
+def unexpected_error(target: Target | Callback | CallbackSDKError | None, error: Exception) -> DeliveryError:
     """Return the error for an unexpected exception, and log its traceback without any value."""
     callback = target.callback if isinstance(target, Target) else target
     url = str(callback.url) if isinstance(callback, Callback) else None

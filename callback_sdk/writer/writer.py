@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.models import JobResult, check_job_id
+from callback_sdk.models import JobResult, WriteOutcome, check_job_id
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from callback_sdk.transport.delivery_proxy import DeliveryProxy
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.transport.tls import ClientCert
-    from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource
+    from callback_sdk.types import CallbackParams, CallbackURLs, OutputTargets, TokenSource, WriteItems
     from callback_sdk.webhooks import SigningKeys
     from callback_sdk.writer.events import JobEvents
 
@@ -237,6 +237,60 @@ class ResultsWriter(WriterBase):
         if len(given) == 1:
             return await self._deliveries.deliver(result, given, own)
         return await self._concurrently(lambda deliveries: deliveries.deliver(result, given, own))
+
+    @clearing_locals
+    @blocking
+    async def write_many(
+        self,
+        items: WriteItems,
+        *,
+        max_concurrent: int = 16,
+        on_outcome: Callable[[WriteOutcome], object] | None = None,
+        progress: bool = True,
+    ) -> list[WriteOutcome]:
+        """Upload many results, each to its targets, over several connections at once.
+
+        An item is taken when a connection is free, so a generator may yield more results than memory holds. Nothing is
+        sent while it computes the next one. Each result has the whole timeout for its retries.
+
+        Args:
+            items: Tuples `(result, callback_url)` or `(result, callback_url, callback_param)`, with what `write` takes.
+                `AsyncResultsWriter` takes asynchronous iterables, too.
+            max_concurrent: Maximum number of results that are sent at a time. A result with several targets has a
+                connection for each, at most 16.
+            on_outcome: Called with each outcome when it is known, in the calling thread.
+            progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
+
+        Returns:
+            One outcome for each item, in the order of the items: its receipts, and its error, if there was one. The
+            error of one result doesn't affect the others.
+
+        Raises:
+            ConfigurationError: An argument has a wrong type or value; nothing was sent.
+            Exception: What the iterable or `on_outcome` raised. No further item was taken, and the results that were
+                being sent have been finished. `on_outcome` was called with their outcomes, unless it raised.
+
+        Example:
+            >>> outcomes = writer.write_many((result, urls[result.job_id]) for result in results)
+            >>> failed = [outcome for outcome in outcomes if outcome.error]
+        """
+        # Imported here, because most programs write one result at a time.
+        with no_fork:
+            from callback_sdk.progress import ProgressBar
+            from callback_sdk.writer.bulk import BulkDelivery, check_items
+
+        given = Secret(items)
+        del items
+        check_items(given, asynchronous=self._driver is not BLOCKING)
+        limit = positive_int("max_concurrent", max_concurrent)
+        if on_outcome is not None and not callable(on_outcome):
+            raise ConfigurationError(
+                f"on_outcome is of type {type(on_outcome).__name__}.", hint="Give a function that takes an outcome."
+            )
+        with ProgressBar("Writing", wanted=progress) as bar:
+            return await self._concurrently(
+                lambda deliveries: BulkDelivery(given, deliveries, on_outcome, bar).make(limit)
+            )
 
 
 def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, TokenSource | None]:

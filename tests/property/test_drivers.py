@@ -147,6 +147,14 @@ def multiplexing(result: JobResult, target: Any) -> Any:
         multiplexed(writer.close())
 
 
+def bulk(result: JobResult, target: Any) -> Any:
+    with ResultsWriter(**OPTIONS) as writer:
+        (outcome,) = writer.write_many([(result, target)])
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.receipts
+
+
 def asynchronous(loop: str) -> Callable[[JobResult, Any], Any]:
     async def main(result: JobResult, target: Any) -> Any:
         async with AsyncResultsWriter(**OPTIONS) as writer:
@@ -158,6 +166,7 @@ def asynchronous(loop: str) -> Callable[[JobResult, Any], Any]:
 WAYS = {
     "one thread": multiplexing,
     "writer": blocking,
+    "write_many": bulk,
     **{loop: asynchronous(loop) for loop in LOOPS},
 }
 

@@ -35,6 +35,7 @@ from callback_sdk import (
     TaskSummary,
     Timeouts,
     Version,
+    WriteOutcome,
     aistore,
     check_target,
     compat,
@@ -104,6 +105,7 @@ async def awaiting(put: PresignedPut) -> None:
     result = JobResult(job_id="42", success=True, results={"life": 7.5})
     async with AsyncResultsWriter(guard=AddressGuard()) as writer:
         assert_type(await writer.write(result, put, outputs={"model.bin": put}), list[Receipt])
+        assert_type(await writer.write_many([(result, put)]), list[WriteOutcome])
         assert_type(await writer.close(), None)
         async with AsyncOutbox("outbox.sqlite3", writer=writer) as outbox:
             assert_type((await outbox.write(result, put)).receipts, tuple[Receipt, ...])
@@ -116,6 +118,9 @@ def writing(put: PresignedPut) -> None:
     with ResultsWriter(guard=AddressGuard(allow_networks=["10.0.0.0/8"])) as writer:
         assert_type(writer.write(result, put), list[Receipt])
         assert_type(writer.write(result, put, outputs={"model.bin": put, "b.csv": (put, None)}), list[Receipt])
+        assert_type(writer.write_many([(result, put), (result, put.url, {"run": 7})]), list[WriteOutcome])
+        writer.write_many(((result, [put, put]) for _ in range(9)), max_concurrent=4, on_outcome=print)
+        writer.write_many([result])  # type: ignore[list-item]
     with Outbox("outbox.sqlite3") as outbox:
         written = outbox.write(result, put.url, put.callback_param)
         assert_type(written.receipts, tuple[Receipt, ...])

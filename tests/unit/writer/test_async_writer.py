@@ -87,7 +87,7 @@ def test_both_writers_have_the_same_methods() -> None:
     """By names, signatures and docstrings; those of one are coroutine functions."""
     own = {name: found for name, found in vars(ResultsWriter).items() if not name.startswith("_")}
     others = {name: found for name, found in vars(AsyncResultsWriter).items() if not name.startswith("_")}
-    assert own.keys() == others.keys() == {"write", "close"}
+    assert own.keys() == others.keys() == {"write", "write_many", "close"}
     for name, function in own.items():
         assert inspect.signature(function) == inspect.signature(others[name])
         assert function.__doc__ == others[name].__doc__
