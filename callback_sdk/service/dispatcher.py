@@ -89,16 +89,24 @@ class Dispatcher:
         store: The store.
         engine: Transports tasks and deliveries to workers.
         wakeup: Set to make the thread check the store at once.
+        slots_wanted: Set while due deliveries may wait for a slot: the end of an attempt sets `wakeup` then.
         lease: Time after the last heartbeat of a worker until its claims expire.
     """
 
     def __init__(
-        self, *, store: Store, engine: Engine, wakeup: threading.Event, lease: timedelta = LEASE_DURATION
+        self,
+        *,
+        store: Store,
+        engine: Engine,
+        wakeup: threading.Event,
+        slots_wanted: threading.Event | None = None,
+        lease: timedelta = LEASE_DURATION,
     ) -> None:
         self._store = store
         self._engine = engine
         self._lease = lease.total_seconds()
         self._wakeup = wakeup
+        self._slots_wanted = slots_wanted or threading.Event()
         self._watch = Watch()
         self._watched_at: float | None = None
         self._outage = OutageLog(_log, failing="Dispatch failed", working="Tasks are dispatched again")
@@ -179,13 +187,18 @@ class Dispatcher:
         return more
 
     def _send_deliveries(self) -> bool:
+        # Before the slots are counted: an attempt may end at any time.
+        self._slots_wanted.set()
         limit, full_hosts = self._engine.delivery_capacity()
         if limit <= 0:
             return self._engine.needs_polling
         full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}
         due = self._store.deliveries.fetch_due(limit, skip_hosts=full_hosts, redispatch_after=AGAIN_AFTER)
-        for delivery_id in self._engine.send_deliveries(due):
+        refused = self._engine.send_deliveries(due)
+        for delivery_id in refused:
             self._store.deliveries.unmark_dispatched(delivery_id)
+        if not full_hosts and not refused and len(due) < limit:
+            self._slots_wanted.clear()
         return len(due) == limit
 
     def _check_leases_and_expiry(self) -> None:

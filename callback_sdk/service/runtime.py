@@ -263,6 +263,7 @@ class Runtime:
         temporary: Temporary directories of runs, in the system's temporary directory.
         lease: Time after the last heartbeat of a worker until its claims expire.
         wakeup: Set to make the dispatcher of this process check the store at once.
+        slots_wanted: Set by the dispatcher while due deliveries may wait for a slot.
     """
 
     registry: Algorithms
@@ -276,6 +277,7 @@ class Runtime:
     delivery: DeliveryConfig
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
+    slots_wanted: threading.Event = field(factory=threading.Event)
 
     def new_pair(
         self, algorithms: Sequence[str] = (), devices: int = 0, *, current: ChildProcess | None = None
@@ -365,7 +367,8 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             delays=runtime.delivery.retry_delays,
             bucket=runtime.delivery.bucket,
             claims_at_once=not runtime.delivery.hosts.limits,
-            on_attempt_done=runtime.wakeup.set,
+            wakeup=runtime.wakeup,
+            slots_wanted=runtime.slots_wanted,
         )
         uploads = PendingUploads(runtime.blobs)
         runner = Runner(

@@ -126,7 +126,13 @@ def serve(
             child=child,
         )
         engine = stack.enter_context(open_engine(config.engine, runtime, options))
-        dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)
+        dispatcher = Dispatcher(
+            store=runtime.store,
+            engine=engine,
+            wakeup=runtime.wakeup,
+            slots_wanted=runtime.slots_wanted,
+            lease=runtime.lease,
+        )
         housekeeper = Housekeeper(
             runtime, keep=config.retention, keep_audit=config.audit_retention, wakeup=runtime.wakeup.set
         )

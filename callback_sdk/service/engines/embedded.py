@@ -16,6 +16,7 @@ from callback_sdk.service.engines.engine import Capacity, Engine
 from callback_sdk.service.engines.errors import EngineError
 from callback_sdk.service.engines.options import EngineOptions
 from callback_sdk.service.engines.preparation import READY, Preparation, WorkerState
+from callback_sdk.service.engines.queue_depth import QueueDepth
 from callback_sdk.service.runtime import Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
@@ -32,9 +33,6 @@ _TICK = 0.05
 
 _RELEASE_TIMEOUT = 10.0
 """Seconds after the end of all runs for releasing interrupted tasks."""
-
-_QUEUED_PER_CHILD = 3
-"""Maximum tasks per child process that are queued, or have results that are being stored, so that no child is idle."""
 
 
 @contextmanager
@@ -111,7 +109,7 @@ class EmbeddedEngine:
         shutdown_timeout: Shutdown timeout of running tasks.
         stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         force_stop: Ends the shutdown timeout at once when it is set.
-        ended: Called when a slot becomes free.
+        ended: Called when slots of the queue have become free, or the state of a worker has changed.
     """
 
     needs_polling = False
@@ -141,6 +139,7 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
         self._stops: dict[str, StopSignal] = {}
         self._closed = False
+        self._depth = QueueDepth()
         # Twice as many slots as children: a child runs the next task while the results of its last one are stored.
         self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -166,10 +165,13 @@ class EmbeddedEngine:
     def capacities(self) -> Sequence[Capacity]:
         """Return the free slots of the queue; see `Engine.capacities`."""
         with self._lock:
-            # What no worker can take stays queued in the store, in the order of its priority.
-            ready = sum(one.state.status == READY for one in self._preparations)
-            free = 0 if self._closed else max(0, (1 + _QUEUED_PER_CHILD) * ready - len(self._stops))
+            free = 0 if self._closed else max(0, self._slots() - len(self._stops))
         return [Capacity(limit=free)]
+
+    def _slots(self) -> int:
+        # What no worker can take stays queued in the store, in the order of its priority.
+        ready = sum(one.state.status == READY for one in self._preparations)
+        return (1 + self._depth.tasks) * ready
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         """Queue tasks, unless they are queued or running already."""
@@ -279,6 +281,7 @@ class EmbeddedEngine:
 
     def _compute(self, job_id: str, child: ChildPair) -> None:
         run: ComputedRun | None = None
+        started = time.monotonic()
         try:
             with self._lock:
                 stop = self._stops[job_id]
@@ -295,6 +298,8 @@ class EmbeddedEngine:
             if run is None:
                 self._release(job_id)
         if run is not None:
+            with self._lock:
+                self._depth.record(time.monotonic() - started)
             self._computed.put((job_id, run))
 
     def _save(self) -> None:
@@ -310,4 +315,8 @@ class EmbeddedEngine:
     def _release(self, job_id: str) -> None:
         with self._lock:
             self._stops.pop(job_id, None)
-        self._ended()
+            # While runs are short, the dispatcher is woken up for several slots at a time: its check takes as long as a
+            # run.
+            is_low = len(self._stops) <= self._slots() - self._depth.tasks // 2
+        if is_low:
+            self._ended()

@@ -25,6 +25,7 @@ ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
         "nulls_written",
         "options",
         "output_attempt",
+        "batch",
     )
 )
 """Columns of an ended task that its deliveries need."""
@@ -73,4 +74,5 @@ def claim_of(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
         output_name=delivery.output_name,
         staged=STAGED in task.options,
         has_outputs=task.output_attempt is not None,
+        in_batch=task.batch is not None,
     )

@@ -296,6 +296,7 @@ class DeliveryClaim:
         output_name: The output file that the target is for; None for the document.
         staged: Whether other deliveries of the task wait for this one.
         has_outputs: Whether the task has output files.
+        in_batch: Whether a target waits for the end of the task's batch.
     """
 
     delivery_id: str
@@ -318,6 +319,7 @@ class DeliveryClaim:
     output_name: str | None = None
     staged: bool = False
     has_outputs: bool = False
+    in_batch: bool = False
 
 
 @define(frozen=True, kw_only=True)

@@ -66,7 +66,8 @@ class Deliverer:
         bucket: The bucket for targets `results:`; None without one.
         claims_at_once: Whether the worker that ends a task may claim its deliveries in the same transaction. Not if all
             hosts have limits.
-        on_attempt_done: Called after each attempt.
+        wakeup: Set when deliveries may have become due, or wait for a slot that is free now.
+        slots_wanted: Set by the dispatcher while deliveries may wait for a slot.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Deliverer:
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         bucket: ResultsBucket | None = None,
         claims_at_once: bool = True,
-        on_attempt_done: Callable[[], None] = lambda: None,
+        wakeup: threading.Event | None = None,
+        slots_wanted: threading.Event | None = None,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -93,7 +95,8 @@ class Deliverer:
         self._delays = delays
         self._bucket = bucket
         self._claims_at_once = claims_at_once
-        self._on_attempt_done = on_attempt_done
+        self._wakeup = wakeup or threading.Event()
+        self._slots_wanted = slots_wanted or threading.Event()
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
@@ -129,6 +132,7 @@ class Deliverer:
         for delivery_id, host in due.due:
             if not self.start(delivery_id, host):
                 self._store.deliveries.unmark_dispatched(delivery_id)
+                self._wakeup.set()
 
     def start(self, delivery_id: str, host: str) -> bool:
         """Start an attempt in a thread, unless an attempt of this delivery is running or no slot is free.
@@ -170,12 +174,16 @@ class Deliverer:
 
     def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
         responded: bool | None = None
+        needs_check = True
         next_deliveries: Sequence[tuple[str, str]] = ()
         try:
             claim = claim or self._store.deliveries.claim(delivery_id, self._heartbeat.worker)
             if claim is not None:
                 with self._heartbeat.sending(claim):
-                    responded = self._attempt(claim)
+                    error = self._attempt(claim)
+                responded = True if error is None else has_responded(error)
+                # Most attempts deliver, and nothing else becomes due by that. A check takes as long as an attempt.
+                needs_check = error is not None or claim.staged or claim.host_is_known or claim.in_batch
                 if claim.host_is_known:
                     next_deliveries = self._store.hosts.release_next(claim.origin)
             self._outage.record_recovery()
@@ -192,10 +200,11 @@ class Deliverer:
             # Those that can't start here are due, and the dispatcher sends them.
             for each, host in next_deliveries:
                 self.start(each, host)
-            self._on_attempt_done()
+            if needs_check or self._slots_wanted.is_set():
+                self._wakeup.set()
 
-    def _attempt(self, claim: DeliveryClaim) -> bool | None:
-        """Make one attempt, and return whether the host responded; None when no request was sent."""
+    def _attempt(self, claim: DeliveryClaim) -> Exception | None:
+        """Make one attempt, and return its error; None if it has delivered."""
         extra = {
             "action": "deliver",
             "job_id": claim.job_id,
@@ -208,7 +217,7 @@ class Deliverer:
             if not isinstance(error, CallbackSDKError):
                 _log.exception("Task %s: delivery attempt failed unexpectedly.", claim.job_id, extra=extra)
             self._fail(claim, error, extra)
-            return has_responded(error)
+            return error
         else:
             # Nulls are in the document, and not in an output file that has a target of its own.
             nulls_written = claim.nulls_written if claim.output_name is None else 0
@@ -218,7 +227,7 @@ class Deliverer:
             host = HostOutcome(origin=claim.origin, is_available=True) if claim.host_is_known else None
             self._store.deliveries.record_receipt(claim.delivery_id, claim.attempt, receipt, staged=staged, host=host)
             _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
-            return True
+            return None
 
     def _bucket_of(self, target: Callback) -> ResultsBucket | None:
         """Return the bucket for a target `results:`; None for any other target.

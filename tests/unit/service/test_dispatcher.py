@@ -33,6 +33,8 @@ class RecordingEngine:
         self.tasks: list[str] = []
         self.deliveries: list[str] = []
         self.refused: set[str] = set()
+        self.slots = 100
+        self.full_hosts: Sequence[str] = ()
 
     def capacities(self) -> Sequence[Capacity]:
         self.checks += 1
@@ -49,7 +51,7 @@ class RecordingEngine:
         self.tasks += job_ids
 
     def delivery_capacity(self) -> tuple[int, Sequence[str]]:
-        return 100, ()
+        return self.slots, self.full_hosts
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
         ids = [delivery_id for delivery_id, _ in deliveries]
@@ -127,6 +129,28 @@ def test_dispatching_respects_the_engines_capacity(store: Store) -> None:
         wakeup.set()
         wait_until(lambda: engine.deliveries)
     assert "2" in [*engine.tasks, *store.queue.fetch_due(9, redispatch_after=30.0)]
+
+
+@pytest.mark.parametrize("reason", ["slots", "host", "refused"])
+def test_slots_are_wanted_while_deliveries_may_wait_for_one(store: Store, reason: str) -> None:
+    """Only then has the end of an attempt to wake the dispatcher up."""
+    engine, wakeup, wanted = RecordingEngine(), threading.Event(), threading.Event()
+    submit(store, "1")
+    store.tasks.cancel("1")
+    if reason == "slots":
+        engine.slots = 0
+    elif reason == "host":
+        engine.full_hosts = ["example.org"]
+    else:
+        engine.refused = {delivery["delivery_id"] for delivery in store.deliveries.of("1")}
+    dispatcher = Dispatcher(store=store, engine=engine, wakeup=wakeup, slots_wanted=wanted)
+    dispatcher._run_round()
+    assert wanted.is_set()
+    assert engine.deliveries == []
+    engine.slots, engine.full_hosts, engine.refused = 100, (), set()
+    dispatcher._run_round()
+    assert not wanted.is_set()
+    assert len(engine.deliveries) == 1
 
 
 def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

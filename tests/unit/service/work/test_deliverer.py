@@ -16,6 +16,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.models import NewBatch
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
@@ -141,6 +142,41 @@ def test_a_crash_during_a_refresh_delivers_to_one_target(
     with store.database.read() as connection:
         (encrypted,) = connection.execute(sa.select(deliveries.c.encrypted_target)).scalars()
     assert "old.json" not in cipher.decrypt(encrypted).reveal()
+    scratch.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "in_batch", "slots_wanted", "checked"),
+    [(200, False, False, False), (200, False, True, True), (200, True, False, True), (503, False, False, True)],
+)
+def test_the_dispatcher_checks_only_after_attempts_that_make_something_due(
+    store: Store, tmp_path: Path, status: int, in_batch: bool, slots_wanted: bool, checked: bool
+) -> None:
+    """Its check takes as long as an attempt, and most deliveries are the first and last one of their task."""
+    scratch, wakeup, wanted = Scratch(tmp_path / "scratch"), threading.Event(), threading.Event()
+    with WebhookReceiver() as webhook, ResultsWriter() as writer:
+        webhook.respond(status)
+        deliverer = Deliverer(
+            store=store,
+            blobs=DirectoryStorage(tmp_path / "blobs"),
+            scratch=scratch,
+            heartbeat=Heartbeat(store, "w"),
+            writer=attempts_of(writer),
+            wakeup=wakeup,
+            slots_wanted=wanted,
+        )
+        (target,) = parse_callbacks([webhook.url])
+        task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+        batch = NewBatch(batch_id="b", target=target, is_last=True) if in_batch else None
+        store.tasks.submit([Submission(task=task, targets=(target,), features=b"[]")], batch=batch)
+        store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
+        ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
+        if slots_wanted:
+            wanted.set()
+        assert deliverer.attempt_now(delivery_id, host)
+    (delivery,) = store.deliveries.of("1")
+    assert delivery["status"] == ("delivered" if status == 200 else "pending")
+    assert wakeup.is_set() is checked
     scratch.close()
 
 
