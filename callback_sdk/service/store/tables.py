@@ -143,8 +143,8 @@ tasks = sa.Table(
     _index_of_failed("tasks_failed", "success", "created_at", "job_id"),
     _index_of_failed("tasks_failed_by_owner", "owner", "success", "created_at", "job_id"),
     _partial("tasks_by_batch", "batch", where="batch IS NOT NULL"),
-    # Whether a batch has any is asked again and again.
-    _partial("tasks_unfinished_by_batch", "batch", where="batch IS NOT NULL AND finished_at IS NULL"),
+    # Whether a batch has any is asked again and again. With the time as a column, or SQLite may prefer the other one.
+    _partial("tasks_unfinished_by_batch", "batch", "finished_at", where="batch IS NOT NULL AND finished_at IS NULL"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )

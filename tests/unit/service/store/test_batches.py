@@ -212,6 +212,9 @@ def test_ended_tasks_cost_nothing_while_a_batch_goes_on(store: Store) -> None:
         submit(store, *(f"{size}-{number}" for number in range(size)), id_=str(size))
         ended = tasks.update().where(tasks.c.job_id.startswith(f"{size}-"), tasks.c.job_id != f"{size}-{size - 1}")
         store.database.write(lambda one, ended=ended: one.execute(ended.values(status="Finished", finished_at=now())))
+        # As PostgreSQL does now and then: otherwise earlier versions of the rows count, too.
+        with store.database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.exec_driver_sql("VACUUM")
         counts.append(work(store.database.engine, store.batches.end_complete))
     assert counts[1] < 5 * counts[0]
 

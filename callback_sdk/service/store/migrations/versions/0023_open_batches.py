@@ -21,4 +21,4 @@ def upgrade(cipher: CredentialCipher) -> None:
     op.add_column("idempotency_keys", sa.Column("batch", sa.String(64)))
     is_open = sa.text("batch IS NOT NULL AND finished_at IS NULL")
     where: dict[str, Any] = {"sqlite_where": is_open, "postgresql_where": is_open}
-    op.create_index("tasks_unfinished_by_batch", "tasks", ["batch"], **where)
+    op.create_index("tasks_unfinished_by_batch", "tasks", ["batch", "finished_at"], **where)
