@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_CONCURRENT = 1000
+"""Results that `write_many` sends at a time, at most: a process may have 1,024 file descriptors (getrlimit(2))."""
+
 
 class WriterBase:
     """What `ResultsWriter` and `AsyncResultsWriter` have in common: their options, and the deliveries of one result."""
@@ -256,8 +259,8 @@ class ResultsWriter(WriterBase):
         Args:
             items: Tuples `(result, callback_url)` or `(result, callback_url, callback_param)`, with what `write` takes.
                 `AsyncResultsWriter` takes asynchronous iterables, too.
-            max_concurrent: Maximum number of results that are sent at a time. A result with several targets has a
-                connection for each, at most 16.
+            max_concurrent: Maximum number of results that are sent at a time, up to 1,000. A result with several
+                targets has a connection for each, at most 16.
             on_outcome: Called with each outcome when it is known, in the calling thread.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
 
@@ -283,6 +286,11 @@ class ResultsWriter(WriterBase):
         del items
         check_items(given, asynchronous=self._driver is not BLOCKING)
         limit = positive_int("max_concurrent", max_concurrent)
+        if limit > MAX_CONCURRENT:
+            raise ConfigurationError(
+                f"max_concurrent is {short_repr(limit)}.",
+                hint=f"Give at most {MAX_CONCURRENT}: each has a connection, which is a file descriptor.",
+            )
         if on_outcome is not None and not callable(on_outcome):
             raise ConfigurationError(
                 f"on_outcome is of type {type(on_outcome).__name__}.", hint="Give a function that takes an outcome."

@@ -314,6 +314,7 @@ def test_asynchronous_items(webhook: WebhookReceiver) -> None:
         {"items": {}},
         {"items": 7},
         {"items": [], "max_concurrent": 0},
+        {"items": [], "max_concurrent": 10**9},
         {"items": [], "on_outcome": 7},
     ],
     ids=str,
