@@ -15,6 +15,7 @@ BENCHMARKS = (
     "signing",
     "encoding",
     "startup",
+    "bulk",
     "delivery",
     "aistore",
     "memory",
