@@ -80,7 +80,7 @@ def is_fraction(number: float | None) -> bool:
     return number is None or -_ROUNDING <= number <= 1 + _ROUNDING
 
 
-def clipped(number: float | None) -> float | None:
+def clip(number: float | None) -> float | None:
     """Return the nearest number from 0 to 1."""
     return None if number is None else min(max(number, 0.0), 1.0)
 
@@ -89,7 +89,7 @@ def _fraction(value: Any) -> float | None:
     number = fraction_of(value)
     if not is_fraction(number):
         raise ConfigurationError(f"The fraction of the progress is {short_repr(value)}.", hint=FRACTION_HINT)
-    return clipped(number)
+    return clip(number)
 
 
 @define(frozen=True)
@@ -112,7 +112,7 @@ class Progress:
         """Parse the JSON form; None means no progress."""
         if not data:
             return cls()
-        return cls(fraction=clipped(fraction_of(data.get("fraction"))), message=data.get("message") or "")
+        return cls(fraction=clip(fraction_of(data.get("fraction"))), message=data.get("message") or "")
 
 
 def check_job_id(job_id: str) -> None:

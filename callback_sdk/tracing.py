@@ -36,7 +36,7 @@ class Span:
     def set(self, **attributes: Any) -> None:
         """Set attributes of the span; see `span`."""
         if self._recorded is not None:
-            self._recorded.set_attributes(_named(attributes))
+            self._recorded.set_attributes(_attribute_names(attributes))
 
     def fail(self, reason: str) -> None:
         """Set the span's status to error.
@@ -65,9 +65,9 @@ def span(name: str, kind: str = "internal", *, parent: str | None = None, **attr
         return
     context = None
     if parent is not None and not api.get_current_span().get_span_context().is_valid:
-        context = _extracted(parent)
+        context = _extract(parent)
     recorded = _tracer().start_span(
-        f"callback_sdk.{name}", context, kind=api.SpanKind[kind.upper()], attributes=_named(attributes)
+        f"callback_sdk.{name}", context, kind=api.SpanKind[kind.upper()], attributes=_attribute_names(attributes)
     )
     # `record_exception` would record the exception's message and traceback, which may hold credentials.
     with api.use_span(recorded, end_on_exit=True, record_exception=False, set_status_on_exception=False):
@@ -103,7 +103,7 @@ def _tracer() -> Any:
     return _api().get_tracer("callback_sdk", __version__)
 
 
-def _extracted(traceparent: str) -> Any:
+def _extract(traceparent: str) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     return TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent})
@@ -116,5 +116,5 @@ def _traceparent(recorded: Any) -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def _named(attributes: dict[str, Any]) -> dict[str, Any]:
+def _attribute_names(attributes: dict[str, Any]) -> dict[str, Any]:
     return {f"callback_sdk.{name}": value for name, value in attributes.items() if value is not None}

@@ -55,7 +55,7 @@ class Bearer:
         """
         return f"Bearer {self._read_token().reveal()}"
 
-    def renewed(self, refused: Secret[str]) -> bool:
+    def renew(self, refused: Secret[str]) -> bool:
         """Return whether there is a new token instead of a rejected one."""
         if isinstance(self._source, RenewableToken):
             self._source.discard(refused)

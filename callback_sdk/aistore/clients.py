@@ -73,7 +73,7 @@ def client(
     """
     environment = Environment.read()
     redirects = Redirects.of(allow_hosts, max_redirects, unknown_nodes)
-    cluster = redirects.cluster(_given(environment.endpoint if endpoint is None else endpoint))
+    cluster = redirects.cluster(_require_endpoint(environment.endpoint if endpoint is None else endpoint))
     tls = certificates(cluster.endpoint, verify, client_cert, environment)
     if token is None and "aws_session_token" not in options and environment.has_token:
         token = Token()
@@ -149,7 +149,7 @@ def use_token(client: Any, token: TokenSource) -> Any:
     return client
 
 
-def _given(endpoint: str | None) -> str:
+def _require_endpoint(endpoint: str | None) -> str:
     if endpoint is None:
         raise ConfigurationError(
             "The endpoint is missing.", hint="Give the URL of a proxy, or set AIS_ENDPOINT: http://aistore:8080."

@@ -156,7 +156,7 @@ class RedirectFollower:
         if history.renewed or not history.trusted or history.own_token or history.token is None:
             return False
         refused = status == 401 or self._was_refused(history.token, parsed.get("Error", {}), session)
-        return refused and self.bearer.renewed(history.token.token)
+        return refused and self.bearer.renew(history.token.token)
 
     def _was_refused(self, token: SentToken, error: dict[str, Any], session: Any) -> bool:
         """Tell an invalid token from a permission that is missing: the S3 API answers 403 to both."""

@@ -16,7 +16,7 @@ from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepare_features
 from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encode_value, join_parts, task_item
 from callback_sdk.client.interrupts import naming_key
-from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
+from callback_sdk.client.responses import acceptance_hints, may_be_accepted, unexpected_response
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
@@ -39,11 +39,11 @@ _NamedFile = tuple[str, FormFile]
 """Features as a file of the form, with a name that is unique for their content."""
 
 
-def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
+def _wrap_callbacks(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
     return wrap_secret(callbacks)
 
 
-def _hidden_outputs(outputs: OutputTargets | Secret[Any] | None) -> Secret[Any]:
+def _wrap_outputs(outputs: OutputTargets | Secret[Any] | None) -> Secret[Any]:
     return wrap_secret(outputs)
 
 
@@ -65,8 +65,8 @@ class BatchItem:
 
     features: FeaturesInput | None = field(default=None, repr=False)
     parameters: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
-    callbacks: Secret[Any] = field(default=None, kw_only=True, converter=_hidden)
-    outputs: Secret[Any] = field(default=None, kw_only=True, converter=_hidden_outputs)
+    callbacks: Secret[Any] = field(default=None, kw_only=True, converter=_wrap_callbacks)
+    outputs: Secret[Any] = field(default=None, kw_only=True, converter=_wrap_outputs)
     version: str | None = field(default=None, kw_only=True)
     evaluate: Evaluate | None = field(default=None, kw_only=True)
     priority: int | None = field(default=None, kw_only=True)
@@ -258,7 +258,7 @@ class Batch:
             if chunk.start and isinstance(error, InvalidRequestError):
                 error.add_hint(f"tasks[0] of this request is items[{chunk.start}].")
             elif may_be_accepted(error):
-                error.add_hint(*accepted(self._key, "The tasks"))
+                error.add_hint(*acceptance_hints(self._key, "The tasks"))
                 error.idempotency_key = self._key
             raise
         self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)

@@ -15,7 +15,7 @@ from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.hosts import DisabledWebhook, Host, HostsAPI
 from callback_sdk.client.log_stream import stream_logs
 from callback_sdk.client.responses import parse_response
-from callback_sdk.client.settings import configuration, hidden, open_connection
+from callback_sdk.client.settings import configuration, open_connection, wrap_optional
 from callback_sdk.client.signing_secrets import SigningSecrets
 from callback_sdk.client.states import Delivery, TaskSummary
 from callback_sdk.client.submitter import TaskSubmitter
@@ -97,9 +97,9 @@ class Client(TaskSubmitter):
         connection = open_connection(
             config,
             url,
-            token=hidden(token),
+            token=wrap_optional(token),
             username=username,
-            password=hidden(password),
+            password=wrap_optional(password),
             timeout=timeout,
             connect_timeout=connect_timeout,
             retries=retries,

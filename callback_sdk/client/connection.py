@@ -239,7 +239,7 @@ class ServiceConnection:
             ServiceError: The service issued no token.
         """
         post = partial(self._post, deadline=None)
-        return self._credentials.renewed(self._credentials.token(post), post) is not None
+        return self._credentials.renew(self._credentials.token(post), post) is not None
 
     def verify(self, token: Secret[str] | None = None) -> None:
         """Verify a token at the service; the token of the credentials if None.
@@ -315,7 +315,7 @@ class ServiceConnection:
         try:
             return exchange(request, token)
         except AuthenticationError as error:
-            other = self._credentials.renewed(token, post, request.deadline) if error.status == 401 else None
+            other = self._credentials.renew(token, post, request.deadline) if error.status == 401 else None
             if other is None:
                 raise
         return exchange(request, other)
@@ -335,13 +335,13 @@ class ServiceConnection:
 
     def _exchange(self, request: Request, token: Secret[str] | None) -> ServiceResponse:
         response, content = self._send(request, token)
-        return read(response, content, self.url, self._hidden(request, token), as_file=request.accept != JSON)
+        return read(response, content, self.url, self._secrets_of(request, token), as_file=request.accept != JSON)
 
-    def _hidden(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
+    def _secrets_of(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
         """Return all strings to remove from errors of a request, including its token, which may have been replaced."""
         sent = () if token is None else (token.reveal(),)
         for_proxy = proxy_credentials(self._place).reveal()
-        return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal(), *for_proxy))
+        return Secret((*sent, *self._credentials.secrets(), *request.hidden.reveal(), *for_proxy))
 
     def _open(
         self, request: Request, token: Secret[str] | None, *, max_bytes: float, silence: float | None = None
@@ -353,7 +353,7 @@ class ServiceConnection:
                 set_read_timeout(response, silence)
             # Only the content of an error is read here.
             content = b"" if response.ok else content_of(response, self.url, self._max_response)
-        read(response, content, self.url, self._hidden(request, token), as_file=True)
+        read(response, content, self.url, self._secrets_of(request, token), as_file=True)
 
         def chunks() -> Iterator[bytes]:
             with self._translate_errors(request, token, limits), contextlib.closing(response):
@@ -395,7 +395,7 @@ class ServiceConnection:
             if is_too_long(error):
                 failure = too_large(self.url, limits.max_bytes)
             else:
-                hidden = self._hidden(request, token)
+                hidden = self._secrets_of(request, token)
                 failure = strip_traceback(_translate(error, self.url, request, hidden, was_sent=limits.progress.sent))
         else:
             return

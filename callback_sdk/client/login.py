@@ -34,10 +34,10 @@ class LoginCredentials(Protocol):
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return the token for a request with a deadline, in seconds of the monotonic clock."""
 
-    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
+    def renew(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return a new token after one was rejected with 401; None if there is no other token."""
 
-    def hidden(self) -> tuple[str, ...]:
+    def secrets(self) -> tuple[str, ...]:
         """Return all strings to remove from errors."""
 
 
@@ -64,11 +64,11 @@ class StaticToken:
         """Return the token."""
         return self._token
 
-    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
+    def renew(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return None, because there is no other token."""
         return None
 
-    def hidden(self) -> tuple[str, ...]:
+    def secrets(self) -> tuple[str, ...]:
         """Return the token."""
         return (self._token.reveal(),)
 
@@ -104,7 +104,7 @@ class Login:
                 return self._renew(post)
             return self._access
 
-    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
+    def renew(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return a new access token by the refresh token, or by a new login if that is rejected too.
 
         Raises:
@@ -116,7 +116,7 @@ class Login:
                 return self._access
             return self._renew(post)
 
-    def hidden(self) -> tuple[str, ...]:
+    def secrets(self) -> tuple[str, ...]:
         """Return the password and the tokens."""
         secrets = (self._password, self._access, self._refresh)
         return tuple(secret.reveal() for secret in secrets if secret is not None)

@@ -275,7 +275,7 @@ def unreachable(
     failure = ServiceConnectionError(f"No answer from {url}: {sentence(_describe(root, hidden))}")
     if may_be_accepted:
         failure.idempotency_key = key
-        failure.add_hint(*accepted(key))
+        failure.add_hint(*acceptance_hints(key))
         failure.add_hint("If the features are large, they may exceed the service's limit.")
     failure.add_hint(hint)
     failure.__cause__ = None if _quotes_credential(root, hidden) else strip_traceback(root)
@@ -315,7 +315,7 @@ def may_be_accepted(error: ServiceError) -> bool:
     return isinstance(error, ResponseTooLargeError) or (status is not None and (status < 300 or status >= 500))
 
 
-def accepted(key: str | None, what: str = "The task") -> tuple[str, str]:
+def acceptance_hints(key: str | None, what: str = "The task") -> tuple[str, str]:
     """Return the hints, in Python and on the command line, for a submission that may have been accepted.
 
     Args:

@@ -30,7 +30,7 @@ def configuration(given: ClientConfig | None) -> ClientConfig:
     return given
 
 
-def hidden(value: Any) -> Secret[Any] | None:
+def wrap_optional(value: Any) -> Secret[Any] | None:
     """Wrap a credential in `Secret`; None for no credential."""
     return None if value is None else wrap_secret(value)
 

@@ -13,7 +13,7 @@ from callback_sdk.client.api import ServiceAPI, quote_segment
 from callback_sdk.client.features import parameters_file, prepare_features
 from callback_sdk.client.form import checked_key, credentials, form_fields, join_parts
 from callback_sdk.client.interrupts import naming_key
-from callback_sdk.client.responses import accepted, may_be_accepted, parse_response
+from callback_sdk.client.responses import acceptance_hints, may_be_accepted, parse_response
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
@@ -74,7 +74,7 @@ class TaskSubmission:
         try:
             with (
                 tracing.span("submit", "client", algorithm=self.algorithm_id),
-                naming_key(key, lambda: accepted(key)),
+                naming_key(key, lambda: acceptance_hints(key)),
             ):
                 answer = api.connection.request(
                     "POST",
@@ -89,7 +89,7 @@ class TaskSubmission:
                 )
         except ServiceError as error:
             if may_be_accepted(error):
-                error.add_hint(*accepted(key))
+                error.add_hint(*acceptance_hints(key))
                 error.idempotency_key = key
             raise
         return parse_response("a task", TaskSnapshot.from_dict, answer.data)

@@ -55,12 +55,12 @@ class _Group(TyperGroup):
     """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _quoting():
+        with _escape_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _quoting():
+            with _escape_usage_errors():
                 return super().invoke(ctx)
         except BrokenPipeError:
             _discard_output()
@@ -74,7 +74,7 @@ def _discard_output() -> None:
 
 
 @contextmanager
-def _quoting() -> Iterator[None]:
+def _escape_usage_errors() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:

@@ -137,7 +137,7 @@ def redeliver(
     new = None if target is None else read_new_target(target, count=0 if dead else len(ids or [""]))
     with open_client(url, token_file) as client, explaining_short_ids(job_id, *(ids or ())):
         job_id = full_job_id(client, job_id)
-        chosen = _chosen(client, job_id, ids or (), dead=dead)
+        chosen = _choose_deliveries(client, job_id, ids or (), dead=dead)
         changed = [
             client.redeliver(job_id, delivery_id, target=None if new is None else new.reveal())
             for delivery_id in chosen
@@ -250,7 +250,7 @@ def _replace_all(client: Client, where: str, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _chosen(client: Client, job_id: str, given: Sequence[str], *, dead: bool) -> list[str]:
+def _choose_deliveries(client: Client, job_id: str, given: Sequence[str], *, dead: bool) -> list[str]:
     """Return the ids of the deliveries that the arguments of `redeliver` name; without any, that of the only one."""
     from callback_sdk.errors import InvalidRequestError
 

@@ -124,12 +124,12 @@ def check(arrivals: Sequence[Arrival], job_id: str) -> None:
             raise CallbackSDKError(f"{arrival.where}: the results differ from those at {arrivals[0].where}.")
 
 
-def shortened(value: Any) -> Any:
+def shorten(value: Any) -> Any:
     """Return a copy for display, in which the end of long lists is replaced by the number of further items."""
     if isinstance(value, Mapping):
-        return {name: shortened(member) for name, member in value.items()}
+        return {name: shorten(member) for name, member in value.items()}
     if isinstance(value, list):
-        shown = [shortened(item) for item in value[:_MAX_LIST]]
+        shown = [shorten(item) for item in value[:_MAX_LIST]]
         return [*shown, f"… {len(value) - _MAX_LIST} more"] if len(value) > _MAX_LIST else shown
     return value
 
@@ -266,7 +266,7 @@ def _show_document(console: Console, number: int, arrival: Arrival) -> None:
     console.print(f"\n{number}. {arrival.where}, {len(arrival.body)} bytes", style="bold")
     for name, value in arrival.found.items():
         console.print(f"   {name}: {value}")
-    console.print_json(json.dumps(shortened(json.loads(arrival.body))), ensure_ascii=False)
+    console.print_json(json.dumps(shorten(json.loads(arrival.body))), ensure_ascii=False)
 
 
 def _show_receipts(console: Console, receipts: Sequence[Receipt]) -> None:

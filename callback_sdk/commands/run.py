@@ -103,7 +103,7 @@ def run(
         tables.check(features, format_)
     given = read_parameters(parameters) or {}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_log_shown())
+        stack.enter_context(_print_log())
         scratch = Scratch(Path(tempfile.gettempdir()), prefix="callback-sdk-run-")
         stack.callback(scratch.close)
         child = ChildProcess(
@@ -145,7 +145,7 @@ def run(
         )
         spec.directory.mkdir()
         stop = StopSignal()
-        with _progress_shown(found, spec.progress), _stopped_by_ctrl_c(partial(stop.request, CANCEL)):
+        with _show_progress(found, spec.progress), _stopped_by_ctrl_c(partial(stop.request, CANCEL)):
             outcome = child.run(spec, timeout=found.timeout, stop=stop)
         if outcome.stop_reason is not None:
             raise KeyboardInterrupt
@@ -187,7 +187,7 @@ def _export(model: Path, export: Path) -> None:
 
 
 @contextlib.contextmanager
-def _log_shown() -> Iterator[None]:
+def _print_log() -> Iterator[None]:
     """Print log records to standard error: warnings, tracebacks of a setup, and what is printed before the run."""
     from callback_sdk.service.work import output_capture
 
@@ -219,7 +219,7 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress_shown(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
+def _show_progress(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
     """Show a progress bar while the block runs, if standard error is a terminal."""
     from callback_sdk.progress import ProgressBar
     from callback_sdk.service.files import read_progress

@@ -98,7 +98,7 @@ def check_broker(config: ServiceConfig) -> list[Finding]:
     with needs_extra("celery"):
         from callback_sdk.service.engines import celery
 
-    app = celery.make_app(celery.needed(config.broker))
+    app = celery.make_app(celery.require_broker(config.broker))
     try:
         celery.check_broker(app)
     finally:

@@ -33,7 +33,7 @@ def exit_codes() -> Iterator[None]:
     """Print errors at the start in one line, and exit with a code that distinguishes wrong settings from outages."""
     _check_platform()
     try:
-        with _terminated():
+        with _interrupt_on_sigterm():
             yield
     except CallbackSDKError as error:
         print_error(error)
@@ -62,7 +62,7 @@ def _check_platform() -> None:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
+def _interrupt_on_sigterm() -> Iterator[None]:
     """Handle SIGTERM like Ctrl-C during the start. After that the service or worker installs its own handlers."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -183,7 +183,7 @@ def serve(
 
     _begin(config)
     if reload:
-        raise typer.Exit(_reloading(registry, config, given))
+        raise typer.Exit(_run_with_reload(registry, config, given))
     if listening is not None:
         from callback_sdk.concurrency.reaper import end_with_parent
 
@@ -191,12 +191,12 @@ def serve(
     run_service(registry, config, listening=listening)
 
 
-def _reloading(registry: str, config: ServiceConfig, given: dict[str, str]) -> int:
+def _run_with_reload(registry: str, config: ServiceConfig, given: dict[str, str]) -> int:
     """Run the service until a signal, restarted when its code changes, and return its exit code."""
-    from callback_sdk.service.server import bound
+    from callback_sdk.service.server import bind_socket
     from callback_sdk.service.supervision.reloading import Reloader
 
-    with bound(config.host, config.port) as listener:
+    with bind_socket(config.host, config.port) as listener:
         # From now on, so that connections wait while the service starts or restarts.
         listener.listen()
         descriptor = listener.fileno()
@@ -231,7 +231,7 @@ def worker(
     """
     from callback_sdk.service.algorithms.versions import Algorithms
     from callback_sdk.service.engines.announcements import Announcer
-    from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.engines.celery import require_broker
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.runtime import StorageLocations
     from callback_sdk.service.server import default_processes
@@ -241,7 +241,7 @@ def worker(
     from callback_sdk.service.work.devices import DevicePool, algorithms_with_devices, devices_per_run
     from callback_sdk.service.work.orphans import end_orphans
     from callback_sdk.service.work.process import ChildProcess
-    from callback_sdk.service.worker import chosen
+    from callback_sdk.service.worker import choose_algorithms
 
     _begin(config)
     if reload:
@@ -255,7 +255,7 @@ def worker(
 
         end_with_parent(signal.SIGKILL, os.getppid())
     # Validated here, so that a wrong setting is reported once and not by each process.
-    needed(config.broker)
+    require_broker(config.broker)
     isolation.start_tracker(config.pass_env)
     end_orphans()
     # No device is leased for the import.
@@ -263,7 +263,7 @@ def worker(
     with closing(ChildProcess(registry, algorithms=algorithm or (), pass_env=config.pass_env, devices=hidden)) as child:
         described = child.describe()
     found = Algorithms(described.versions)
-    names = chosen(found, algorithm or ())
+    names = choose_algorithms(found, algorithm or ())
     needed_devices = algorithms_with_devices(map(found.versions, names))
     devices = devices_per_run(needed_devices, config.devices)
     with ExitStack() as stack:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from callback_sdk.client import AuditRecord, Client, ListedDelivery, RedeliveryStep, TaskSummary, Version
 from callback_sdk.client.login import Login, RefreshableToken, check_string, check_value
-from callback_sdk.client.settings import hidden
+from callback_sdk.client.settings import wrap_optional
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, returns_false_on_error
 from callback_sdk.compat.resources import PlatformAlgorithm, PlatformTask, PlatformVersion
@@ -119,7 +119,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The service rejects the refresh token, or the client has none.
         """
-        refresh = hidden(refresh_token)
+        refresh = wrap_optional(refresh_token)
         del refresh_token
         if refresh is not None:
             check_value("refresh_token", refresh)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from callback_sdk.client.settings import configuration, hidden
+from callback_sdk.client.settings import configuration, wrap_optional
 from callback_sdk.compat.client import PlatformClient
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AuthenticationError, ConfigurationError
@@ -54,13 +54,13 @@ def get_instance(
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a string.")
     given = {
-        "token": hidden(token),
+        "token": wrap_optional(token),
         "url": url,
-        "callback_url": hidden(callback_url),
+        "callback_url": wrap_optional(callback_url),
         "username": username,
-        "password": hidden(password),
+        "password": wrap_optional(password),
     }
-    refresh = hidden(token_refresh)
+    refresh = wrap_optional(token_refresh)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if (username is not None or password is not None) and token is None:
         # With a user name, the token of the environment is not used.

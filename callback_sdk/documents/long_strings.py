@@ -33,7 +33,7 @@ class LongStrings:
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._digits = 0
 
-    def removed(self, chunk: bytes) -> bytes:
+    def remove(self, chunk: bytes) -> bytes:
         """Return the next chunk without the characters of cut strings, and with spaces for escaped surrogates.
 
         Raises:

@@ -47,12 +47,12 @@ def open_results(results: Body) -> Body:
             hint="Return a dict, such as {'predictions': ...}, or None if there are only files.",
         )
     if may_have_member and _has_member(results):
-        raise member_taken()
+        raise taken_member_error()
     separator = b"" if first == b"{}" else b","
     return Body(*results.cut(0, end - 1).parts, separator)
 
 
-def member_taken() -> OutputError:
+def taken_member_error() -> OutputError:
     """Return the error of results that have the member of the list."""
     return OutputError(
         f"The results have a member {MEMBER!r}, where the output files are listed.", hint="Rename the member."

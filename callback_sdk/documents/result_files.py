@@ -158,7 +158,7 @@ def _parse(body: Body, name: str, *, use_float: bool) -> None:
             if any(byte in chunk for byte in _NEVER_VALID):
                 raise ValueError("lexical error: a form feed or a vertical tab")
             # The parser takes no bytes as the end.
-            if rest := strings.removed(chunk):
+            if rest := strings.remove(chunk):
                 parser.send(rest)
         events.clear()
     with _translate_parse_errors(name):

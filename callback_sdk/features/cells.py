@@ -34,7 +34,7 @@ def plain_value(value: Any) -> Any:
         raise MisfitError(0, problem, ONE_OF_BOTH)
     if isinstance(value, (dt.datetime, dt.date, dt.timedelta)):
         return value
-    for convert in (_plain_scalar, _plain_nested):
+    for convert in (_plain_scalar, _unwrap_nested):
         plain = convert(value)
         if plain is not value:
             return plain if type(plain) in EXACT else plain_value(plain)
@@ -75,7 +75,7 @@ def _plain_numpy(value: Any) -> Any:
     return value if type(plain).__module__ == "numpy" else plain
 
 
-def _plain_nested(value: Any) -> Any:
+def _unwrap_nested(value: Any) -> Any:
     if isinstance(value, Mapping):
         return value if type(value) is dict else dict(value)
     if type(value) is list or isinstance(value, (str, bytes)):

@@ -88,7 +88,7 @@ class ResultFiles:
             from callback_sdk.outputs import Output
 
         facts: dict[str, Any] = {"size": copy.size, "sha256": copy.sha256, "media_type": copy.media_type}
-        return Output.stored(name=copy.name, path=self._folder / copy.file, **facts)
+        return Output.from_stored(name=copy.name, path=self._folder / copy.file, **facts)
 
     def body(self, stored: StoredResults) -> Body:
         """Return the stored results.

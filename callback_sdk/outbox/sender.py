@@ -162,7 +162,7 @@ class OutboxSender:
         self._attempts.drop_claims()
         self._rounds.close()
 
-    def sending(self) -> list[str]:
+    def running_ids(self) -> list[str]:
         """Return the ids of deliveries with a running attempt."""
         return list(self._attempts.claims())
 

@@ -226,7 +226,7 @@ class OutboxState:
 
     def reclaim_claims(self) -> None:
         """Release the claims of processes that have ended."""
-        for owner in self.store.reclaim(self.owner.is_gone, self.sender.sending()):
+        for owner in self.store.reclaim(self.owner.is_gone, self.sender.running_ids()):
             logger.warning("claims of a process that has ended are released; its deliveries are due again")
             self.owner.remove_lock_file(owner)
 

@@ -48,13 +48,13 @@ class Output:
         try:
             body = _body(name, path)
         except OutputError as error:
-            raise OutputError(error.message, hint=f"{error.hint} {_given(path)}", name=name) from error
+            raise OutputError(error.message, hint=f"{error.hint} {_describe_path(path)}", name=name) from error
         return cls(
             name=name, path=path, size=body.size, sha256=_digest(name, body), media_type=media_type(name), body=body
         )
 
     @classmethod
-    def stored(cls, *, name: str, path: Path, size: int, sha256: str, media_type: str) -> Output:
+    def from_stored(cls, *, name: str, path: Path, size: int, sha256: str, media_type: str) -> Output:
         """Return the output of a file that was stored. It is read when it is sent, after `verify`.
 
         Args:
@@ -93,7 +93,7 @@ class Output:
         return {"url": url, "size": self.size, "sha256": self.sha256, "media_type": self.media_type}
 
 
-def _given(path: Path) -> str:
+def _describe_path(path: Path) -> str:
     """Say what was given: a relative path may begin elsewhere than its author thinks."""
     where = ""
     if not path.is_absolute():

@@ -45,11 +45,11 @@ def _with_job_id(value: Any, job_id: str) -> Any:
         return value
     names = ("s3_prefix", "azure_prefix")
     return {
-        name: _renamed(each, job_id) if name in names else _with_job_id(each, job_id) for name, each in value.items()
+        name: _rename(each, job_id) if name in names else _with_job_id(each, job_id) for name, each in value.items()
     }
 
 
-def _renamed(prefix: Any, job_id: str) -> Any:
+def _rename(prefix: Any, job_id: str) -> Any:
     document = prefix.get("document") if isinstance(prefix, dict) else None
     if not isinstance(document, str) or PLACEHOLDER not in document:
         return prefix

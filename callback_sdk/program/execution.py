@@ -135,7 +135,7 @@ class Execution:
             give_up: Asked whenever SIGCHLD arrives: whether the program must be stopped.
             on_stop: Handler of signals that ask to end, once the program has ended.
         """
-        while (status := self._ended()) is None:
+        while (status := self._poll()) is None:
             if give_up() and self._kill_at is None:
                 self._stop()
             self._handle(self._next_signal())
@@ -151,7 +151,7 @@ class Execution:
         """Wait until what the program has written to its standard error is passed on."""
         self._error.flush()
 
-    def _ended(self) -> int | None:
+    def _poll(self) -> int | None:
         """Return the wait status of the program once it has ended."""
         if os.getpid() != _INIT:
             pid, status = os.waitpid(self._pid, os.WNOHANG)

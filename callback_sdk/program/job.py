@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.config.target_files import split_outputs
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, OutboxError
-from callback_sdk.models import FRACTION_HINT, JobResult, clipped, fraction_of, is_fraction
+from callback_sdk.models import FRACTION_HINT, JobResult, clip, fraction_of, is_fraction
 from callback_sdk.outbox import Outbox, OutboxEntry
 from callback_sdk.outbox.open_jobs import JobFailure
 from callback_sdk.outputs.names import checked_name, named_targets
@@ -77,7 +77,7 @@ def delivering(
     # Validates the id.
     job_id = JobResult(job_id=job_id, success=True).job_id
     documents = [Secret(callback.plain()) for callback in required_callbacks(callback_url, callback_param)]
-    files = [_named(name, target) for name, target in named_targets(own).items()]
+    files = [_output_target(name, target) for name, target in named_targets(own).items()]
     targets = with_job_id([*documents, *files], job_id)
     check(targets)
     return JobDelivery(
@@ -153,7 +153,7 @@ class JobDelivery:
             self._warned = True
             logger.warning("The fraction of the progress is %s. %s", short_repr(fraction), FRACTION_HINT)
         if self._begun is not None:
-            self._begun.progress(clipped(number), str(message))
+            self._begun.progress(clip(number), str(message))
 
     def output(self, name: str, value: Any) -> None:
         """Add an output file, which is delivered with the results.
@@ -242,7 +242,7 @@ class JobDelivery:
         if error is None:
             self._succeed(begun)
         elif self._is_final(error):
-            self._deliver(begun, self._failed(of_exception(error)))
+            self._deliver(begun, self._failure_result(of_exception(error)))
 
     def _give_up(self, begun: BegunJob, error: BaseException | None, problem: BaseException) -> None:
         """Leave the rest to the other process, if this one was interrupted or its outbox has failed.
@@ -267,10 +267,10 @@ class JobDelivery:
             self._deliver(begun, JobResult(job_id=self.job_id, success=True, results=self.results, outputs=outputs))
         except EncodingError as error:
             if self._error_is_final:
-                self._deliver(begun, self._failed(JobFailure(f"The results are not valid: {error}")))
+                self._deliver(begun, self._failure_result(JobFailure(f"The results are not valid: {error}")))
             raise
 
-    def _failed(self, failure: JobFailure) -> JobResult:
+    def _failure_result(self, failure: JobFailure) -> JobResult:
         return JobResult(job_id=self.job_id, success=False, error=failure.error, status=failure.status)
 
     def _deliver(self, begun: BegunJob, result: JobResult) -> None:
@@ -286,7 +286,7 @@ class JobDelivery:
             )
 
 
-def _named(name: str, target: Secret[Any]) -> Secret[Any]:
+def _output_target(name: str, target: Secret[Any]) -> Secret[Any]:
     """Return the target of an output file as JSON has it; see `split_outputs`."""
     (callback,) = required_callbacks(Secret([target.reveal()]))
     return Secret({**callback.plain(), "output": name})

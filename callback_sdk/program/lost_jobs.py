@@ -34,7 +34,7 @@ def deliver(outbox: WatchedOutbox, code: int | None, memory_kills: int, *, but: 
         memory_kills: Number of processes that the kernel killed because of the memory limit.
         but: Keys of jobs whose ends are being delivered already.
     """
-    with _opened(outbox) as opened:
+    with _open_outbox(outbox) as opened:
         end_jobs_of(opened, Path(outbox.lock).stem, of_process(code, memory_kills), but=but)
         _send_pending(opened)
 
@@ -48,7 +48,7 @@ def fail_at_limit(outbox: WatchedOutbox, key: str, seconds: float) -> None:
         seconds: The limit.
     """
     limit = timedelta(seconds=round(seconds, 1))
-    with _opened(outbox) as opened:
+    with _open_outbox(outbox) as opened:
         fail_job(opened, key, JobFailure(f"The job has reached its time limit of {limit}."))
 
 
@@ -61,13 +61,13 @@ def finish(outbox: WatchedOutbox, key: str, error: str | None, status: str) -> N
         error: Its error, unless its outcome is stored; None for no document.
         status: Its status, likewise.
     """
-    with _opened(outbox) as opened:
+    with _open_outbox(outbox) as opened:
         fail_job(opened, key, None if error is None else JobFailure(error, status))
         _send_pending(opened)
 
 
 @contextlib.contextmanager
-def _opened(outbox: WatchedOutbox) -> Iterator[Outbox]:
+def _open_outbox(outbox: WatchedOutbox) -> Iterator[Outbox]:
     """Open an outbox, and log what can't be done with it: nobody else would see an error here."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="callback-sdk: %(message)s")
     kind = Outbox if outbox.directory is None else TemporaryOutbox

@@ -133,7 +133,7 @@ class ProgramJob:
             handle_stops(self.interruption)
             self.next_step = _RUN_AGAIN
             _print(problem)
-            return self._deliver(self._failed(problem), code)
+            return self._deliver(self._failure_result(problem), code)
         self.next_step = _RUN_AGAIN
         # The program has started: checking the targets imports more than that took.
         threading.Thread(target=self._check, name="check", daemon=True).start()
@@ -199,7 +199,7 @@ class ProgramJob:
         found = (self._ask(_LATE_SECONDS) if is_stopped else None) or self._scheduler
         error = failure(ending, timeout=self._given.timeout, found=found)
         if error is not None:
-            result = self._failed(error, canceled=is_canceled(ending, found))
+            result = self._failure_result(error, canceled=is_canceled(ending, found))
             return self._deliver(result, EXIT_TIMEOUT if ending.timed_out else ending.code)
         if (doubt := warning(ending)) is not None:
             _print(doubt)
@@ -209,16 +209,18 @@ class ProgramJob:
             return self._invalid_results(f"The program exited with 0, but its output files are not valid: {problem}")
         left_out = ""
         if outputs.unchanged:
-            left_out = f"Left out, as they were there before: {_listed(outputs.unchanged)} (see --include-existing)."
+            left_out = (
+                f"Left out, as they were there before: {_list_paths(outputs.unchanged)} (see --include-existing)."
+            )
         missing = [*outputs.missing, *([str(self._results.path)] if self._results.is_missing else [])]
         if missing:
             cause = f"The program exited with 0, but did not write {', '.join(missing)}."
             return self._invalid_results(f"{cause} {left_out}".strip())
         if left_out:
             _print(left_out)
-        return self._deliver(self._succeeded(outputs.files), 0)
+        return self._deliver(self._success_result(outputs.files), 0)
 
-    def _succeeded(self, outputs: dict[str, Path]) -> JobResult:
+    def _success_result(self, outputs: dict[str, Path]) -> JobResult:
         from callback_sdk.models import JobResult
 
         folder = folder_of(self._targets)
@@ -229,14 +231,14 @@ class ProgramJob:
             outputs={folder + name: path for name, path in outputs.items()} or None,
         )
 
-    def _failed(self, error: str, *, canceled: bool = False) -> JobResult:
+    def _failure_result(self, error: str, *, canceled: bool = False) -> JobResult:
         from callback_sdk.models import CANCELED, FINISHED, JobResult
 
         return JobResult(job_id=self._job_id, success=False, error=error, status=CANCELED if canceled else FINISHED)
 
     def _invalid_results(self, problem: str) -> int:
         _print(problem)
-        return self._deliver(self._failed(problem), EXIT_INVALID_RESULTS)
+        return self._deliver(self._failure_result(problem), EXIT_INVALID_RESULTS)
 
     def _deliver(self, result: JobResult, code: int) -> int:
         """Deliver a result, and return the exit code."""
@@ -262,7 +264,7 @@ class ProgramJob:
         self.interruption.is_sending = True
 
 
-def _listed(paths: Sequence[str]) -> str:
+def _list_paths(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return f"{', '.join(map(short_repr, paths[:_SHOWN]))}{more}"
 

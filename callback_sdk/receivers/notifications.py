@@ -72,7 +72,7 @@ def created_objects(notification: Any) -> list[BucketObject]:
 
 
 def _objects(notification: Any, envelopes: int) -> Iterator[BucketObject]:
-    event = _parsed(notification)
+    event = _parse(notification)
     if envelopes == 0:
         raise _foreign("has too many envelopes")
     if "Records" in event:
@@ -110,7 +110,9 @@ def _of_s3(described: Mapping[str, Any]) -> BucketObject:
         key = unquote_plus(_text(found, "key"), errors="strict")
     except UnicodeDecodeError:
         raise _foreign("has a key that is not UTF-8") from None
-    return _stored(_dict(described, "bucket"), found, key, version=found.get("versionId"), etag=found.get("eTag"))
+    return _bucket_object(
+        _dict(described, "bucket"), found, key, version=found.get("versionId"), etag=found.get("eTag")
+    )
 
 
 def _of_event_bridge(event: Mapping[str, Any]) -> Iterator[BucketObject]:
@@ -120,10 +122,12 @@ def _of_event_bridge(event: Mapping[str, Any]) -> Iterator[BucketObject]:
     # Not encoded, unlike in the other notifications.
     key = _text(found, "key")
     bucket = _dict(event["detail"], "bucket")
-    yield _stored(bucket, found, key, version=found.get("version-id"), etag=found.get("etag"))
+    yield _bucket_object(bucket, found, key, version=found.get("version-id"), etag=found.get("etag"))
 
 
-def _stored(bucket: Mapping[str, Any], found: Mapping[str, Any], key: str, *, version: Any, etag: Any) -> BucketObject:
+def _bucket_object(
+    bucket: Mapping[str, Any], found: Mapping[str, Any], key: str, *, version: Any, etag: Any
+) -> BucketObject:
     size, sequencer = found.get("size"), found.get("sequencer")
     return BucketObject(
         bucket=_text(bucket, "name"),
@@ -140,7 +144,7 @@ def _is_message(record: Any) -> bool:
     return isinstance(record, dict) and record.get("eventSource") == "aws:sqs" and isinstance(record.get("body"), str)
 
 
-def _parsed(notification: Any) -> Mapping[str, Any]:
+def _parse(notification: Any) -> Mapping[str, Any]:
     if isinstance(notification, (str, bytes)):
         try:
             notification = decode(notification.encode() if isinstance(notification, str) else notification)

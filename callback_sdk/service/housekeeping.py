@@ -111,10 +111,10 @@ class Housekeeper(PeriodicThread):
             _log.info("Released %d MB of the database to the file system.", released // 1_000_000)
 
     def _clean(self) -> None:
-        self._blobs.clean(frozenset(self._store.tasks.unfinished()))
+        self._blobs.clean(frozenset(self._store.tasks.unfinished_ids()))
 
     def _end_unknown(self, moment: float) -> None:
-        missing = self._store.tasks.unknown(list(self._registry))
+        missing = self._store.tasks.unknown_algorithms(list(self._registry))
         if missing:
             _log.warning("Queued tasks need algorithms that this registry doesn't have: %s.", ", ".join(missing))
         self._missing = {name: self._missing.get(name, moment) for name in missing}

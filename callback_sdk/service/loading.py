@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def garbage_ignored() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Disable garbage collection while modules are loaded, and exclude the loaded objects from later collections.
 
     The web framework and the database toolkit create hundreds of thousands of objects that exist until the process

@@ -18,7 +18,7 @@ from callback_sdk.errors import ConfigurationError, needs_extra
 from callback_sdk.filesystem.files import PRIVATE, remove, write_whole
 from callback_sdk.filesystem.locks import try_lock
 from callback_sdk.service.files import make_data_folder
-from callback_sdk.service.loading import garbage_ignored
+from callback_sdk.service.loading import pause_garbage_collection
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.orphans import end_orphans
@@ -64,7 +64,7 @@ def serve(
         StoreUnavailableError: The database can't be reached.
         MissingExtraError: The extra `service`, or an extra of the engine or the database, is not installed.
     """
-    with needs_extra("service"), garbage_ignored():
+    with needs_extra("service"), pause_garbage_collection():
         import uvicorn
 
         from callback_sdk.service.access.audit import AuditLog
@@ -100,10 +100,10 @@ def serve(
         runs = RunConfig.of(config, slots, config.data_dir)
         child = stack.enter_context(contextlib.closing(runs.new_child(registry)))
         algorithms = Algorithms(child.describe().versions)
-        listener = stack.enter_context(bound(config.host, config.port, listening))
+        listener = stack.enter_context(bind_socket(config.host, config.port, listening))
         address = _address(listener, config.host)
         delivery = evolve(delivery, public_url=delivery.public_url or f"{address}{config.root_path}")
-        folder = stack.enter_context(locked(config.data_dir))
+        folder = stack.enter_context(lock_data_dir(config.data_dir))
         end_orphans()
         storage = StorageLocations.of(config, folder)
         runs = RunConfig.of(config, slots, folder)
@@ -247,7 +247,7 @@ def default_processes() -> int:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[Path]:
+def lock_data_dir(folder: Path) -> Iterator[Path]:
     """Create the data directory and lock it against other services.
 
     Raises:
@@ -280,7 +280,7 @@ def locked(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def bound(host: str, port: int, listening: int | None = None) -> Iterator[socket.socket]:
+def bind_socket(host: str, port: int, listening: int | None = None) -> Iterator[socket.socket]:
     """Bind the service's socket. Connections are refused until the caller calls `listen`.
 
     Args:

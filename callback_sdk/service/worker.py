@@ -117,7 +117,7 @@ def work(
             queues, pool, concurrency = [DELIVERIES], "threads", THREADS
             _register_deliver(app, runtime, worker_runtime.deliverer, messages)
         else:
-            names, devices = _share(role, runtime, chosen(runtime.registry, algorithms))
+            names, devices = _share(role, runtime, choose_algorithms(runtime.registry, algorithms))
             queues = [queue_name(name) for name in names]
             pool, concurrency = "solo", 1
             if set(names) != set(algorithms):
@@ -171,7 +171,7 @@ def _wait_for_uploads(uploads: PendingUploads) -> None:
         time.sleep(_UPLOADS_TICK)
 
 
-def chosen(registry: Algorithms, algorithms: Sequence[str]) -> list[str]:
+def choose_algorithms(registry: Algorithms, algorithms: Sequence[str]) -> list[str]:
     """Return the algorithms of which a worker runs tasks.
 
     Raises:
@@ -231,7 +231,7 @@ def _register_run(app: Any, runner: Any, preparation: _Preparation, messages: Me
     @app.task(name=RUN, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def run(self: Any, job_id: str) -> None:
         stop: StopSignal = StopSignal()
-        with messages.handling(_queue_of(self.request)):
+        with messages.handle(_queue_of(self.request)):
             try:
                 runner.run(job_id, preparation.child, stop)
             except StoreUnavailableError as error:
@@ -255,7 +255,7 @@ def _queue_of(request: Any) -> str:
 def _register_deliver(app: Any, runtime: Runtime, deliverer: Any, messages: MessageCounter) -> None:
     @app.task(name=DELIVER, shared=False)  # type: ignore[untyped-decorator]
     def deliver(delivery_id: str, host: str) -> None:
-        with messages.handling(DELIVERIES):
+        with messages.handle(DELIVERIES):
             if not deliverer.attempt_now(delivery_id, host):
                 # The dispatcher dispatches the delivery again when the database is available.
                 with contextlib.suppress(StoreUnavailableError):
@@ -303,7 +303,7 @@ def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str
 
 def _run_with_environment(registry: str, algorithms: str, role: str, parent: str, reporter: Reporter) -> int:
     from callback_sdk.config.service import ServiceConfig
-    from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.engines.celery import require_broker
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import default_processes
@@ -320,7 +320,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         StorageLocations.of(config, folder),
         DeliveryConfig.of(config),
         RunConfig.of(config, config.processes or default_processes(), folder),
-        broker=needed(config.broker),
+        broker=require_broker(config.broker),
         algorithms=algorithms.split(","),
         shutdown_timeout=config.shutdown_timeout,
         stall_timeout=config.stall_timeout,

@@ -95,7 +95,7 @@ class CredentialSource:
         after_fork(self._source, _renew_lock)
         self._latest_expiry: datetime | None = None
 
-    def lasting(self, until: datetime) -> SigningCredentials:
+    def valid_until(self, until: datetime) -> SigningCredentials:
         """Return credentials that are valid until a given time, renewed if necessary; else the current ones.
 
         botocore renews credentials 15 minutes before they expire. A signature expires with its credentials, so

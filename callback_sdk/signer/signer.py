@@ -419,7 +419,7 @@ class S3Signer:
     def _context(self, expires: Duration, now: float) -> SigningContext:
         place, time = self._bucket.location, utc(now)
         duration = check_lifetime(expires)
-        credentials = self._bucket.credentials.lasting(time + duration)
+        credentials = self._bucket.credentials.valid_until(time + duration)
         wanted = (credentials.access_key, f"{time:%Y%m%d}")
         known, key = self._last_key
         if known != wanted:

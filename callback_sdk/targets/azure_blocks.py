@@ -64,7 +64,7 @@ class AzureBlocks(MultipartTarget):
         block = document.cut(part.start, part.size)
         headers = {"content-type": "application/octet-stream", "content-md5": _content_md5(block)}
         own = SecretFields(
-            {name: value for name, value in self._given().reveal().items() if name.startswith(_OF_BLOCKS)}
+            {name: value for name, value in self._given_headers().reveal().items() if name.startswith(_OF_BLOCKS)}
         )
         query = f"comp=block&blockid={quote(block_id(document, self.part_size, part.number), safe='')}"
         return self._upload("PUT", query, SecretFields({**headers, **own.reveal()}), block, document)
@@ -76,7 +76,7 @@ class AzureBlocks(MultipartTarget):
     def completion(self, document: Body, stored: Sequence[str], *, now: datetime) -> Upload:
         """See `MultipartTarget.completion`."""
         ids = [block_id(document, self.part_size, number) for number in range(1, len(stored) + 1)]
-        headers = _list_headers(self._given(), document, self.media_type, self.encoding)
+        headers = _list_headers(self._given_headers(), document, self.media_type, self.encoding)
         return self._upload("PUT", "comp=blocklist", headers, Body(block_list(ids)), document)
 
     def verification(self, *, now: datetime) -> Upload | None:
@@ -96,7 +96,7 @@ class AzureBlocks(MultipartTarget):
         """See `MultipartTarget.has_lost_parts`; another document was committed in the meantime."""
         return error.code == "InvalidBlockList"
 
-    def _given(self) -> SecretFields:
+    def _given_headers(self) -> SecretFields:
         return given_headers(self.callback)
 
     def _upload(

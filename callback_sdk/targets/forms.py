@@ -183,8 +183,8 @@ class FormPost(Target):
         """See `Target.needs`."""
         return frozenset({"form", "acl"} if self._field("acl") else {"form"})
 
-    def accepted(self) -> frozenset[int]:
-        """See `Target.accepted`.
+    def success_statuses(self) -> frozenset[int]:
+        """See `Target.success_statuses`.
 
         With `success_action_redirect`, S3 responds with 303 after it has stored the object; it is not followed.
         """

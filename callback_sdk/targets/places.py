@@ -146,7 +146,7 @@ class Places:
                 url=url,
             )
 
-    def reserved(self) -> frozenset[str]:
+    def reserved_names(self) -> frozenset[str]:
         """Return the names that no output file may have: below a prefix, they are the objects of other targets.
 
         A file with a target of its own isn't sent there.

@@ -270,7 +270,7 @@ class Target:
             body=body,
             document=document,
             expires_at=self.expires_at,
-            accepts=self.accepted(),
+            accepts=self.success_statuses(),
             redirects=self.redirects,
             fields=self.callback.fields,
             assumptions=self.assumptions(),
@@ -285,7 +285,7 @@ class Target:
         """
         return None
 
-    def accepted(self) -> frozenset[int]:
+    def success_statuses(self) -> frozenset[int]:
         """Return the statuses of success."""
         return self.accepts
 

@@ -165,7 +165,7 @@ class ObjectStore(RecordingServer):
         with self._arrived:
             try:
                 if request.method == "GET":
-                    return FaultResponse(body=self._uploads.listed(place.partition("/")[0]))
+                    return FaultResponse(body=self._uploads.list_xml(place.partition("/")[0]))
                 if request.method == "POST" and "uploads" in query:
                     identity = self._uploads.start(place, request.headers)
                     return FaultResponse(body=xml("InitiateMultipartUploadResult", f"<UploadId>{identity}</UploadId>"))
@@ -180,7 +180,7 @@ class ObjectStore(RecordingServer):
                 return self._failure(refused.status, refused.code, str(refused))
 
     def _complete(self, request: ReceivedRequest, place: str, identity: str) -> FaultResponse:
-        upload, body, etag = self._uploads.joined(place, identity, request.body)
+        upload, body, etag = self._uploads.join(place, identity, request.body)
         own = {name: value for name, value in request.headers.items() if name == "if-none-match"}
         stored = self._store(place, {**upload.headers, **own}, body, etag)
         if stored.status != 200:

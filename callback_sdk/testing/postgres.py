@@ -64,7 +64,7 @@ class Postgres(supervisor.SupervisedServer):
         """
         import psycopg
 
-        self._running()
+        self._require_process()
         name = f"test_{secrets.token_hex(6)}"
         try:
             with self._connect() as connection:

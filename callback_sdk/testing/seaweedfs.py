@@ -112,7 +112,7 @@ class SeaweedFS:
             except BaseException:
                 self.close()
                 raise
-            ended = self._ended()
+            ended = self._has_ended()
             self.close()
             if not ended:
                 break
@@ -202,16 +202,16 @@ class SeaweedFS:
     def _wait_until_ready(self) -> bool:
         end = time.monotonic() + self._timeout.total_seconds()
         while time.monotonic() < end:
-            if self._ended():
+            if self._has_ended():
                 return False
             # The S3 API responds seconds before the volume server has registered with the master, and uploads fail
             # until then.
             if self._get("s3.port", "/healthz") is not None and self._has_volumes():
-                return not self._ended()
+                return not self._has_ended()
             time.sleep(0.05)
         return False
 
-    def _ended(self) -> bool:
+    def _has_ended(self) -> bool:
         return self._process is None or self._process.ended
 
     def _has_volumes(self) -> bool:

@@ -241,7 +241,7 @@ class RecordingServer:
             self._arrived.notify_all()
 
     @contextlib.contextmanager
-    def _holding(self, subject: str) -> Iterator[None]:
+    def _count_concurrent(self, subject: str) -> Iterator[None]:
         with self._arrived:
             self._running[subject] += 1
             self._most[subject] = max(self._most[subject], self._running[subject])
@@ -326,7 +326,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         request = evolve(head, body=body)
-        with server._holding(server._subject(request)):
+        with server._count_concurrent(server._subject(request)):
             response = server._outcome(step, request)
             server._record(evolve(request, status=response.status))
             waits = step.delay and (step.response is not None or step.fault is Fault.SLOW)

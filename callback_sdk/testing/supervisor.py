@@ -184,11 +184,11 @@ class SupervisedServer(abc.ABC):
 
     def kill(self) -> None:
         """Kill all processes of the server, like a crash, and keep the directory for `restart`."""
-        self._running().kill()
+        self._require_process().kill()
 
     def restart(self) -> None:
         """Kill the server if it runs, start it again with the same data and ports, and wait until it responds."""
-        process = self._running()
+        process = self._require_process()
         process.restart()
         ready, _ = self._wait_until_responding(process)
         if not ready:
@@ -204,10 +204,10 @@ class SupervisedServer(abc.ABC):
 
     @property
     def _port(self) -> int:
-        self._running()
+        self._require_process()
         return self._ports[0]
 
-    def _running(self) -> SupervisedProcess:
+    def _require_process(self) -> SupervisedProcess:
         if self._process is None:
             raise _error(f"{self._NAME} is not running.", "Use it in a with block, or call start().")
         return self._process

@@ -74,7 +74,7 @@ class StartedUploads:
         upload.parts[int(number)] = body
         return _md5(body)
 
-    def joined(self, place: str, identity: str, document: bytes) -> tuple[StartedUpload, bytes, str]:
+    def join(self, place: str, identity: str, document: bytes) -> tuple[StartedUpload, bytes, str]:
         """Return an upload, the bytes of its parts, and the ETag of the object.
 
         Args:
@@ -118,7 +118,7 @@ class StartedUploads:
         self.get(place, identity)
         del self._uploads[identity]
 
-    def listed(self, bucket: str) -> bytes:
+    def list_xml(self, bucket: str) -> bytes:
         """Return the uploads of a bucket as ListMultipartUploads does."""
         found = "".join(
             f"<Upload><Key>{escape(upload.place.partition('/')[2])}</Key><UploadId>{identity}</UploadId></Upload>"

@@ -81,7 +81,7 @@ def explain(failure: BaseException) -> Explanation:
     if isinstance(failure, ConnectionRefusedError):
         return Explanation("refuses connections", "Check host and port, and whether the server runs.")
     if isinstance(failure, InvalidResponseError):
-        return _broken(failure)
+        return _explain_broken(failure)
     if isinstance(failure, OSError) and failure.errno in _LOCAL:
         return Explanation(f"was not reached: {os.strerror(failure.errno)}", _LOCAL[failure.errno])
     return Explanation("closed or reset the connection", "The network or the server failed; try again.")
@@ -111,7 +111,7 @@ def _tunnel(failure: TunnelError) -> Explanation:
     return Explanation(f"is unreachable: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
 
 
-def _broken(failure: InvalidResponseError) -> Explanation:
+def _explain_broken(failure: InvalidResponseError) -> Explanation:
     if failure.is_tls:
         return Explanation("speaks TLS at this port", "Use https:// instead of http://.", transient=False)
     if failure.received:

@@ -113,7 +113,7 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         retryable=is_retryable(response.status, code),
         expired=hint in _EXPIRY_HINTS,
         retry_after=None if retry_after is None else retry_after.total_seconds(),
-        response_body=_beginning(upload, response),
+        response_body=_body_excerpt(upload, response),
     )
 
 
@@ -228,7 +228,7 @@ def _message(upload: Upload, response: Response, document: _ErrorDocument) -> st
     return escape(_QUERY.sub("?" + HIDDEN, response.scrub(text, upload))[:_MAX_MESSAGE])
 
 
-def _beginning(upload: Upload, response: Response) -> str:
+def _body_excerpt(upload: Upload, response: Response) -> str:
     """Return the beginning of a response's body for people, without credentials.
 
     More than is shown is searched for credentials: one that the cut divided would not be found.

@@ -235,7 +235,7 @@ class DeliveryAttempts:
                     results_url=results_url,
                     task_url=task_url,
                     traceparent=traceparent,
-                    outputs={} if outputs is None else outputs.listed(files),
+                    outputs={} if outputs is None else outputs.all_entries(files),
                 )
                 delivery = await self.driver.call(prepare, result, results, target, stack, size=results.size)
                 receipt = await self.send(delivery, nulls_written=nulls_written, on_refresh=on_refresh, issued=issued)
@@ -488,7 +488,7 @@ class DeliveryAttempts:
             error.expired = True
             error.hint = f"The signature has expired since the request began: presign for longer. {error.hint}"
         clusters = self._clusters_of(upload)
-        if clusters is not None and clusters.refused(upload, response):
+        if clusters is not None and clusters.has_refused_token(upload, response):
             # The operator has to replace the token, which takes longer than `write` retries.
             error.retryable = True
         return error

@@ -150,13 +150,13 @@ class Clusters:
         # A source may log in, and block.
         sent = await self._driver.call(token.current, upload)
         response = await self._sender.exchange(_authorize(upload, sent))
-        if self.refused(upload, response):
+        if self.has_refused_token(upload, response):
             new = await self._driver.call(token.replace, upload, sent)
             if new is not None:
                 response = await self._sender.exchange(_authorize(upload, new))
         return response
 
-    def refused(self, upload: Upload, response: Response) -> bool:
+    def has_refused_token(self, upload: Upload, response: Response) -> bool:
         """Tell whether a cluster refused the token that it was sent."""
         has_token = self._tokens[origin_of(upload.url)] is not None and upload.kind != "http-put"
         return has_token and refuses_token(response.status, response.body)

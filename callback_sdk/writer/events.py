@@ -278,7 +278,7 @@ class _Stream:
                 if not self._is_stopped:
                     self._attempt(*taken)
         except Exception as error:  # noqa: BLE001 - whatever failed, the job goes on without events
-            self._failed(error, now)
+            self._record_failure(error, now)
         else:
             self._unsent, self._failures = None, 0
             self._not_before = now if taken[0] == Progress() else now + self._interval
@@ -295,16 +295,16 @@ class _Stream:
         """Return the next event with its number. Newer progress replaces an event that could not be sent."""
         if self._starting:
             self._starting = False
-            return self._numbered(Progress())
+            return self._number(Progress())
         try:
             newest = self._newest.popleft()
         except IndexError:
             return self._unsent
         if newest == self._last and self._unsent is None:
             return None
-        return self._numbered(newest)
+        return self._number(newest)
 
-    def _numbered(self, progress: Progress) -> tuple[Progress, int] | None:
+    def _number(self, progress: Progress) -> tuple[Progress, int] | None:
         if self._next >= self._first + EVENTS_OF_RUN:
             return None
         self._next += 1
@@ -327,7 +327,7 @@ class _Stream:
                 )
             )
 
-    def _failed(self, error: Exception, now: float) -> None:
+    def _record_failure(self, error: Exception, now: float) -> None:
         self._failures += 1
         pause = max(self._interval, _SHORTEST_PAUSE) * (1 << min(self._failures, _MAX_DOUBLINGS))
         text = loggable_text(error)

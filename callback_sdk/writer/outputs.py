@@ -217,7 +217,7 @@ class DeliveryOutputs:
             )
         return [OutputUpload.of(output, targets[id(callback)]) for output, callback in self.files]
 
-    def listed(self, files: Mapping[str, StoredFile]) -> dict[str, Mapping[str, Any]]:
+    def all_entries(self, files: Mapping[str, StoredFile]) -> dict[str, Mapping[str, Any]]:
         """Return the entries of all files in the document, by name.
 
         Args:

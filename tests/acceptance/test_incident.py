@@ -215,7 +215,7 @@ def lose_a_worker(incident: Incident) -> None:
         go.touch()
         for user in USERS:
             incident.submit(user)
-        wait_until(lambda: not incident.store.tasks.unfinished(), patience=PATIENCE, what="the end of all tasks")
+        wait_until(lambda: not incident.store.tasks.unfinished_ids(), patience=PATIENCE, what="the end of all tasks")
         assert [client.get_task(task.job_id).success for task in running] == [True, True]
 
 

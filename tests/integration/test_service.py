@@ -459,9 +459,9 @@ def test_files_are_readable_by_their_owner_only(service: Service) -> None:
 def test_two_services_never_share_a_folder(service: Service) -> None:
     """The second one says so and ends."""
     from callback_sdk.errors import ConfigurationError
-    from callback_sdk.service.server import locked
+    from callback_sdk.service.server import lock_data_dir
 
-    with pytest.raises(ConfigurationError, match="Another service uses"), locked(service.data):
+    with pytest.raises(ConfigurationError, match="Another service uses"), lock_data_dir(service.data):
         pass
 
 

@@ -26,7 +26,17 @@ MODULES = (
 RETURNED = {
     *("Algorithm", "AlgorithmVersion", "Callback", "Delivery", "DeliveryAttempt", "DeliveryCounts", "DeliverySnapshot"),
     *("Features", "JobContext", "OutboxEntry", "PresignedMultipart", "PresignedPost", "PresignedPut", "Receipt"),
-    *("Result", "RunInterrupt", "Task", "TaskSummary", "Version", "WriteResult", "LastError", "PlatformAlgorithm"),
+    *(
+        "Result",
+        "RunInterrupt",
+        "Task",
+        "TaskSummary",
+        "Version",
+        "WriteOutcome",
+        "WriteResult",
+        "LastError",
+        "PlatformAlgorithm",
+    ),
     *("PlatformClient", "PlatformTask", "PlatformVersion", "CallbackSDKError", "PresignedPrefix", "TaskOutput"),
     *("TaskOutputs", "AuditRecord", "ListedDelivery", "RedeliveryStep", "SkippedDelivery"),
     *("AlgorithmPause", "DisabledWebhook", "Host", "SigningSecrets", "WebhookSecret", "Worker"),

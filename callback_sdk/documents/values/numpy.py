@@ -36,7 +36,7 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
         return None
     simple: tuple[tuple[type, Callable[[Any], Any]], ...] = (
         (np.float64, float),
-        (np.floating, _floating),
+        (np.floating, _float),
         (np.bool_, bool),
         # Before integers, because it is a subclass of them.
         (np.timedelta64, _reject),
@@ -108,7 +108,7 @@ def _convert_masked(value: Any) -> Any:
     return flat.reshape(value.shape).tolist()
 
 
-def _floating(value: Any) -> float:
+def _float(value: Any) -> float:
     import numpy as np
 
     # The same digits as in arrays: 0.1 instead of 0.10000000149011612.

@@ -117,10 +117,10 @@ def _column(array: Any) -> Any:
         return list(array)
     if isinstance(dtype, pd.SparseDtype):
         return array.to_dense()
-    return _with_missing(array)
+    return _replace_missing(array)
 
 
-def _with_missing(array: Any) -> Any:
+def _replace_missing(array: Any) -> Any:
     missing = array.isna()
     numbers = getattr(array.dtype, "numpy_dtype", None)
     if numbers is not None:

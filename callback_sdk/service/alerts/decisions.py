@@ -121,7 +121,7 @@ def observe(
         now: The time.
         unknown: Kinds that could not be observed, whose problems may still exist.
     """
-    found = {problem.name: _seen(alerts.get(problem.name), problem, now) for problem in problems}
+    found = {problem.name: _update(alerts.get(problem.name), problem, now) for problem in problems}
     kept = {name: alert for name, alert in alerts.items() if name not in found}
     for name, alert in kept.items():
         if alert.problem.kind in unknown and alert.ended_at is None:
@@ -153,7 +153,7 @@ def last_message(alerts: Mapping[str, Alert]) -> float:
     return max((alert.notified_at or 0.0 for alert in alerts.values()), default=0.0)
 
 
-def _seen(alert: Alert | None, problem: Problem, now: float) -> Alert:
+def _update(alert: Alert | None, problem: Problem, now: float) -> Alert:
     if alert is None:
         return Alert(problem=problem, since=now, seen_at=now)
     if alert.ended_at is None:

@@ -47,7 +47,7 @@ def of_store(store: Store, *, queue_age: timedelta) -> list[Problem]:
     return [
         *_dead(store.deliveries.counts()[DEAD]),
         *_circuits(store.hosts.all(limit=_MAX_HOSTS)),
-        *_webhooks(len(store.hosts.disabled())),
+        *_webhooks(len(store.hosts.disabled_webhooks())),
         *_queues(store.stats.oldest_queued(), store.stats.oldest_due(), queue_age.total_seconds()),
     ]
 

@@ -84,7 +84,7 @@ class Annotation:
                 base, optional = next(one for one in arguments if one is not type(None)), True
             else:
                 break
-        return cls(base=base, optional=optional, metadata=found, whole=_annotated(annotation, metadata))
+        return cls(base=base, optional=optional, metadata=found, whole=_annotate(annotation, metadata))
 
     @property
     def library_type(self) -> str:
@@ -126,7 +126,7 @@ class Converter:
                 self.adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
         except (PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation, TypeError) as error:
             raise ConfigurationError(
-                f"{what} is annotated with {_named(annotation)}, which can't be made from JSON: "
+                f"{what} is annotated with {_type_name(annotation)}, which can't be made from JSON: "
                 f"{sentence(str(error).splitlines()[0][:_MAX_LENGTH])}",
                 hint="Annotate a column with list[float], np.ndarray or pd.Series; a parameter with a type that "
                 "pydantic knows, such as float, str, Literal or a dataclass; all features with pd.DataFrame.",
@@ -186,7 +186,7 @@ def of_items(kind: Annotation) -> Any:
     """Return the type of a list whose items are those of a column."""
     item = (*get_args(kind.base), Any)[0]
     # Stops at the first misfit: a column may have millions of them.
-    return _annotated(list[item], (pydantic.FailFast(), *kind.metadata))  # type: ignore[valid-type]
+    return _annotate(list[item], (pydantic.FailFast(), *kind.metadata))  # type: ignore[valid-type]
 
 
 def numpy_type(kind: Annotation, what: str) -> Any:
@@ -258,7 +258,7 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def _annotated(kind: Any, metadata: Iterable[Any]) -> Any:
+def _annotate(kind: Any, metadata: Iterable[Any]) -> Any:
     return functools.reduce(lambda inner, one: Annotated[inner, one], metadata, kind)
 
 
@@ -274,6 +274,6 @@ def _is_abstract(scalar: type) -> bool:
     )
 
 
-def _named(annotation: Any) -> str:
+def _type_name(annotation: Any) -> str:
     found = Annotation.of(annotation).base
     return found.__qualname__ if isinstance(found, type) and not get_args(found) else str(found)[:_MAX_LENGTH]

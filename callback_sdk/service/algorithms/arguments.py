@@ -136,7 +136,7 @@ class OptionsArgument(Argument):
 
     def read(self, inputs: Inputs) -> Any:
         """See `Argument.read`."""
-        return self.converter.convert(dict(inputs.parameters), _dotted(()), ParametersError)
+        return self.converter.convert(dict(inputs.parameters), _path_formatter(()), ParametersError)
 
 
 @define(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ class ParameterArgument(Argument):
         """See `Argument.read`."""
         if self.parameter in inputs.parameters:
             value = inputs.parameters[self.parameter]
-            return self.converter.convert(value, _dotted((self.parameter,)), ParametersError)
+            return self.converter.convert(value, _path_formatter((self.parameter,)), ParametersError)
         if self.default.make is not None:
             return self.default.make()
         raise ParametersError(
@@ -278,5 +278,5 @@ def _row(column: str) -> Callable[[tuple[Any, ...]], str]:
     return describe
 
 
-def _dotted(start: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], str]:
+def _path_formatter(start: tuple[Any, ...]) -> Callable[[tuple[Any, ...]], str]:
     return lambda path: ".".join(map(str, (*start, *path))) or "Parameters"

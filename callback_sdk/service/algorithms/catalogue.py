@@ -69,7 +69,7 @@ class AlgorithmCatalog:
         algorithm = self._registry.get(name, version)
         return RunnableVersion(algorithm=algorithm, version=algorithm.version)
 
-    def registered(self, name: str) -> tuple[AlgorithmVersion, ...]:
+    def registered_versions(self, name: str) -> tuple[AlgorithmVersion, ...]:
         """Return the registered versions of an algorithm, in the order of registration.
 
         Raises:
@@ -77,7 +77,7 @@ class AlgorithmCatalog:
         """
         return self._registry.versions(name)
 
-    def trained(self, owner: str, name: str) -> list[TrainedVersion]:
+    def trained_versions(self, owner: str, name: str) -> list[TrainedVersion]:
         """Return a user's trained versions of an algorithm, oldest first."""
         return self._versions.of(owner, name)
 

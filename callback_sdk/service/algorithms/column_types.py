@@ -44,7 +44,7 @@ def fit(schema: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
 
 
 def _fits(schema: Any, column: Any) -> bool:
-    allowed = _allowed(schema)
+    allowed = _allowed_types(schema)
     if not allowed:
         return False
     if isinstance(column, list):
@@ -53,12 +53,12 @@ def _fits(schema: Any, column: Any) -> bool:
     return bool(kinds & allowed) and (not column.null_count or "null" in allowed)
 
 
-def _allowed(schema: Any) -> frozenset[str]:
+def _allowed_types(schema: Any) -> frozenset[str]:
     """Return the types that a schema allows; empty if it has further rules."""
     if not isinstance(schema, Mapping):
         return frozenset()
     if "anyOf" in schema and _ANNOTATIONS.issuperset(schema.keys() - {"anyOf"}) and "type" not in schema:
-        alternatives = list(map(_allowed, schema["anyOf"]))
+        alternatives = list(map(_allowed_types, schema["anyOf"]))
         # A type that one alternative doesn't restrict is allowed as a whole.
         return frozenset().union(*alternatives)
     if not _ANNOTATIONS.issuperset(schema):

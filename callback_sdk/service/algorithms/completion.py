@@ -27,22 +27,22 @@ def complete(value: Any, report: Report) -> Any:
         AlgorithmError: A generator yields rows and returns a value too.
     """
     if inspect.isgenerator(value):
-        return _collected(value, report)
+        return _collect(value, report)
     if isinstance(value, AsyncIterator):
-        return event_loop.run(_collected_async(value, report))
+        return event_loop.run(_collect_async(value, report))
     if inspect.isawaitable(value):
-        return event_loop.run(_awaited(value, report))
+        return event_loop.run(_await_value(value, report))
     return value
 
 
-async def _awaited(value: Awaitable[Any], report: Report) -> Any:
+async def _await_value(value: Awaitable[Any], report: Report) -> Any:
     found = await value
     if isinstance(found, AsyncIterator):
-        return await _collected_async(found, report)
-    return _collected(found, report) if inspect.isgenerator(found) else found
+        return await _collect_async(found, report)
+    return _collect(found, report) if inspect.isgenerator(found) else found
 
 
-def _collected(generator: Generator[Any, Any, Any], report: Report) -> Any:
+def _collect(generator: Generator[Any, Any, Any], report: Report) -> Any:
     rows: list[Any] = []
     while True:
         try:
@@ -52,7 +52,7 @@ def _collected(generator: Generator[Any, Any, Any], report: Report) -> Any:
         _take(item, rows, report)
 
 
-async def _collected_async(items: AsyncIterator[Any], report: Report) -> list[Any]:
+async def _collect_async(items: AsyncIterator[Any], report: Report) -> list[Any]:
     rows: list[Any] = []
     async for item in items:
         _take(item, rows, report)

@@ -11,7 +11,7 @@ from typing import Any
 
 from callback_sdk.errors import AlgorithmError, ConfigurationError
 from callback_sdk.filesystem.files import create_file, remove
-from callback_sdk.models import FRACTION_HINT, clipped, fraction_of, is_fraction
+from callback_sdk.models import FRACTION_HINT, clip, fraction_of, is_fraction
 from callback_sdk.parsing import path_of
 from callback_sdk.service.algorithms.output_folder import OutputFolder
 from callback_sdk.text.descriptions import short_repr, type_name
@@ -147,7 +147,7 @@ class JobContext:
         if not is_fraction(number) and not self._warned:
             self._warned = True
             _log.warning("The fraction of the progress is %s. %s", short_repr(fraction), FRACTION_HINT)
-        near = clipped(number)
+        near = clip(number)
         state = (None if near is None else round(near, 3), str(message)[:500])
         if state != self._last:
             self._last = state

@@ -84,7 +84,7 @@ def interrupt(error: BaseException) -> bool:
     return True
 
 
-def unfinished() -> list[str]:
+def take_unfinished() -> list[str]:
     """Return the names of asyncio tasks that did not end when they were canceled, once."""
     names, _state.unfinished = _state.unfinished, []
     return names

@@ -16,7 +16,7 @@ from callback_sdk.features.column_errors import translate_errors
 from callback_sdk.features.columns import complete
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
-from callback_sdk.service.supervision.memory import bounded, format_size
+from callback_sdk.service.supervision.memory import format_size, limit_allocations
 
 if TYPE_CHECKING:
     import pandas
@@ -55,7 +55,7 @@ class Features:
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns as lists, by name; missing values are None."""
         if self._format == PARQUET:
-            return {name: _listed(name, column) for name, column in self.to_columns().items()}
+            return {name: _to_list(name, column) for name, column in self.to_columns().items()}
         return {name: complete(column) for name, column in self._read_json().items()}
 
     def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
@@ -103,7 +103,7 @@ class Features:
 
     def _read_parquet(self) -> pyarrow.Table:
         try:
-            with bounded(self._max_bytes):
+            with limit_allocations(self._max_bytes):
                 return normalize(parquettables.read(self._source))
         except MemoryError:
             raise FeaturesError(
@@ -148,7 +148,7 @@ def check(
             raise FeaturesError(f"Features of format {format!r} are not known.", hint="Send Parquet or JSON.")
 
 
-def _listed(name: str, column: Any) -> list[Any]:
+def _to_list(name: str, column: Any) -> list[Any]:
     with translate_errors(name):
         values: list[Any] = column.to_pylist()
         return values

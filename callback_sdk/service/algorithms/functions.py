@@ -14,7 +14,7 @@ from callback_sdk.models import Progress
 from callback_sdk.service.algorithms.completion import complete
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.setup import check_setup
-from callback_sdk.service.algorithms.signature import INPUTS, Signature, described
+from callback_sdk.service.algorithms.signature import INPUTS, Signature, name_of
 
 _METHODS = ("predict", "run")
 """Methods of a class that compute; `run` is the name in newer versions of Cog."""
@@ -38,11 +38,11 @@ class Predictor:
         self.method = next((name for name in _METHODS if _defines(self._class, name)), "")
         self._object: Any = None
         if not self.method:
-            raise ConfigurationError(f"{described(registered)!r} has no method predict.", hint=_HINT)
+            raise ConfigurationError(f"{name_of(registered)!r} has no method predict.", hint=_HINT)
         if isinstance(registered, type):
-            check_setup(registered, f"The class {described(registered)!r}")
+            check_setup(registered, f"The class {name_of(registered)!r}")
         if hasattr(self._class, "setup"):
-            check_setup(_bound(self._class, "setup"), f"The method {described(registered)}.setup")
+            check_setup(_bound(self._class, "setup"), f"The method {name_of(registered)}.setup")
 
     def unbound(self) -> Callable[..., Any]:
         """Return the method with the arguments of its callers, for its signature only."""

@@ -194,7 +194,7 @@ def declare_features(name: str, schema: Any) -> FeaturesSchema | None:
     if schema is None:
         return None
     if isinstance(schema, Mapping):
-        return JSONFeaturesSchema(_checked(name, "features", schema))
+        return JSONFeaturesSchema(_check_schema(name, "features", schema))
     if type(schema).__module__.partition(".")[0] == "pyarrow" and hasattr(schema, "metadata"):
         return ArrowFeaturesSchema(schema)
     raise ConfigurationError(
@@ -216,10 +216,10 @@ def declare_parameters(name: str, schema: Any) -> ParametersSchema | None:
             f"The schema of the parameters of {name!r} is of type {type(schema).__name__}.",
             hint="Give a JSON Schema as a dict.",
         )
-    return ParametersSchema(_checked(name, "parameters", schema))
+    return ParametersSchema(_check_schema(name, "parameters", schema))
 
 
-def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_schema(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         check_schema(schema)
     except SchemaProblemError as error:
@@ -255,17 +255,17 @@ def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str)
 def _columns(schema: Mapping[str, Any]) -> list[ColumnSchema]:
     required = schema.get("required", ())
     return [
-        ColumnSchema(name, _typed(one), str(one.get("description", "")), required=name in required)
+        ColumnSchema(name, _describe_type(one), str(one.get("description", "")), required=name in required)
         for name, one in schema.get("properties", {}).items()
         if isinstance(one, Mapping)
     ]
 
 
-def _typed(schema: Mapping[str, Any]) -> str:
+def _describe_type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))[:_MAX_LENGTH]
     if "anyOf" in schema:
-        return " or ".join(_typed(one) for one in schema["anyOf"] if isinstance(one, Mapping))[:_MAX_LENGTH]
+        return " or ".join(_describe_type(one) for one in schema["anyOf"] if isinstance(one, Mapping))[:_MAX_LENGTH]
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     kind = schema.get("type", "any")

@@ -97,7 +97,7 @@ class OutputFolder:
         self._calls: dict[str, list[RunFile]] = {}
         self._count = self._size = 0
         # Each name and each directory of a name, folded, with the name.
-        self._taken: dict[str, str] = {}
+        self._names_by_folded: dict[str, str] = {}
         self._lock = RLock()
 
     def add(self, name: str, value: Any) -> None:
@@ -108,7 +108,7 @@ class OutputFolder:
         """
         given = checked_name(name)
         self._check_path(given, value)
-        with self._lock, _storing(given):
+        with self._lock, _translate_storage_errors(given):
             create_directory(self._folder)
             with tempfile.TemporaryDirectory(dir=self._folder) as staging:
                 outputs = output_files({given: value}, Path(staging))
@@ -149,8 +149,8 @@ class OutputFolder:
 
     def _taken_by_others(self, name: str) -> dict[str, str]:
         if name not in self._calls:
-            return self._taken
-        return _taken(file.name for call, files in self._calls.items() if call != name for file in files)
+            return self._names_by_folded
+        return _names_by_folded(file.name for call, files in self._calls.items() if call != name for file in files)
 
     def _check_limits(self, name: str, outputs: Sequence[Output]) -> None:
         replaced = self._calls.get(name, [])
@@ -190,8 +190,8 @@ class OutputFolder:
         descriptor = os.open(self._folder / _JOURNAL, os.O_CREAT | os.O_WRONLY | os.O_APPEND | PRIVATE, 0o600)
         with os.fdopen(descriptor, "ab", buffering=0) as journal:
             journal.write(orjson.dumps(record) + b"\n")
-        self._taken = self._taken_by_others(name)
-        self._taken |= _taken(file.name for file in files)
+        self._names_by_folded = self._taken_by_others(name)
+        self._names_by_folded |= _names_by_folded(file.name for file in files)
         replaced = self._calls.pop(name, [])
         self._calls[name] = files
         self._count += len(files) - len(replaced)
@@ -223,7 +223,7 @@ def _run_file(folder: Path, members: dict[str, Any]) -> RunFile:
 
 
 @contextlib.contextmanager
-def _storing(name: str) -> Iterator[None]:
+def _translate_storage_errors(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -245,7 +245,7 @@ def _check_names(outputs: Iterable[Output], taken: dict[str, str]) -> None:
                 check_distinct([taken[parent], output.name])
 
 
-def _taken(names: Iterable[str]) -> dict[str, str]:
+def _names_by_folded(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         folded = fold(name)

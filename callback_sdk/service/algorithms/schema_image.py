@@ -34,7 +34,7 @@ _LIGHT = _Colors(text="#1c2024", faint="#5a636e", back="#ffffff", rule="#d9dde2"
 _DARK = _Colors(text="#e8eaed", faint="#a7b0ba", back="#1c2024", rule="#363c43")
 
 
-def drawn(title: str, parts: Mapping[str, Sequence[ColumnSchema]], *, dark: bool = False) -> bytes:
+def draw(title: str, parts: Mapping[str, Sequence[ColumnSchema]], *, dark: bool = False) -> bytes:
     """Draw one table per schema, one below the other.
 
     Args:

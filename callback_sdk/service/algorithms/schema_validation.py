@@ -111,7 +111,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     has_ids = False
     for part in _parts(schema):
         for pattern in (*filter(None, [part.get("pattern")]), *part.get("patternProperties", ())):
-            _compiled(pattern)
+            _compile(pattern)
         for keyword in _UNEVALUATED:
             if keyword in part:
                 raise SchemaProblemError(f"it has {keyword}, which takes quadratic time; use additionalProperties")
@@ -181,8 +181,8 @@ def _validator_class() -> Any:
         "additionalProperties": functools.partial(_additional_properties, known["additionalProperties"]),
         "uniqueItems": _unique_items,
         "enum": _enum,
-        "$ref": functools.partial(_counted, known["$ref"]),
-        "$dynamicRef": functools.partial(_counted, known["$dynamicRef"]),
+        "$ref": functools.partial(_count_reference, known["$ref"]),
+        "$dynamicRef": functools.partial(_count_reference, known["$dynamicRef"]),
     }
     return extend(Draft202012Validator, validators=own)  # type: ignore[no-untyped-call]
 
@@ -237,21 +237,21 @@ def _enum(_: Any, enum: list[Any], instance: Any, __: Any) -> Iterator[Any]:
         yield _error(f"{instance!r} is not one of {enum!r}")
 
 
-def _counted(original: Any, validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _count_reference(original: Any, validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[Any]:
     _current.get().refer()
     yield from original(validator, reference, instance, schema)
 
 
 def _matches(pattern: str, text: str) -> bool:
     try:
-        return bool(_compiled(pattern).search(text))
+        return bool(_compile(pattern).search(text))
     except UnicodeEncodeError:
         # A lone surrogate can't be encoded in UTF-8, which RE2 needs.
-        return bool(_compiled(pattern).search(text.encode("utf-8", "replace").decode()))
+        return bool(_compile(pattern).search(text.encode("utf-8", "replace").decode()))
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> Any:
+def _compile(pattern: str) -> Any:
     """Compile a pattern.
 
     Raises:

@@ -66,10 +66,10 @@ class Signature:
         except (TypeError, ValueError):
             # Functions of C, some of which have no signature.
             return cls(names=names)
-        declared = tuple(_resolved(function, declared, names_of_types))
+        declared = tuple(_resolve_types(function, declared, names_of_types))
         if _takes_inputs(declared, names):
             return cls(names=names)
-        return _typed(function, declared, names)
+        return _typed_signature(function, declared, names)
 
     def bind(self, values: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments of one call, by position and by name.
@@ -112,16 +112,16 @@ def caller_names() -> Mapping[str, Any]:
     return {} if frame is None or frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 
-def described(function: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     """Return the name of a function in an error."""
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
-def _resolved(
+def _resolve_types(
     function: Callable[..., Any], declared: Sequence[inspect.Parameter], names_of_types: Mapping[str, Any]
 ) -> Iterator[inspect.Parameter]:
     """Yield parameters with types in place of the names of types (PEP 563); a name that is unknown stays."""
-    inner = _unwrapped(function)
+    inner = _unwrap(function)
     known = getattr(inner, "__globals__", {})
     for one in declared:
         # Each by itself: a type that is imported for type checkers only doesn't matter if the name says enough.
@@ -137,7 +137,7 @@ def _hints(holder: Any, known: dict[str, Any], local: Mapping[str, Any]) -> dict
     return typing.get_type_hints(holder, known, dict(local), include_extras=True)
 
 
-def _unwrapped(function: Callable[..., Any]) -> Any:
+def _unwrap(function: Callable[..., Any]) -> Any:
     """Return the function in whose module annotations were written."""
     inner: Any = function
     while True:
@@ -177,10 +177,12 @@ def _may_be(annotation: Any, name: str) -> bool:
     return kind in {"features": (Features,), "parameters": (dict, Mapping), "context": (JobContext,)}[name]
 
 
-def _typed(function: Callable[..., Any], declared: Sequence[inspect.Parameter], names: tuple[str, ...]) -> Signature:
+def _typed_signature(
+    function: Callable[..., Any], declared: Sequence[inspect.Parameter], names: tuple[str, ...]
+) -> Signature:
     arguments = []
     for one in declared:
-        what = f"Argument {one.name!r} of {described(function)!r}"
+        what = f"Argument {one.name!r} of {name_of(function)!r}"
         if one.kind is inspect.Parameter.VAR_POSITIONAL:
             raise ConfigurationError(f"{what} takes any number of values.", hint=_FORMS)
         if one.kind is not inspect.Parameter.VAR_KEYWORD:

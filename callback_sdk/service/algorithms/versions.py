@@ -12,7 +12,7 @@ from attrs import define, field
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.service.algorithms.input_schemas import ColumnSchema, FeaturesSchema, ParametersSchema
-from callback_sdk.service.algorithms.schema_image import drawn
+from callback_sdk.service.algorithms.schema_image import draw
 from callback_sdk.text.descriptions import short_repr, similar
 
 TEMPLATES = ("input", "output", "parameters")
@@ -107,7 +107,7 @@ class AlgorithmVersion:
             return None
         if wanted in self.graphs:
             return self.graphs[wanted].read_bytes()
-        return drawn(f"{self.name} {self.version}", self.schemas(), dark=dark)
+        return draw(f"{self.name} {self.version}", self.schemas(), dark=dark)
 
 
 class Algorithms:

@@ -239,7 +239,7 @@ def recorded_list(state: AppState, caller: Caller, action: Action, shown: Iterab
         state.audit.record_view(action, caller)
 
 
-def owner_wanted(state: AppState, caller: Caller, name: str | None) -> str | None:
+def requested_owner(state: AppState, caller: Caller, name: str | None) -> str | None:
     """Return the id of the only user whose tasks a list shall have; None for those of all users.
 
     Args:

@@ -88,4 +88,4 @@ def get_graph(
 
 
 def _versions(state: AppState, user: User, name: str) -> tuple[tuple[AlgorithmVersion, ...], list[TrainedVersion]]:
-    return state.rules.catalogue.registered(name), state.rules.catalogue.trained(user.user_id, name)
+    return state.rules.catalogue.registered_versions(name), state.rules.catalogue.trained_versions(user.user_id, name)

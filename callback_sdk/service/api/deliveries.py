@@ -14,7 +14,7 @@ from callback_sdk.errors import CallbackSDKError, TargetExpiredError
 from callback_sdk.models import DeliveryFilter
 from callback_sdk.service.access.caller import Caller
 from callback_sdk.service.api import cursors, schemas
-from callback_sdk.service.api.access import AppState, CallerDep, StateDep, owner_wanted, recorded_list
+from callback_sdk.service.api.access import AppState, CallerDep, StateDep, recorded_list, requested_owner
 from callback_sdk.service.api.replacement import plan_stored
 from callback_sdk.service.api.views import show_found
 from callback_sdk.service.store.bulk_redelivery import Position
@@ -78,7 +78,7 @@ def find(
             or an invalid cursor.
     """
     after = None if cursor is None else Position(*cursors.decode(cursor, float, str))
-    owner = owner_wanted(state, caller, wanted.user)
+    owner = requested_owner(state, caller, wanted.user)
     found = state.task_service.store.bulk_redelivery.page(wanted, owner=owner, after=after, limit=limit + 1)
     shown, last = found[:limit], found[limit - 1] if len(found) > limit else None
     recorded_list(state, caller, "deliveries-listed", shown)
@@ -153,7 +153,7 @@ def redeliver(
         HTTPException: See `find`.
     """
     store = state.task_service.store
-    owner = owner_wanted(state, caller, wanted.user)
+    owner = requested_owner(state, caller, wanted.user)
     moment = store.clock()
     after, end = _start(cursor) or (None, moment)
     end = min(max(end, 0.0), moment)

@@ -120,7 +120,7 @@ class _Turns:
         self._closing = self._clock() + _LIFETIME * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
         self._checked_at = self._clock()
 
-    async def changed(self) -> bool | None:
+    async def wait_for_change(self) -> bool | None:
         """Return whether something has changed, as opposed to a long silence; None if the stream has to end."""
         has_changed = await is_set_within(self._watch.changed, HEARTBEAT)
         self._watch.changed.clear()
@@ -194,7 +194,7 @@ class EventStreams:
         yield _BEGIN
         shown: dict[str, Any] | None = None
         turns = _Turns(self._watches, watch, viewer)
-        while (has_changed := await turns.changed()) is not None:
+        while (has_changed := await turns.wait_for_change()) is not None:
             if not has_changed:
                 yield _COMMENT
                 continue
@@ -246,7 +246,7 @@ class EventStreams:
             # Also a client that reconnects before the first change misses nothing.
             yield _event("begin", {}, f"{clock:.3f}")
         turns = _Turns(self._watches, watch, viewer)
-        while (has_changed := await turns.changed()) is not None:
+        while (has_changed := await turns.wait_for_change()) is not None:
             if not has_changed:
                 yield _COMMENT
             new, moment = watch.take(), offset + elapsed()

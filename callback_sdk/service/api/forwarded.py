@@ -41,7 +41,7 @@ class ForwardedRequest:
     prefix: str | None = None
 
 
-def x_forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
+def read_x_forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
     """Read `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix`.
 
     Args:
@@ -65,8 +65,8 @@ def x_forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedReques
     )
 
 
-def forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
-    """Read `Forwarded` (RFC 7239), which has an element for each proxy; see `x_forwarded`."""
+def read_forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
+    """Read `Forwarded` (RFC 7239), which has an element for each proxy; see `read_x_forwarded`."""
     elements = [_parameters(text) for text in _elements(_join(headers, b"forwarded")) if text.strip()]
     if not elements:
         return ForwardedRequest()
@@ -79,8 +79,8 @@ def forwarded(headers: Headers, trusted: Iterable[Network]) -> ForwardedRequest:
 
 
 READERS: dict[str, Callable[[Headers, Iterable[Network]], ForwardedRequest]] = {
-    X_FORWARDED: x_forwarded,
-    FORWARDED: forwarded,
+    X_FORWARDED: read_x_forwarded,
+    FORWARDED: read_forwarded,
 }
 """Readers of headers, by their kind."""
 

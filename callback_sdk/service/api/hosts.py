@@ -28,7 +28,7 @@ def list_hosts(state: StateDep, caller: OperatorDep) -> dict[str, Any]:
     store = state.task_service.store.hosts
     return {
         "hosts": [show_host(one) for one in store.all()],
-        "disabled_webhooks": [show_webhook(one) for one in store.disabled()],
+        "disabled_webhooks": [show_webhook(one) for one in store.disabled_webhooks()],
     }
 
 

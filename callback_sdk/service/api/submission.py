@@ -173,7 +173,7 @@ def read_batch(
 
     found = []
     for number, item in enumerate(items):
-        with _naming(f"tasks[{number}]"):
+        with _prefix_errors(f"tasks[{number}]"):
             requested = _requested_task(item.reveal(), number, rules.max_callbacks)
             submission = _submission(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
             data, format_ = features_of(requested.features)
@@ -331,7 +331,7 @@ def _reserved_names(targets: Sequence[Target], requested: Sequence[RequestedTarg
             places.add(position, ResultTarget.of(one.output, target))
         except OutputError as error:  # noqa: PERF203 - one error ends the loop
             raise InvalidTargetError(error.message, hint=error.hint, url=str(target.callback.shown_url)) from None
-    return places.reserved()
+    return places.reserved_names()
 
 
 def checked_target(callback: Callback, rules: Rules, job_id: str) -> Target:
@@ -447,7 +447,7 @@ def _invalid_expiry() -> SubmissionError:
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def _prefix_errors(where: str) -> Iterator[None]:
     """Prefix the messages of this package's errors with the location."""
     try:
         yield

@@ -40,10 +40,10 @@ def subscriber_callbacks(given: Secret[Any]) -> Secret[list[dict[str, Any]]]:
         if not isinstance(given.reveal()[name], str) or not given.reveal()[name].strip():
             raise CallbackParamError(f"{name} of 'subscriber' is not a URL.", hint=_HINT)
         events.reveal()[given.reveal()[name].strip()].update(_EVENTS[name])
-    return Secret([{"url": url, "param": {"events": _named(names)}} for url, names in events.reveal().items()])
+    return Secret([{"url": url, "param": {"events": _event_names(names)}} for url, names in events.reveal().items()])
 
 
-def _named(events: set[str]) -> list[str]:
+def _event_names(events: set[str]) -> list[str]:
     """Return names of events, in order. Those of both outcomes are those of the end."""
     if events >= {SUCCEEDED, FAILED}:
         events = events - {SUCCEEDED, FAILED} | {COMPLETED}

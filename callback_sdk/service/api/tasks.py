@@ -24,8 +24,8 @@ from callback_sdk.service.api.access import (
     StateDep,
     acted_on,
     check_right,
-    owner_wanted,
     recorded_list,
+    requested_owner,
     task_of,
 )
 from callback_sdk.service.api.batches import read_done
@@ -110,7 +110,7 @@ async def predict_batch(
     await _check_algorithm(state, algorithm_id)
     max_tasks = state.limits.max_batch
     async with read_form(request, max_files=max_tasks + 1) as form:
-        with _accepting(request, algorithm_id) as span:
+        with _accept_span(request, algorithm_id) as span:
             job_ids, warnings = await run_in_threadpool(
                 _accept_batch, state, algorithm_id, form, caller, max_tasks, idempotency_key, span.traceparent
             )
@@ -132,7 +132,7 @@ def list_tasks(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     wanted = TaskFilter(
-        owner=owner_wanted(state, caller, user),
+        owner=requested_owner(state, caller, user),
         status=status,
         algorithm=algorithm,
         id_prefix=id_prefix or None,
@@ -250,12 +250,12 @@ async def _submit_one(
 ) -> Response:
     await _check_algorithm(state, algorithm_id)
     async with read_form(request, max_files=2) as form:
-        with _accepting(request, algorithm_id) as span:
+        with _accept_span(request, algorithm_id) as span:
             view = await run_in_threadpool(_accept_one, state, algorithm_id, form, caller, kind, key, span.traceparent)
     return _reply(view, 202)
 
 
-def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tracing.Span]:
+def _accept_span(request: Request, algorithm_id: str) -> AbstractContextManager[tracing.Span]:
     parent = request.headers.get(tracing.TRACEPARENT)
     return tracing.span("accept", "server", parent=parent, algorithm=algorithm_id)
 
@@ -263,7 +263,7 @@ def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tr
 async def _check_algorithm(state: AppState, algorithm_id: str) -> None:
     if algorithm_id not in state.rules.catalogue:
         # In a thread, as searching similar names takes a while.
-        await run_in_threadpool(state.rules.catalogue.registered, algorithm_id)
+        await run_in_threadpool(state.rules.catalogue.registered_versions, algorithm_id)
 
 
 def _accept_one(
@@ -332,7 +332,7 @@ def _accept_batch(
 
 def _find_repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before any other check: since the first request a URL may have expired, or the user's quota may be used up.
-    return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
+    return None if key is None else state.task_service.store.tasks.find_repeated(user.user_id, key)
 
 
 def _stage(state: AppState, caller: Caller, job_id: str) -> str | None:

@@ -131,7 +131,7 @@ class Watches:
     def of_task(self, job_id: str) -> Iterator[TaskWatch]:
         """Watch a task during the block; its state is read at once."""
         watch = TaskWatch()
-        with self._registered(self._of_task, job_id, watch):
+        with self._register(self._of_task, job_id, watch):
             self._announce([job_id])
             yield watch
 
@@ -139,7 +139,7 @@ class Watches:
     def of_user(self, user_id: str) -> Iterator[UserWatch]:
         """Watch all tasks of a user during the block, beginning with the next change."""
         watch = UserWatch()
-        with self._registered(self._of_user, user_id, watch):
+        with self._register(self._of_user, user_id, watch):
             yield watch
 
     def look_again(self, watch: TaskWatch, job_id: str) -> None:
@@ -170,7 +170,7 @@ class Watches:
                 watch.changed.set()
 
     @contextmanager
-    def _registered(self, watches: defaultdict[str, set[W]], key: str, watch: W) -> Iterator[None]:
+    def _register(self, watches: defaultdict[str, set[W]], key: str, watch: W) -> Iterator[None]:
         watches[key].add(watch)
         if self.is_stopping:
             watch.changed.set()

@@ -55,7 +55,7 @@ def pause(state: AppState, caller: Caller, algorithm: str, *, accept: bool, reas
     Raises:
         UnknownAlgorithmError: The service doesn't have it.
     """
-    state.rules.catalogue.registered(algorithm)
+    state.rules.catalogue.registered_versions(algorithm)
     pauses = state.task_service.store.pauses
     pauses.pause(algorithm, is_accepted=accept, reason=reason, paused_by=caller.user.name)
     state.audit.record_action("algorithm-paused", caller, algorithm=algorithm, accept=accept, reason=reason or None)

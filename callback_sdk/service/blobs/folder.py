@@ -80,7 +80,7 @@ class DirectoryStorage:
         """Return the stored file, without a copy; see `BlobStorage.fetch`."""
         path = self._folder / name
         if not path.exists():
-            raise _missing(name)
+            raise _missing_error(name)
         yield path
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
@@ -176,7 +176,7 @@ def _translated_errors(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise _missing(name) from None
+        raise _missing_error(name) from None
     except OSError as error:
         raise BlobStorageError(
             f"{name} can't be stored or read: {error.strerror}.",
@@ -196,7 +196,7 @@ def _copy(source: Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def _missing(name: str) -> BlobMissingError:
+def _missing_error(name: str) -> BlobMissingError:
     return BlobMissingError(f"{name} does not exist.", hint="Use the same --blob-storage on all machines.")
 
 

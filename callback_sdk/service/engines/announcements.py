@@ -68,7 +68,7 @@ class Announcer:
             stored: list[ReportedState] = []
             due = 0.0
             while not self._stopping.is_set():
-                states = [self._reported(*state) for state in self._states()]
+                states = [self._reported_state(*state) for state in self._states()]
                 if states != stored or time.monotonic() >= due:
                     store.report(states)
                     stored, due = states, time.monotonic() + REPORT_INTERVAL
@@ -77,7 +77,7 @@ class Announcer:
         finally:
             database.close()
 
-    def _reported(self, name: str, is_loading: bool, problem: str | None) -> ReportedState:
+    def _reported_state(self, name: str, is_loading: bool, problem: str | None) -> ReportedState:
         status = LOADING if is_loading else READY if problem is None else FAILED
         text = None if problem is None else without_credentials(problem, show_plain_queries=True)[:_MAX_PROBLEM]
         return ReportedState(name=f"{self._prefix} {name}", status=status, problem=text)

@@ -120,7 +120,7 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEn
         ConfigurationError: The broker is not configured.
         MissingExtraError: Celery is not installed.
     """
-    broker = needed(options.broker)
+    broker = require_broker(options.broker)
     if options.child is not None:
         # Its workers run the tasks.
         options.child.close()
@@ -131,7 +131,7 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEn
     yield engine
 
 
-def needed(broker: Secret[str] | None) -> Secret[str]:
+def require_broker(broker: Secret[str] | None) -> Secret[str]:
     """Return the broker's URL.
 
     Raises:

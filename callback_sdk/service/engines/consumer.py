@@ -90,7 +90,7 @@ def watch_consumer(
 
     watch = StallWatch(
         messages,
-        dispatched=lambda since: _dispatched(runtime, queues, since),
+        dispatched=lambda since: _find_dispatched(runtime, queues, since),
         since=runtime.store.clock(),
         timeout=timeout,
         on_stall=stop,
@@ -112,7 +112,7 @@ def _problem_of_threads(worker_runtime: WorkerRuntime) -> str | None:
     return None
 
 
-def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
+def _find_dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
     """Return the queues to which ids were dispatched since a time and not claimed yet, according to the store."""
     if queues == [DELIVERIES]:
         return [DELIVERIES] if runtime.store.deliveries.has_dispatched(since=since) else []

@@ -236,7 +236,7 @@ class EmbeddedEngine:
         while self._is_busy() and time.monotonic() < end:
             if self._force_stop.wait(_TICK):
                 break
-        for stop in self._unsaved():
+        for stop in self._unsaved_stops():
             stop.request(SHUTDOWN)
         self._heartbeat.stop_runs(SHUTDOWN)
         # Pending uploads first: a task that is requeued in time loses nothing.
@@ -249,9 +249,9 @@ class EmbeddedEngine:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _is_busy(self) -> bool:
-        return bool(self._unsaved() or self._uploads.count)
+        return bool(self._unsaved_stops() or self._uploads.count)
 
-    def _unsaved(self) -> list[StopSignal]:
+    def _unsaved_stops(self) -> list[StopSignal]:
         """Return the stop signals of the tasks that run, or whose results are being stored."""
         with self._lock:
             return list(self._stops.values())

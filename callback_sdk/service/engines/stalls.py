@@ -47,7 +47,7 @@ class MessageCounter:
         self._received: set[str] = set()
 
     @contextmanager
-    def handling(self, queue: str) -> Iterator[None]:
+    def handle(self, queue: str) -> Iterator[None]:
         """Record an id from a queue, and occupy one slot in the block."""
         with self._lock:
             self._busy += 1

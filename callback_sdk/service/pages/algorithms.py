@@ -43,7 +43,7 @@ def algorithm(request: Request) -> Response:
     ]
     name = versions[-1].name
     pause = next((one for one in app_state(request).task_service.store.pauses.all() if one.algorithm == name), None)
-    trained = app_state(request).rules.catalogue.trained(user_session.user.user_id, name)
+    trained = app_state(request).rules.catalogue.trained_versions(user_session.user.user_id, name)
     return render(
         request,
         "algorithm.html",

@@ -14,7 +14,7 @@ from callback_sdk.models import DeliveryFilter
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import deliveries as found_deliveries
-from callback_sdk.service.api.access import AppState, owner_wanted, task_of
+from callback_sdk.service.api.access import AppState, requested_owner, task_of
 from callback_sdk.service.api.replacement import read_new_target_text
 from callback_sdk.service.api.schemas import DeliveryState
 from callback_sdk.service.api.tasks import redeliver_to
@@ -38,7 +38,7 @@ def deliveries(request: Request) -> Response:
     cursor = text_of(query, "cursor")
     shown, more = found_deliveries.find(state, asking, wanted, limit=PAGE, cursor=cursor)
     # Of which user is checked by `find`.
-    owner = owner_wanted(state, asking, wanted.user)
+    owner = requested_owner(state, asking, wanted.user)
     return render(
         request,
         "deliveries.html",

@@ -24,7 +24,7 @@ Change = Callable[[AppState, Caller, str], Any]
 def show(request: Request) -> Response:
     require_operator(caller(request))
     store = request.app.state.app_state.task_service.store.hosts
-    return render(request, "hosts.html", hosts=store.all(limit=200), webhooks=store.disabled(limit=200))
+    return render(request, "hosts.html", hosts=store.all(limit=200), webhooks=store.disabled_webhooks(limit=200))
 
 
 async def pause(request: Request) -> Response:

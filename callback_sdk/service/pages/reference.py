@@ -69,7 +69,7 @@ async def _document(request: Request) -> Response:
 def _page(app: FastAPI) -> Callable[[Request], Response]:
     @lru_cache(maxsize=4)
     def document(root: str) -> str:
-        return _embedded(openapi_document(app, root))
+        return _script_json(openapi_document(app, root))
 
     def page(request: Request) -> Response:
         root = request.scope.get("root_path", "").rstrip("/")
@@ -78,7 +78,7 @@ def _page(app: FastAPI) -> Callable[[Request], Response]:
     return page
 
 
-def _embedded(document: dict[str, Any]) -> str:
+def _script_json(document: dict[str, Any]) -> str:
     """Return a JSON document for a script element, whose end it must not contain (HTML, section 4.12.1.3)."""
     return json.dumps(document).replace("<", "\\u003c")
 

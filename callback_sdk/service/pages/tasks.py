@@ -15,7 +15,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import outcome
 from callback_sdk.service.access.caller import Caller, Right
 from callback_sdk.service.api import cursors
-from callback_sdk.service.api.access import AppState, owner_wanted, recorded_list, task_of
+from callback_sdk.service.api.access import AppState, recorded_list, requested_owner, task_of
 from callback_sdk.service.api.event_streams import Viewer
 from callback_sdk.service.api.schemas import StatusFilter
 from callback_sdk.service.api.task_output import OutputPosition, new_output
@@ -78,7 +78,7 @@ def _filter(state: AppState, asking: Caller, query: Mapping[str, str]) -> tuple[
     if status is not None and status not in get_args(StatusFilter):
         raise HTTPException(422, f"Unknown status: {status!r:.100}.")
     wanted = TaskFilter(
-        owner=owner_wanted(state, asking, chosen.get("user")),
+        owner=requested_owner(state, asking, chosen.get("user")),
         status=status,
         algorithm=chosen.get("algorithm"),
         id_prefix=chosen.get("id"),

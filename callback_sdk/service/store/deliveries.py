@@ -211,7 +211,7 @@ class DeliveryStore(DeliveryReader):
         The dispatcher would do so too, but a user who redelivers wants to know at once.
         """
         with self._database.read() as connection:
-            found = holds.blocked(connection, delivery_ids)
+            found = holds.find_blocked(connection, delivery_ids)
         if found:
             self._hold(found)
         return set(found)

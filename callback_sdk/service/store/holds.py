@@ -160,7 +160,7 @@ def hold_blocked(
             host_gates.update(connection, origin, next_slot_at=gate.next_slot_at)
 
 
-def blocked(connection: sa.Connection, delivery_ids: Sequence[str]) -> list[str]:
+def find_blocked(connection: sa.Connection, delivery_ids: Sequence[str]) -> list[str]:
     """Return the ids of due deliveries whose hosts take none now, such as paused ones."""
     query = _SELECT_WAITING.with_only_columns(deliveries.c.delivery_id).where(host_gates.IS_BLOCKED)
     return list(connection.execute(query, {"_ids": list(delivery_ids)}).scalars())
@@ -201,7 +201,7 @@ def _end(connection: sa.Connection, found: Sequence[Any], error: str) -> None:
 
 def _release(connection: sa.Connection, row: Any, policy: HostPolicy) -> list[tuple[str, str]]:
     gate = host_gates.gate_of(row, policy)
-    count = host_gates.running(connection, row.host)
+    count = host_gates.count_running(connection, row.host)
     free = int(min(gate.free(row.moment, count), PER_HOST - count))
     released = [
         (one.delivery_id, one.host)

@@ -92,7 +92,7 @@ def update(connection: sa.Connection, host: str, **values: Any) -> None:
     connection.execute(_UPDATE, {"_host": host, **values})
 
 
-def running(connection: sa.Connection, host: str) -> int:
+def count_running(connection: sa.Connection, host: str) -> int:
     """Return the number of running deliveries to a host, in all processes."""
     return connection.execute(_COUNT_RUNNING, {"_host": host}).scalar_one()
 
@@ -144,7 +144,7 @@ def try_pass(connection: sa.Connection, host: str, due_at: float, policy: HostPo
     if row is None:
         return True
     gate = gate_of(row, policy)
-    is_open = gate.free(row.moment, running(connection, host)) >= 1
+    is_open = gate.free(row.moment, count_running(connection, host)) >= 1
     if not is_open or connection.execute(_HAS_EARLIER, {"_host": host, "_due": due_at}).scalar():
         _wake_at(connection, row, row.moment if is_open else gate.opens_at(row.moment))
         return False
@@ -167,7 +167,7 @@ def admits_event(connection: sa.Connection, host: str, policy: HostPolicy, *, se
         return True
     gate = gate_of(row, policy)
     is_failing = row.open_since is not None or row.recovered is not None
-    in_use = sending + running(connection, host)
+    in_use = sending + count_running(connection, host)
     if is_failing or has_held(connection, host) or gate.free(row.moment, in_use) < 1:
         return False
     if gate.limits.max_rate is not None:

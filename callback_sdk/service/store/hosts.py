@@ -241,7 +241,7 @@ class HostStore:
             lambda connection: connection.execute(disabled_webhooks.delete().where(is_meant)).rowcount
         )
 
-    def disabled(self, *, limit: int = 1000) -> list[GoneWebhook]:
+    def disabled_webhooks(self, *, limit: int = 1000) -> list[GoneWebhook]:
         """Return the disabled webhooks, the latest first."""
         columns = disabled_webhooks.c
         query = sa.select(columns.shown_url, columns.host, columns.disabled_at).order_by(columns.disabled_at.desc())

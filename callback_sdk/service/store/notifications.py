@@ -143,7 +143,7 @@ class NotificationSender:
             try:
                 self._send([self.payload(text) for text in pending.texts()])
             except Exception as error:  # noqa: BLE001 - the thread must survive any error
-                self._outage.record_failure(_described(error))
+                self._outage.record_failure(_without_traceback(error))
             else:
                 self._outage.record_recovery()
             if closed:
@@ -195,7 +195,7 @@ class NotificationListener:
             with self._listening() as connection:
                 self._receive(connection, stopping)
         except Exception as error:  # noqa: BLE001 - the thread must survive any error
-            return _described(error)
+            return _without_traceback(error)
         return None
 
     def _check_until(self, end: float, stopping: threading.Event) -> None:
@@ -246,7 +246,7 @@ class NotificationListener:
             self._changes.tell([job_id for job_id in text.split(",") if job_id])
 
 
-def _described(error: Exception) -> Exception:
+def _without_traceback(error: Exception) -> Exception:
     """Return an error of the driver, which all have an SQLSTATE, as one whose traceback isn't logged."""
     return StoreUnavailableError(" ".join(str(error).split())) if hasattr(error, "sqlstate") else error
 

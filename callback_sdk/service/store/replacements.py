@@ -51,7 +51,7 @@ class NewTarget:
         lock_targets(connection, job_id)
         places = TaskPlaces(connection, cipher, job_id, self.plan)
         row = connection.execute(_SELECT_TARGET, {"_delivery": delivery_id}).one()
-        new = evolve(self.target, callback=_replaced(row, self.target.callback, cipher))
+        new = evolve(self.target, callback=_replace(row, self.target.callback, cipher))
         try:
             places.replace(delivery_id, new)
         except OutputError as error:
@@ -90,7 +90,7 @@ def update_expiry(connection: sa.Connection, cipher: CredentialCipher, job_id: s
     connection.execute(tasks.update().where(tasks.c.job_id == job_id).values(targets_expire_at=expires_at))
 
 
-def _replaced(row: Any, new: Callback, cipher: CredentialCipher) -> Callback:
+def _replace(row: Any, new: Callback, cipher: CredentialCipher) -> Callback:
     try:
         old = rows.callback(row.encrypted_target, row.events, cipher)
     except (CredentialCipherError, TargetError):

@@ -208,7 +208,7 @@ class SQLiteDatabase(Database):
                 # Writes are left only after an exception in this thread, such as KeyboardInterrupt.
                 for write in group:
                     if not write.future.done():
-                        write.future.set_exception(_interrupted())
+                        write.future.set_exception(_interrupted_error())
 
     def _commit(self, writes: list[_Write]) -> None:
         begun = False
@@ -269,7 +269,7 @@ class _Write:
         return lambda: self.future.set_result(value)
 
 
-def _interrupted() -> StoreUnavailableError:
+def _interrupted_error() -> StoreUnavailableError:
     return StoreUnavailableError(
         "The write was interrupted.", hint="The write may have been committed. Check before you repeat it."
     )

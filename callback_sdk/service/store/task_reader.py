@@ -36,7 +36,7 @@ class TaskReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def repeated(self, owner: str, key: IdempotencyKey) -> list[str] | None:
+    def find_repeated(self, owner: str, key: IdempotencyKey) -> list[str] | None:
         """Return the tasks of an earlier request with the same key; None if there was none.
 
         Raises:
@@ -62,7 +62,7 @@ class TaskReader:
         with self._database.read() as connection:
             return rows.payload(connection, job_id, RESULTS)
 
-    def unfinished(self) -> list[str]:
+    def unfinished_ids(self) -> list[str]:
         """Return the tasks that have not ended."""
         with self._database.read() as connection:
             return list(
@@ -83,7 +83,7 @@ class TaskReader:
         with self._database.read() as connection:
             return dict.fromkeys(outcomes.OPEN, 0) | dict(rows.pairs(connection.execute(query)))
 
-    def unknown(self, algorithms: Collection[str]) -> list[str]:
+    def unknown_algorithms(self, algorithms: Collection[str]) -> list[str]:
         """Return the names of algorithms that have queued tasks, but are not in the given ones."""
         query = sa.select(tasks.c.algorithm).where(tasks.c.status == PENDING, tasks.c.algorithm.not_in(algorithms))
         with self._database.read() as connection:
@@ -97,7 +97,7 @@ class TaskReader:
     def bytes_of(self, owner: str) -> int:
         """Return the bytes that a user's tasks take."""
         with self._database.read() as connection:
-            return usage.used(connection, owner)
+            return usage.used_bytes(connection, owner)
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago, have no pending deliveries, and don't belong to a batch that goes on.

@@ -218,7 +218,7 @@ class TaskStore(TaskReader):
                 versions.insert(connection, job_id, *ending.trained_version)
             return ended
 
-        return self._published(job_id, self._database.write_with_retry(end))
+        return self._publish(job_id, self._database.write_with_retry(end))
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Requeue a task whose run was interrupted through no fault of its own. This isn't counted as a crash.
@@ -230,7 +230,7 @@ class TaskStore(TaskReader):
         """
         values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
         back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)
-        return self._published(
+        return self._publish(
             job_id, self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
         )
 
@@ -256,7 +256,7 @@ class TaskStore(TaskReader):
         ended = self._database.write_with_retry(
             lambda connection: outcomes.record_crash(connection, job_id, attempt, reason, sender)
         )
-        return self._published(job_id, ended)
+        return self._publish(job_id, ended)
 
     def cancel(self, job_id: str) -> str | None:
         """Cancel a task unless it has ended.
@@ -269,7 +269,7 @@ class TaskStore(TaskReader):
             outcomes.finish(connection, job_id, {"success": False, "error": CANCELED_ERROR}, status=CANCELED)
             return connection.execute(sa.select(tasks.c.status).where(tasks.c.job_id == job_id)).scalar()
 
-        return self._published(job_id, self._database.write(stop))
+        return self._publish(job_id, self._database.write(stop))
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[ReclaimedTask]:
         """Requeue the tasks of dead workers, or fail those whose runs have crashed too often.
@@ -299,7 +299,7 @@ class TaskStore(TaskReader):
         self._changes.publish([one.job_id for one in reclaimed])
         return reclaimed
 
-    def _published(self, job_id: str, outcome: T) -> T:
+    def _publish(self, job_id: str, outcome: T) -> T:
         """Publish a change that was committed, and return its outcome."""
         self._changes.publish([job_id])
         return outcome

@@ -111,7 +111,7 @@ def add_all(connection: sa.Connection, changes: Iterable[tuple[str, int]]) -> No
         add(connection, owner, totals[owner], row)
 
 
-def used(connection: sa.Connection, owner: str) -> int:
+def used_bytes(connection: sa.Connection, owner: str) -> int:
     """Return a user's storage usage, in bytes."""
     return int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
 

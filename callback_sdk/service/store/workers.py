@@ -132,7 +132,7 @@ class WorkerStore:
     def all(self) -> list[ListedWorker]:
         """Return all workers, also those that were lost within the last day, ordered by name."""
         with self._database.read() as connection:
-            return [_listed(row) for row in connection.execute(_SELECT).mappings()]
+            return [_listed_worker(row) for row in connection.execute(_SELECT).mappings()]
 
     def check_skipping(self) -> None:
         """Check that all workers know of deliveries that are skipped: earlier versions would send the result there.
@@ -160,5 +160,5 @@ class WorkerStore:
         return dict(found)
 
 
-def _listed(row: Any) -> ListedWorker:
+def _listed_worker(row: Any) -> ListedWorker:
     return ListedWorker(**{**row, "algorithms": tuple(row["algorithms"])})

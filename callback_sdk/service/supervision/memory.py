@@ -143,7 +143,7 @@ def format_size(size: float) -> str:
 
 
 @contextlib.contextmanager
-def bounded(size: float) -> Iterator[None]:
+def limit_allocations(size: float) -> Iterator[None]:
     """Limit further allocations of this process while the block runs; beyond the limit they raise MemoryError.
 
     It bounds the reading of features only. Runs are watched from outside; see `work.watch`.

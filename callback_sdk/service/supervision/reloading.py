@@ -123,7 +123,7 @@ class Reloader:
                 process = None
             if _stamps(self._files) == stamps:
                 continue
-            stamps = self._settled()
+            stamps = self._wait_until_unchanged()
             try:
                 error = self._import()
             except _InterruptError:
@@ -142,7 +142,7 @@ class Reloader:
                 process, is_first = self._start(), False
         return 0 if process is None else self._stop(process)
 
-    def _settled(self) -> _Stamps:
+    def _wait_until_unchanged(self) -> _Stamps:
         """Wait until the files don't change any more: editors write several, or one in several steps."""
         stamps = _stamps(self._files)
         while True:

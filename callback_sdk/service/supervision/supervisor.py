@@ -221,11 +221,11 @@ class WorkerSupervisor:
         end = time.monotonic() + self._shutdown_timeout + self._stop_timeout + _KILL_AFTER
         sent = 0
         try:
-            while self._running() and time.monotonic() < end:
+            while self._running_processes() and time.monotonic() < end:
                 # After an error, processes are stopped as after one signal.
                 while sent < max(1, len(self._signals)):
                     sent += 1
-                    for process in self._running():
+                    for process in self._running_processes():
                         # Celery drops all running tasks at a second SIGTERM, so SIGUSR1 is sent instead.
                         process.send_signal(signal.SIGTERM if sent == 1 else signal.SIGUSR1)
                 self._round_at = time.monotonic()
@@ -237,7 +237,7 @@ class WorkerSupervisor:
                     slot.process.wait()
                 self._release(slot)
 
-    def _running(self) -> list[subprocess.Popen[bytes]]:
+    def _running_processes(self) -> list[subprocess.Popen[bytes]]:
         return [slot.process for slot in self._slots if slot.process is not None and slot.process.poll() is None]
 
 

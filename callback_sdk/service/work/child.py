@@ -168,12 +168,12 @@ def run(spec: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Any exception is returned as text."""
     before = set(threading.enumerate())
     with output_capture.capture_output(spec.output) as append, _temporary_directory(spec.directory):
-        with interrupts.raising(spec.stop):
+        with interrupts.raise_on_stop(spec.stop):
             result = _run(spec)
         if result.trace:
             # The traceback is a part of the captured output.
             append(result.trace)
-    threads = [*leftover_threads.of_run(before), *event_loop.unfinished()]
+    threads = [*leftover_threads.of_run(before), *event_loop.take_unfinished()]
     return evolve(result, threads=threads, segments=shared_memory.left(), unrestored=startup.restore())
 
 
@@ -274,7 +274,7 @@ def _write_results(spec: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, li
         name = _member_name(key, encoded)
         encoded[name] = encode(part, path=member("results", name))
     if output_list.MEMBER in encoded and read_files(spec.outputs):
-        raise output_list.member_taken()
+        raise output_list.taken_member_error()
     spans, parts = _join_members(encoded)
     _write_file(spec, parts)
     return spans, sum(part.nulls_written for part in encoded.values())

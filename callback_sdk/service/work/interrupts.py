@@ -48,7 +48,7 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def raising(file: Path) -> Iterator[None]:
+def raise_on_stop(file: Path) -> Iterator[None]:
     """Raise `RunInterrupt` in the main thread while the block runs, when the parent requests to stop the run.
 
     Any other SIGTERM ends the process, as it ends a script.

@@ -242,7 +242,7 @@ class TaskOutputFiles:
         if file.is_blob:
             blob = output_name(file.job_id, file.attempt, file.position)
             path = stack.enter_context(self._blobs.fetch(blob, self._scratch.folder))
-            return Output.stored(path=path, **facts)
+            return Output.from_stored(path=path, **facts)
         data = self._store.output_files.data(file)
         if data is None:
             raise OutputError(
@@ -255,7 +255,7 @@ class TaskOutputFiles:
         stack.callback(remove, path)
         with create_file(path) as copy:
             copy.write(data)
-        return Output.stored(path=path, **facts)
+        return Output.from_stored(path=path, **facts)
 
 
 def _entry(file: TaskFile, url: str | None) -> dict[str, Any]:

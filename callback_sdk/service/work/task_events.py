@@ -92,7 +92,7 @@ class TaskEvents:
                 callbacks,
                 run=claim.attempt,
                 interval=self._interval,
-                admit=lambda callback: self._admitted(claim, run, callback),
+                admit=lambda callback: self._admit(claim, run, callback),
                 traceparent=task.options.get(TRACEPARENT),
             )
         except (CallbackSDKError, StoreUnavailableError) as error:
@@ -111,7 +111,7 @@ class TaskEvents:
         return not self._store.hosts.is_disabled(callback.url)
 
     @contextmanager
-    def _admitted(self, claim: Claim, run: RunEvents, callback: Callback) -> Iterator[bool]:
+    def _admit(self, claim: Claim, run: RunEvents, callback: Callback) -> Iterator[bool]:
         """Tell whether an event of a run may be sent, and count it as long as it is being sent."""
         host = origin(callback.shown_url)
         with self._lock:

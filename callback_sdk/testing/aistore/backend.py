@@ -31,7 +31,7 @@ def pass_on(request: ReceivedRequest, path: str, query: str, endpoint_url: str) 
         query: Its query without AIStore's own parameters.
         endpoint_url: URL of the store.
     """
-    host, path = _as_signed(path, query, request.headers.get(_STYLE, "virtual-hosted"))
+    host, path = _rebuild_signed(path, query, request.headers.get(_STYLE, "virtual-hosted"))
     behind = urlsplit(endpoint_url)
     connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=_UPSTREAM_SECONDS)
     with contextlib.closing(connection):
@@ -51,7 +51,7 @@ def pass_on(request: ReceivedRequest, path: str, query: str, endpoint_url: str) 
     return FaultResponse(status=response.status, headers=kept, body=body)
 
 
-def _as_signed(path: str, query: str, style: str) -> tuple[str, str]:
+def _rebuild_signed(path: str, query: str, style: str) -> tuple[str, str]:
     """Return host and path of Amazon S3 that AIStore rebuilds for a presigned request."""
     region = dict(parse_qsl(query))["X-Amz-Credential"].split("/")[2]
     if style == "path":

@@ -32,7 +32,7 @@ class Node:
         self.served += 1
         return self.urls[self.served % len(self.urls)]
 
-    def described(self) -> dict[str, Any]:
+    def to_map(self) -> dict[str, Any]:
         """Return the node as the map has it."""
         nets = [_net(url) for url in self.urls]
         known: dict[str, Any] = {"daemon_id": self.name, "daemon_type": self.kind}
@@ -43,7 +43,7 @@ class Node:
 
 def cluster_map(nodes: Iterable[Node], version: int) -> dict[str, Any]:
     """Return the map of the cluster, Smap in AIStore."""
-    described = [node.described() for node in nodes]
+    described = [node.to_map() for node in nodes]
     proxies = {node["daemon_id"]: node for node in described if node["daemon_type"] == "proxy"}
     targets = {node["daemon_id"]: node for node in described if node["daemon_type"] == "target"}
     primary = next(iter(proxies.values()), None)

@@ -28,7 +28,7 @@ def test_a_rejected_token_is_replaced_once_for_all_threads(authn: WebhookReceive
     token = Token("anna", "password", authn.url.removesuffix("/webhook"))
     first, second = Bearer(token), Bearer(token)
     assert [first.header(), second.header()] == ["Bearer one"] * 2
-    assert [first.renewed(Secret("one")), second.renewed(Secret("one"))] == [True, True]
+    assert [first.renew(Secret("one")), second.renew(Secret("one"))] == [True, True]
     assert [first.header(), second.header()] == ["Bearer two"] * 2
     assert len(authn.requests) == 2
 
@@ -38,7 +38,7 @@ def test_a_string_is_all_there_is() -> None:
     bearer = Bearer("one")
     assert bearer.header() == "Bearer one"
     assert not bearer.is_renewable
-    assert not bearer.renewed(Secret("one"))
+    assert not bearer.renew(Secret("one"))
     assert "one" not in repr(vars(bearer))
 
 
@@ -47,7 +47,7 @@ def test_function_may_have_another_token() -> None:
     given = ["one", "one", "two"]
     bearer = Bearer(lambda: given.pop(0))
     assert bearer.is_renewable
-    assert [bearer.header(), bearer.renewed(Secret("one")), bearer.renewed(Secret("one"))] == [
+    assert [bearer.header(), bearer.renew(Secret("one")), bearer.renew(Secret("one"))] == [
         "Bearer one",
         False,
         True,

@@ -138,9 +138,9 @@ def test_threads_refresh_once() -> None:
 
     credentials = login.Login("anna", Secret(PASSWORD))
     first = credentials.token(post)
-    second = credentials.renewed(first, post)
+    second = credentials.renew(first, post)
     assert second == Secret("access-2")
-    assert credentials.renewed(first, post) is second
+    assert credentials.renew(first, post) is second
     assert posted == ["/token/", "/token/refresh/"]
 
 

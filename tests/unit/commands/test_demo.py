@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.commands.demo import Arrival, check, shortened
+from callback_sdk.commands.demo import Arrival, check, shorten
 from callback_sdk.errors import CallbackSDKError
 
 DOCUMENT: dict[str, Any] = {
@@ -49,4 +49,4 @@ def test_a_document_that_is_not_right_is_named(arrival: Arrival, said: str) -> N
 
 def test_long_lists_are_shortened_for_reading() -> None:
     """A long list keeps its start, followed by the number of omitted items; short lists are unchanged."""
-    assert shortened({"a": [1, 2], "b": list(range(9))}) == {"a": [1, 2], "b": [0, 1, 2, 3, "… 5 more"]}
+    assert shorten({"a": [1, 2], "b": list(range(9))}) == {"a": [1, 2], "b": [0, 1, 2, 3, "… 5 more"]}

@@ -16,7 +16,7 @@ from callback_sdk.commands import serving
 from callback_sdk.commands.serving import EXIT_SETTING, EXIT_UNAVAILABLE, exit_codes
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.server import locked
+from callback_sdk.service.server import lock_data_dir
 from callback_sdk.service.supervision.shortages import unusable
 
 EXAMPLES = "callback_sdk.examples:registry"
@@ -53,7 +53,12 @@ def test_a_start_that_is_stopped_ends_with_0(number: int) -> None:
 
 def test_a_folder_in_use_ends_with_75(tmp_path: Path) -> None:
     """The other service may end."""
-    with locked(tmp_path / "data"), pytest.raises(typer.Exit) as caught, exit_codes(), locked(tmp_path / "data"):
+    with (
+        lock_data_dir(tmp_path / "data"),
+        pytest.raises(typer.Exit) as caught,
+        exit_codes(),
+        lock_data_dir(tmp_path / "data"),
+    ):
         pass
     assert caught.value.exit_code == EXIT_UNAVAILABLE
 

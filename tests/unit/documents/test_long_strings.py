@@ -92,7 +92,7 @@ def test_characters_of_a_cut_string_are_removed() -> None:
     """So that the parser keeps none of them."""
     strings = LongStrings()
     given = [b'{"a": "xx', b"xxx\\", b'"xx\\u12', b"34", b'x", "b": "c"} ']
-    assert [strings.removed(chunk) for chunk in given] == [b'{"a": "', b"", b"", b"", b'", "b": "c"} ']
+    assert [strings.remove(chunk) for chunk in given] == [b'{"a": "', b"", b"", b"", b'", "b": "c"} ']
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ async def patient(path: Path) -> AsyncIterator[AsyncOutbox]:
 
 
 def claims(outbox: AsyncOutbox) -> list[str]:
-    return outbox._process_state().sender.sending()
+    return outbox._process_state().sender.running_ids()
 
 
 def test_both_outboxes_have_the_same_methods() -> None:

@@ -119,7 +119,7 @@ def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
         with pytest.raises(KeyboardInterrupt):
             outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(targets)])
         sender = outbox._states.get().sender
-        assert sender.sending() == []
+        assert sender.running_ids() == []
         assert len(sender._attempts) == 0
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
@@ -140,7 +140,7 @@ def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
         Signal(monkeypatch, threading.Thread, "start", after=after, thread="callback-sdk")
         with pytest.raises(KeyboardInterrupt):
             outbox.run(until_empty=True)
-        assert outbox._states.get().sender.sending() == []
+        assert outbox._states.get().sender.running_ids() == []
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
         assert {entry.status for entry in outbox.entries()} == {"delivered"}
@@ -164,7 +164,7 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
             sender.save_pending_outcomes()
         outbox.run(until_empty=True)
         assert outbox.entries()[0].status == "delivered"
-        assert sender.sending() == []
+        assert sender.running_ids() == []
     assert len(webhook.requests) == 1
 
 

@@ -282,14 +282,14 @@ def test_stored_outputs_are_compared_with_their_digest(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     known = Output.of("model.bin", path)
     facts = {"name": "model.bin", "path": path, "size": 3, "sha256": known.sha256, "media_type": "a/b"}
-    Output.stored(**facts).verify()
-    assert Output.stored(**facts).body.read() == b"abc"
+    Output.from_stored(**facts).verify()
+    assert Output.from_stored(**facts).body.read() == b"abc"
     path.write_bytes(b"xyz")
     with pytest.raises(OutputError, match="has changed since it was stored"):
-        Output.stored(**facts).verify()
+        Output.from_stored(**facts).verify()
     path.unlink()
     with pytest.raises(OutputError, match="can't be read"):
-        Output.stored(**facts)
+        Output.from_stored(**facts)
 
 
 def test_entry_of_the_document(tmp_path: Path) -> None:

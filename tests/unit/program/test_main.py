@@ -33,7 +33,7 @@ setattr(main.ProgramJob, point, signaled)
 sys.exit(main.main(arguments))
 """
 
-POINTS = ["_end_events", "_report", "_succeeded", "_deliver"]
+POINTS = ["_end_events", "_report", "_success_result", "_deliver"]
 """Methods that run between the end of the program and its document."""
 
 

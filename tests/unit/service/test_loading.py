@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from callback_sdk.service.loading import garbage_ignored
+from callback_sdk.service.loading import pause_garbage_collection
 
 
 class Kept:
@@ -17,7 +17,7 @@ class Kept:
 
 def test_loaded_objects_are_excluded_from_collections() -> None:
     """No collection runs during the load, and later collections skip the loaded objects."""
-    with garbage_ignored():
+    with pause_garbage_collection():
         assert not gc.isenabled()
         kept = Kept()
         assert any(thing is kept for thing in gc.get_objects())
@@ -29,12 +29,12 @@ def test_a_failed_import_leaves_the_collector_as_it_was() -> None:
     """Even if it was disabled before."""
     gc.disable()
     try:
-        with pytest.raises(ImportError), garbage_ignored():
+        with pytest.raises(ImportError), pause_garbage_collection():
             raise ImportError
         assert not gc.isenabled()
     finally:
         gc.enable()
-    with pytest.raises(ImportError), garbage_ignored():
+    with pytest.raises(ImportError), pause_garbage_collection():
         raise ImportError
     assert gc.isenabled()
 

@@ -98,4 +98,4 @@ def test_names_of_other_objects_below_a_prefix_are_reserved() -> None:
     places.add(1, document(target("runs/doc", x=1)))
     places.add(2, ResultTarget.of_file("model", target("runs/m")))
     places.add(3, ResultTarget.of_file("own", target("runs/own")))
-    assert places.reserved() == {"result.json", "doc", "m"}
+    assert places.reserved_names() == {"result.json", "doc", "m"}

@@ -94,7 +94,7 @@ def test_tasks_of_a_run_end_with_it() -> None:
     kept: list[Any] = []
     assert complete(main(), lambda _: None) == "value"
     assert steps == ["started", "canceled"]
-    assert event_loop.unfinished() == []
+    assert event_loop.take_unfinished() == []
 
 
 def test_tasks_that_refuse_to_end_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,8 @@ def test_tasks_that_refuse_to_end_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         return task
 
     task = complete(main(), lambda _: None)
-    assert event_loop.unfinished() == ["stubborn"]
-    assert event_loop.unfinished() == []
+    assert event_loop.take_unfinished() == ["stubborn"]
+    assert event_loop.take_unfinished() == []
     ended.set()
 
     async def wait() -> None:

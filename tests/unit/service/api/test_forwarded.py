@@ -13,8 +13,8 @@ from callback_sdk.service.api.forwarded import (
     X_FORWARDED,
     ForwardedRequest,
     ForwardedRequests,
-    forwarded,
-    x_forwarded,
+    read_forwarded,
+    read_x_forwarded,
 )
 from tests.growth import assert_linear
 
@@ -29,7 +29,7 @@ def _headers(**values: str | list[str]) -> list[tuple[bytes, bytes]]:
 
 
 def _x(**values: str | list[str]) -> ForwardedRequest:
-    return x_forwarded(_headers(**{f"x_forwarded_{name}": value for name, value in values.items()}), PROXIES)
+    return read_x_forwarded(_headers(**{f"x_forwarded_{name}": value for name, value in values.items()}), PROXIES)
 
 
 def _sent(
@@ -151,7 +151,7 @@ def test_the_host_is_an_authority(host: str) -> None:
 @pytest.mark.parametrize("host", ["a b", "user@host", "host/path", "host:123456", "[::1", "é", "a\tb", 300 * "a", "a:"])
 def test_an_invalid_host_is_ignored(host: str) -> None:
     """It would be a part of URLs and of comparisons."""
-    assert x_forwarded([(b"x-forwarded-host", host.encode("latin-1"))], PROXIES).host is None
+    assert read_x_forwarded([(b"x-forwarded-host", host.encode("latin-1"))], PROXIES).host is None
 
 
 @pytest.mark.parametrize("prefix", ["//evil.example", "/jobs//x", "jobs", "/ui", "/..", "/a?b", '/"><script>', "/a%2f"])
@@ -201,11 +201,11 @@ def test_the_configured_prefix_takes_precedence() -> None:
 )
 def test_forwarded_has_an_element_for_each_proxy(given: str, expected: tuple[str | None, ...]) -> None:
     """The one that counts is that of the proxy which the client is connected to."""
-    found = forwarded(_headers(forwarded=given), PROXIES)
+    found = read_forwarded(_headers(forwarded=given), PROXIES)
     assert (found.client, found.scheme, found.host) == expected
 
 
-@pytest.mark.parametrize("read", [x_forwarded, forwarded])
+@pytest.mark.parametrize("read", [read_x_forwarded, read_forwarded])
 @pytest.mark.parametrize("part", [b"10.0.5.8,", b'for="', b'for="a\\",', b"for=10.0.5.8;", b",", b'"'])
 def test_long_headers_take_linear_time(read: Any, part: bytes) -> None:
     """A proxy may pass a long header on."""

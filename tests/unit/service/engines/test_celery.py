@@ -18,7 +18,7 @@ from callback_sdk.service.engines.celery import (
     _Window,
     check_broker,
     make_app,
-    needed,
+    require_broker,
 )
 from tests.conftest import missing_server
 
@@ -49,7 +49,7 @@ def test_few_slow_workers_have_few_ids_ahead() -> None:
 def test_a_broker_that_can_not_be_used_is_refused(url: str | None) -> None:
     """With those that can, and without its password."""
     with pytest.raises(ConfigurationError, match="redis://") as caught:
-        needed(None if url is None else Secret(url))
+        require_broker(None if url is None else Secret(url))
     assert "topsecret" not in str(caught.value)
 
 

@@ -68,7 +68,7 @@ def test_a_lost_id_is_dispatched_again_before_the_timeout() -> None:
 def test_messages_are_counted_by_queue() -> None:
     """Messages since the last check, and whether a slot is free."""
     messages = MessageCounter(2)
-    with messages.handling(A), messages.handling(B):
+    with messages.handle(A), messages.handle(B):
         assert messages.check() == (False, {A, B})
         assert not messages.idle
     assert messages.check() == (True, set())

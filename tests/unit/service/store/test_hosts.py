@@ -386,7 +386,7 @@ def test_a_webhook_that_is_gone_is_disabled_alone(store: Store) -> None:
     assert not store.hosts.is_disabled(SecretURL("https://example.org/hook?key=two"))
     ids = end_tasks(store, 1, "https://example.org/hook?key=two") + end_tasks(store, 1, first=5)
     assert [claim(store, delivery_id).may_be_disabled for delivery_id in ids] == [True, False]
-    (one,) = store.hosts.disabled()
+    (one,) = store.hosts.disabled_webhooks()
     assert (one.url, one.host) == (str(gone), HOST)
     assert store.hosts.enable_webhooks(str(gone)) == 1
     assert not store.hosts.is_disabled(gone)
@@ -397,7 +397,7 @@ def test_a_webhook_that_is_gone_is_enabled_without_its_query(store: Store) -> No
     for path in ("ho_k?key=one", "ho_k?key=two", "hook?key=one", "ho_k/below?key=one"):
         store.hosts.disable_webhook(SecretURL(f"https://example.org/{path}"))
     assert store.hosts.enable_webhooks("https://example.org/ho_k") == 2
-    assert {one.url for one in store.hosts.disabled()} == {
+    assert {one.url for one in store.hosts.disabled_webhooks()} == {
         str(SecretURL(f"https://example.org/{path}?key=one")) for path in ("hook", "ho_k/below")
     }
 

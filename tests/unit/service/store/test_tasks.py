@@ -399,8 +399,8 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     assert store.queue.fetch_due(9, redispatch_after=AGAIN) == []
     assert store.queue.fetch_due(1, redispatch_after=0.0) == ["urgent"]
     assert store.queue.fetch_due(9, algorithms=("b",), redispatch_after=0.0) == []
-    assert set(store.tasks.unfinished()) == {"0", "1", "2", "urgent", "whenever"}
-    assert store.tasks.unknown(["b"]) == ["a"]
+    assert set(store.tasks.unfinished_ids()) == {"0", "1", "2", "urgent", "whenever"}
+    assert store.tasks.unknown_algorithms(["b"]) == ["a"]
 
 
 def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
@@ -483,7 +483,7 @@ def test_an_idempotency_key_creates_one_task(store: Store) -> None:
         found = list(pool.map(lambda number: store.tasks.submit([submission(str(number), URL)], key), range(16)))
     assert len({tuple(ids(accepted)) for accepted in found}) == 1
     assert sum(accepted[0].created_at is not None for accepted in found) == 1
-    assert len(store.tasks.unfinished()) == 1
+    assert len(store.tasks.unfinished_ids()) == 1
     with pytest.raises(IdempotencyConflictError, match="a different request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
     assert ids(store.tasks.submit([submission("y", owner="bert")], key)) == ["y"]

@@ -13,10 +13,10 @@ import pytest
 from callback_sdk.service.supervision import memory
 from callback_sdk.service.supervision.memory import (
     MemoryLimit,
-    bounded,
     default_limit,
     format_size,
     has_room,
+    limit_allocations,
     limit_of,
     total,
 )
@@ -121,7 +121,7 @@ def test_without_a_limit_the_memory_of_the_machine_counts() -> None:
 @LINUX
 def test_the_kernel_enforces_the_bound() -> None:
     """Allocations above it raise MemoryError, and the limit is restored after the block."""
-    with bounded(1_000_000), pytest.raises(MemoryError):
+    with limit_allocations(1_000_000), pytest.raises(MemoryError):
         bytes(GIB)
     assert len(bytes(GIB)) == GIB
 

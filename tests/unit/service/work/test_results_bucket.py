@@ -60,7 +60,7 @@ def test_no_name_leads_out_of_the_tasks_prefix(name: str) -> None:
 )
 def test_an_output_file_is_an_object_beside_the_document(name: str, key: str) -> None:
     """With its own media type."""
-    output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="image/png")
+    output = Output.from_stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="image/png")
     signed = ResultsBucket("s3://bucket/runs").sign_file(output, "42")
     assert signed.url.bare.endswith(f".amazonaws.com{key}")
     assert signed.url.query("X-Amz-Expires") == "600"
@@ -71,7 +71,7 @@ def test_an_output_file_is_an_object_beside_the_document(name: str, key: str) ->
 def test_the_longest_names_fit_in_a_key() -> None:
     """1,024 bytes; a longer prefix is an error at the start."""
     name = "/".join(["x" * 255, "x" * 254, "x"])
-    output = Output.stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="a/b")
+    output = Output.from_stored(path=Path(__file__), name=name, size=1, sha256="0", media_type="a/b")
     ResultsBucket("s3://bucket/" + "p" * 450).sign_file(output, str(uuid.UUID(int=0)))
     with pytest.raises(ConfigurationError):
         ResultsBucket("s3://bucket/" + "p" * 451)
