@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from attrs import asdict, define, field, fields
 
-from callback_sdk.client.detached import Detached
+from callback_sdk.client.detached import DetachedClient
 from callback_sdk.client.tasks import Task
 from callback_sdk.text.html import HTMLRepr
 from callback_sdk.types import FeaturesInput, RunOptions, TrainOptions
@@ -151,7 +151,7 @@ class Algorithm(HTMLRepr):
 
 
 def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:
-    client = Detached(
+    client = DetachedClient(
         f"The algorithm {facts['id']} was pickled without its client, which contains a credential.",
         f'Get the algorithm from a client of this process: client.get_algorithm("{facts["id"]}").',
     )

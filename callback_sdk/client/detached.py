@@ -9,7 +9,7 @@ from callback_sdk.errors import ConfigurationError
 C = TypeVar("C", bound="SharedByCopies")
 
 
-class Detached:
+class DetachedClient:
     """Stands in for the client of an unpickled object, and raises an error on any use.
 
     Args:

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.callbacks import CallbackResolver
-from callback_sdk.client.detached import Detached
+from callback_sdk.client.detached import DetachedClient
 from callback_sdk.client.interrupts import interruption
 from callback_sdk.client.outputs import TaskOutputs
 from callback_sdk.client.responses import parse_response
@@ -22,7 +22,7 @@ from callback_sdk.client.server_events import ServerEvent
 from callback_sdk.client.states import Delivery, TaskChange, TaskSnapshot
 from callback_sdk.client.task_state import TaskState
 from callback_sdk.client.wait_plan import LONGEST_POLL, LONGEST_POLL_WITH_PROGRESS, Poll, ReadEvents, Streams
-from callback_sdk.client.waiting import Show, Waiting
+from callback_sdk.client.waiting import Show, TaskWait
 from callback_sdk.errors import InvalidRequestError, ServiceError, TaskTimeoutError
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.progress import ProgressBar
@@ -172,7 +172,7 @@ class Task(TaskState):
                     bar.show(state.progress.fraction, _progress_text(state, poll_error))
 
                 self._wait_for_end(
-                    Waiting(
+                    TaskWait(
                         end=end,
                         max_interval=pause,
                         longest=LONGEST_POLL_WITH_PROGRESS if bar.is_shown else LONGEST_POLL,
@@ -182,14 +182,14 @@ class Task(TaskState):
                 )
                 end = min(end, time.monotonic() + for_deliveries)
                 if self.delivering and time.monotonic() < end:
-                    self._wait_for_deliveries(Waiting(end=end, max_interval=pause, show=show))
+                    self._wait_for_deliveries(TaskWait(end=end, max_interval=pause, show=show))
             self._warn_of_dead_deliveries()
             return self
         except KeyboardInterrupt:
             pass
         raise interruption(*(f"The task continues. {hint}" for hint in self._resume_hints()))
 
-    def _wait_for_end(self, waiting: Waiting) -> None:
+    def _wait_for_end(self, waiting: TaskWait) -> None:
         _, poll_error = waiting.until(
             lambda state: state.ended, self._poll, self._state, lambda watch: self._follow(watch, waiting.show)
         )
@@ -201,7 +201,7 @@ class Task(TaskState):
             error.add_hint(*self._resume_hints())
             raise error from poll_error
 
-    def _wait_for_deliveries(self, waiting: Waiting) -> None:
+    def _wait_for_deliveries(self, waiting: TaskWait) -> None:
         waiting.until(lambda state: not state.delivering, self._poll, self._state)
 
     def _warn_of_dead_deliveries(self) -> None:
@@ -247,7 +247,7 @@ def _change(event: ServerEvent) -> TaskChange | None:
 
 
 def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
-    api = Detached(
+    api = DetachedClient(
         f"The task {state.job_id} was pickled without its client, which contains a credential.",
         f'Get the task from a client of this process: client.get_task("{state.job_id}").',
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from callback_sdk.client.tasks import Task
 from callback_sdk.client.wait_plan import Streams
-from callback_sdk.client.waiting import Waiting
+from callback_sdk.client.waiting import TaskWait
 from callback_sdk.errors import InvalidRequestError, TaskTimeoutError
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.progress import ProgressBar
@@ -28,7 +28,7 @@ def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: 
             end = min(end, time.monotonic() + for_deliveries)
             for task in tasks:
                 if task.delivering and time.monotonic() < end:
-                    task._wait_for_deliveries(Waiting(end=end))
+                    task._wait_for_deliveries(TaskWait(end=end))
                 task._warn_of_dead_deliveries()
     except KeyboardInterrupt:
         pass
@@ -61,7 +61,7 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
         if task.ended:
             continue
         try:
-            task._wait_for_end(Waiting(end=end, streams=Streams.LATER))
+            task._wait_for_end(TaskWait(end=end, streams=Streams.LATER))
         except TaskTimeoutError as error:
             error.replace_hint(f"{ended} of {len(tasks)} tasks have ended. The others continue: wait for them again.")
             raise

@@ -23,7 +23,7 @@ Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
 
 
 @define(frozen=True, kw_only=True)
-class Waiting:
+class TaskWait:
     """A wait.
 
     Attributes:

@@ -248,7 +248,7 @@ def awaiting(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[A
     return clearing_locals_of_coroutine(function)
 
 
-class _Blocking:
+class BlockingDriver:
     """The driver without an event loop: each wait blocks the thread, and rounds have threads."""
 
     # A signal handler raises whatever it wants to, and running calls are waited for.
@@ -309,4 +309,4 @@ class _Threads:
         pass
 
 
-BLOCKING: BackgroundDriver = _Blocking()
+BLOCKING: BackgroundDriver = BlockingDriver()

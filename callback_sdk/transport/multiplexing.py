@@ -41,7 +41,7 @@ def multiplexed(coroutine: Coroutine[Any, Any, T]) -> T:
     return CoroutineScheduler().run(coroutine)
 
 
-class Multiplexing:
+class MultiplexingDriver:
     """See `Driver`. Its coroutines run in `multiplexed` only."""
 
     async def ready(self, sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
@@ -427,4 +427,4 @@ class _Mailbox:
 _calls = PerProcess(lambda: CallThreads(MAX_THREADS, "callback-sdk-call"))
 _look_ups = PerProcess(lambda: CallThreads(MAX_LOOK_UPS, "callback-sdk-look-up"))
 
-MULTIPLEXING: Driver = Multiplexing()
+MULTIPLEXING: Driver = MultiplexingDriver()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def test_class_names_are_unique() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert {name for name, count in names.items() if count > 1} == set()
+
+
+NOUNS = {"Finding", "Setting"}
+
+
+def test_class_names_are_nouns() -> None:
+    """`Setting` is one; `Waiting` or `Encoded` says what is done with an object, not what it is."""
+    names = [
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    participles = [name for name in names if re.fullmatch(r"_?[A-Z][a-z]+(ed|ing|able)", name)]
+    assert set(participles) - NOUNS == set()
 
 
 DELIVERY = ("writer", "targets", "transport", "documents")

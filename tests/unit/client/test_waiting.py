@@ -13,7 +13,7 @@ import pytest
 from callback_sdk.client import Client, Task
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.wait_plan import Poll
-from callback_sdk.client.waiting import Waiting
+from callback_sdk.client.waiting import TaskWait
 from callback_sdk.errors import ServiceConnectionError, ServiceError, TaskTimeoutError
 from tests.rawserver import RawServer, read_request
 from tests.unit.client.jobs import TOKEN
@@ -160,7 +160,7 @@ def test_the_service_may_request_a_longer_pause(monkeypatch: pytest.MonkeyPatch)
             raise errors.pop(0)
         return DONE
 
-    waiting = Waiting(end=clock.now + 100)
+    waiting = TaskWait(end=clock.now + 100)
     assert waiting.until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
     assert clock.slept == [7.0, 30.0]
 
@@ -175,7 +175,7 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
         deadlines.append(poll.deadline - clock.now)
         return DONE if clock.now >= 1099.5 else RUNNING
 
-    waiting = Waiting(end=clock.now + 100, max_interval=60)
+    waiting = TaskWait(end=clock.now + 100, max_interval=60)
     assert waiting.until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
     assert 0 < deadlines[-1] <= 0.5
     assert clock.now <= 1100
@@ -191,7 +191,7 @@ def test_polls_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(poll.deadline)
         raise trouble
 
-    assert Waiting(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING) == (RUNNING, trouble)
+    assert TaskWait(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING) == (RUNNING, trouble)
     assert clock.now <= 1010
     assert len(asked) < 30
 
@@ -204,7 +204,7 @@ def test_a_permanent_error_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ServiceError("no such task", status=404)
 
     with pytest.raises(ServiceError, match="no such task"):
-        Waiting(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING)
+        TaskWait(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING)
     assert clock.slept == []
 
 
@@ -246,5 +246,5 @@ def test_a_wait_that_is_over_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
         deadlines.append(poll.deadline - clock.now)
         return DONE
 
-    assert Waiting(end=clock.now + 0.001).until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
+    assert TaskWait(end=clock.now + 0.001).until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
     assert deadlines == [0.5]
