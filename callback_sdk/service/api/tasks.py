@@ -229,7 +229,9 @@ def redeliver_to(new: NewTarget | None, state: AppState, caller: Caller, job_id:
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
     if old["status"] == SKIPPED and (new is None or task["finished_at"] is not None):
         raise HTTPException(
-            409, f"The delivery {delivery_id} is skipped: its target subscribes to {old['events']}, not to this result."
+            409,
+            f"The delivery {delivery_id} is skipped: its target subscribes to {old['events']}, not to this result. "
+            'Get the result of the task, or submit it again with "completed" among the events.',
         )
     facts = {"delivery_id": delivery_id}
     if new is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,8 @@ MAX_SILENCE = 3 * REPORT_INTERVAL
 
 _SHOWN = 3
 """Workers that a message names."""
+
+_log = logging.getLogger(__name__)
 
 _KEPT = 86_400.0
 """Seconds for which lost workers are listed."""
@@ -146,10 +149,16 @@ class WorkerStore:
             if worker.revision is None and not worker.is_lost
         }
         if old:
+            # For operators: a submitter must not learn the names of machines.
+            _log.warning(
+                "A submission is rejected because workers of an earlier version run: %s. Replace them before the "
+                "services; callback-sdk workers lists them.",
+                ", ".join(sorted(old)[:_SHOWN]),
+            )
             raise OldWorkersError(
-                f"A target subscribes to events without the result, which workers of an earlier version would send "
-                f"there: {', '.join(sorted(old)[:_SHOWN])}.",
-                hint='Replace the workers first: callback-sdk workers. Or subscribe to "completed", too.',
+                "A target subscribes to events without the result, which workers of an earlier version would send "
+                "there.",
+                hint='Subscribe to "completed", too, or submit the task again when the service has been upgraded.',
             )
 
     def slots(self) -> dict[str, int]:
