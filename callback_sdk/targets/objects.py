@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
@@ -51,6 +52,15 @@ def is_same_place(one: Target, other: Target) -> bool:
     Stricter than a name in common: whoever may only sign the place again must not choose another host.
     """
     return _place(one) == _place(other)
+
+
+def document_digest(target: Target) -> str:
+    """Return a digest of where a target's document goes and of its `callback_param`, whatever signature it has."""
+    callback = target.callback
+    # The query of a plain PUT may say where the object goes.
+    place = _place(target) if callback.http is None else callback.url.reveal().encode("utf-8", "surrogatepass")
+    param = json.dumps(callback.param, sort_keys=True)
+    return hashlib.sha256(hashlib.sha256(place).digest() + param.encode()).hexdigest()
 
 
 def _place(target: Target) -> bytes:

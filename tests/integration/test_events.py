@@ -261,6 +261,35 @@ def test_batch_tells_a_target_that_all_is_done(client: Client, webhook: WebhookR
     assert client.get_task(last.document["job_id"]).kind == "batch"
 
 
+def test_batch_goes_on_with_a_new_signature(
+    client: Client, seaweedfs: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the interrupted call may have expired. A target for another object is another call."""
+    monkeypatch.setattr("callback_sdk.client.batch.MAX_TASKS", 2)
+    s3, items = seaweedfs.client(), [BatchItem(TABLE)] * 5
+    signer = S3Signer(bucket, client=s3)
+    options: dict[str, Any] = {"callbacks": [], "progress": False, "idempotency_key": uuid.uuid4().hex}
+    accepted: tuple[str, ...] = ()
+
+    def interrupted() -> Iterator[BatchItem]:
+        yield from items
+        raise InterruptedError
+
+    try:
+        client.run_algorithm_batch("sum", interrupted(), done=signer.presign_put("done.json"), **options)
+    except InterruptedError as error:
+        accepted = vars(error)["accepted_job_ids"]
+    assert len(accepted) == 2
+    with pytest.raises(ConflictError, match="was used for a different request"):
+        client.run_algorithm_batch("sum", items, done=signer.presign_put("other.json"), **options)
+    again = signer.presign_put("done.json", expires=1800)
+    tasks = client.run_algorithm_batch("sum", items, done=again, **options)
+    assert tuple(task.job_id for task in tasks[:2]) == accepted
+    wait_until(lambda: "Contents" in s3.list_objects_v2(Bucket=bucket, Prefix="done.json"), what="the end")
+    document = json.loads(s3.get_object(Bucket=bucket, Key="done.json")["Body"].read())
+    assert document["results"]["tasks"]["succeeded"] == 5
+
+
 def test_target_of_a_batch_is_checked_before_anything_is_submitted(client: Client) -> None:
     """An end that nobody is told of would be noticed too late."""
     with pytest.raises(CallbackParamError, match="subscribes to events"):

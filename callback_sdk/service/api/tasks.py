@@ -28,7 +28,7 @@ from callback_sdk.service.api.access import (
     requested_owner,
     task_of,
 )
-from callback_sdk.service.api.batches import read_done
+from callback_sdk.service.api.batches import read_done, without_signature
 from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.middleware import WAITED
@@ -309,7 +309,7 @@ def _accept_batch(
     key: str | None,
     traceparent: str | None,
 ) -> tuple[list[str], list[str]]:
-    repeatable = read_key(key, form, "batch", algorithm_id)
+    repeatable = read_key(key, without_signature(form, state.rules), "batch", algorithm_id)
     if (before := _find_repeated(state, caller.user, repeatable)) is not None:
         return before, []
     with ExitStack() as stack:

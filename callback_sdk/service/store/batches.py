@@ -17,13 +17,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk.errors import CallbackSDKError, TargetError
 from callback_sdk.models import FINISHED, outcome
 from callback_sdk.service.store import rows, usage
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import BATCH, DEFAULT_PRIORITY, DELIVERY_PENDING, RESULTS, NewBatch
 from callback_sdk.service.store.tables import batches, deliveries, task_payloads, tasks
+from callback_sdk.targets.objects import document_digest
 
 MAX_SILENCE = timedelta(days=7)
 """Time without a request after which a batch ends whose last request has not come."""
@@ -46,12 +48,12 @@ _HAS_PENDING = sa.exists().where(
     tasks.c.batch == batches.c.job_id, deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING
 )
 _REQUESTED_AT = sa.func.coalesce(batches.c.requested_at, batches.c.created_at)
-_NO_MORE_COME = sa.or_(
-    batches.c.is_open.is_(sa.false()), now() - sa.bindparam("_silence", MAX_SILENCE.total_seconds()) > _REQUESTED_AT
-)
-_IS_COMPLETE = sa.and_(_NO_MORE_COME, ~_HAS_OPEN, ~_HAS_PENDING)
+_IS_CLOSED = batches.c.is_open.is_(sa.false())
+_IS_SILENT = now() - sa.bindparam("_silence", MAX_SILENCE.total_seconds()) > _REQUESTED_AT
+_IS_COMPLETE = sa.and_(sa.or_(_IS_CLOSED, _IS_SILENT), ~_HAS_OPEN, ~_HAS_PENDING)
 _SELECT_ANY_COMPLETE = sa.select(batches.c.job_id).where(_IS_COMPLETE).limit(1)
-_SELECT_COMPLETE = sa.select(batches).where(_IS_COMPLETE).limit(_ROUND).with_for_update(skip_locked=True)
+_LOCK_COMPLETE = sa.select(batches.c.job_id).where(_IS_COMPLETE).limit(_ROUND).with_for_update(skip_locked=True)
+_SELECT_COMPLETE = sa.select(batches).where(_IS_COMPLETE, batches.c.job_id.in_(sa.bindparam("_locked", expanding=True)))
 _SELECT_TASKS = sa.select(tasks.c.job_id, tasks.c.status, tasks.c.success, tasks.c.error_code).where(_OF_BATCH)
 _COUNT_DELIVERIES = (
     sa.select(deliveries.c.status, sa.func.count())
@@ -69,8 +71,17 @@ class BatchConflictError(CallbackSDKError, ValueError):
     """The requests of a batch differ in what they have to have in common."""
 
 
-def add(connection: sa.Connection, batch: NewBatch, owner: str, algorithm: str, target: dict[str, Any]) -> str:
+def add(
+    connection: sa.Connection,
+    batch: NewBatch,
+    owner: str,
+    algorithm: str,
+    target: dict[str, Any],
+    cipher: CredentialCipher,
+) -> str:
     """Insert a batch unless an earlier request has, and return the id of its own task.
+
+    The target of the newest request replaces that of the others: its signature is the newest, too.
 
     Args:
         connection: In the transaction that inserts the tasks of a request.
@@ -78,9 +89,10 @@ def add(connection: sa.Connection, batch: NewBatch, owner: str, algorithm: str, 
         owner: Id of the user.
         algorithm: Name of the algorithm.
         target: The columns of its target.
+        cipher: Decrypts the target of earlier requests.
 
     Raises:
-        BatchConflictError: Earlier requests have another algorithm or target.
+        BatchConflictError: Earlier requests have another algorithm, or a target for another place or document.
     """
     insert = _INSERTS[connection.dialect.name](batches).values(
         owner=owner,
@@ -98,17 +110,30 @@ def add(connection: sa.Connection, batch: NewBatch, owner: str, algorithm: str, 
     }
     found = connection.execute(
         insert.on_conflict_do_update(index_elements=["owner", "batch_id"], set_=changes).returning(
-            batches.c.job_id, batches.c.algorithm, batches.c.url
+            batches.c.job_id, batches.c.algorithm, batches.c.encrypted_target
         )
     ).one()
-    # The signature of a target may be another one.
-    if (found.algorithm, found.url) != (algorithm, target["url"]):
+    is_first = found.encrypted_target == target["encrypted_target"]
+    if found.algorithm != algorithm or not (is_first or _is_same_target(batch, found.encrypted_target, cipher)):
         raise BatchConflictError(
             "Earlier requests of this batch have another algorithm or another target 'done'.",
-            hint="Send the same ones in all requests of a batch, or another id for another batch.",
+            hint="Send the same ones in all requests of a batch, or another id for another batch. Only the signature "
+            "of 'done' may be a new one.",
         )
+    if not is_first:
+        connection.execute(batches.update().where(batches.c.job_id == found.job_id).values(**target))
     job_id: str = found.job_id
     return job_id
+
+
+def _is_same_target(batch: NewBatch, encrypted: str, cipher: CredentialCipher) -> bool:
+    """Return whether a request has the target of earlier ones, which may have been signed again."""
+    try:
+        stored = batch.plan(rows.callback(encrypted, None, cipher))
+    except (CredentialCipherError, TargetError):
+        # The key is lost, or an earlier version accepted the target. A new target is what helps.
+        return True
+    return document_digest(stored) == document_digest(batch.plan(batch.target))
 
 
 class BatchStore:
@@ -131,7 +156,12 @@ class BatchStore:
 
 
 def _end_complete(connection: sa.Connection) -> list[str]:
-    found = connection.execute(_SELECT_COMPLETE).all()
+    locked = list(connection.execute(_LOCK_COMPLETE).scalars())
+    if not locked:
+        return []
+    # PostgreSQL locks the newest version of a row, and finds its tasks as they were when the statement began: without
+    # those of a request that has closed the batch meanwhile. From here on, no request adds a task.
+    found = connection.execute(_SELECT_COMPLETE, {"_locked": locked}).all()
     usage.add_all(connection, [(batch.owner, _end(connection, batch)) for batch in found])
     return [batch.job_id for batch in found]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
 
 from callback_sdk.models import JobResult
+from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.webhooks import Scheme
 
@@ -132,11 +133,13 @@ class NewBatch:
         batch_id: The client's id, the same in all requests of the batch.
         target: The validated target.
         is_last: Whether no request with further tasks follows.
+        plan: Returns the target of a callback.
     """
 
     batch_id: str
     target: Callback
     is_last: bool
+    plan: Callable[[Callback], Target] = plan
 
 
 @define(frozen=True, kw_only=True)

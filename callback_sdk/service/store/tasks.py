@@ -120,7 +120,7 @@ class TaskStore(TaskReader):
             own = (
                 None
                 if batch is None or end is None
-                else batches.add(connection, batch, first.owner, first.algorithm, end)
+                else batches.add(connection, batch, first.owner, first.algorithm, end, self._cipher)
             )
             accepted, size = insert_all(connection, submissions, targets, key, batch=own)
             usage.reserve(connection, submissions[0].task.owner, size, max_bytes)

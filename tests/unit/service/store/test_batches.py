@@ -7,19 +7,40 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import boto3
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.service.store import IdempotencyKey, RunOutcome, Store, Submission, TaskRow, idempotency
-from callback_sdk.service.store.batches import MAX_SILENCE, BatchConflictError
+from callback_sdk.service.store import IdempotencyKey, RunOutcome, Store, Submission, TaskRow, idempotency, rows
+from callback_sdk.service.store.batches import _LOCK_COMPLETE, MAX_SILENCE, BatchConflictError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import NewBatch
 from callback_sdk.service.store.tables import batches, tasks
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from tests.databasework import work
+from tests.topology import wait_until
 from tests.unit.service.store.hosts_cases import URL, claim, deliver, fail, fetch
 
+CLIENT = boto3.client("s3", region_name="eu-central-1", aws_access_key_id="AK", aws_secret_access_key="SK")
 (DONE,) = parse_callbacks("https://example.org/done", {"run": 7})
+
+
+def put(key: str, expires: int = 3600) -> Callback:
+    (found,) = parse_callbacks(
+        CLIENT.generate_presigned_url("put_object", Params={"Bucket": "b", "Key": key}, ExpiresIn=expires)
+    )
+    return found
+
+
+def post(key: str, expires: int = 3600) -> Callback:
+    (found,) = parse_callbacks(CLIENT.generate_presigned_post("b", key, ExpiresIn=expires))
+    return found
+
+
+def stored_target(store: Store) -> Callback:
+    with store.database.read() as connection:
+        encrypted = connection.execute(sa.select(batches.c.encrypted_target)).scalar_one()
+    return rows.callback(encrypted, None, store.tasks._cipher)
 
 
 def submit(
@@ -144,24 +165,77 @@ def test_first_requests_at_the_same_time_are_of_one_batch(store: Store, open_sto
 
 
 @pytest.mark.parametrize(
-    ("options", "is_accepted"),
+    ("done", "options"),
     [
-        ({"algorithm": "mean"}, False),
-        ({"done": parse_callbacks("https://example.org/other")[0]}, False),
-        ({"done": parse_callbacks("https://example.org/done?X-Amz-Signature=new")[0]}, True),
-        ({"owner": "ben", "algorithm": "mean"}, True),
+        (DONE, {"algorithm": "mean"}),
+        (DONE, {"done": parse_callbacks("https://example.org/other", {"run": 7})[0]}),
+        (DONE, {"done": parse_callbacks("https://example.org/done?user=ben", {"run": 7})[0]}),
+        (DONE, {"done": parse_callbacks("https://example.org/done", {"run": 8})[0]}),
+        (post("a.json"), {"done": post("b.json")}),
+        (put("a.json"), {"done": put("b.json")}),
     ],
 )
-def test_requests_of_a_batch_agree(store: Store, options: dict[str, Any], is_accepted: bool) -> None:
-    """A target that may be signed again is the same."""
-    signed = parse_callbacks("https://example.org/done?X-Amz-Signature=old")[0]
-    submit(store, "a", is_last=False, done=signed if is_accepted else DONE)
-    if is_accepted:
-        assert submit(store, "b", **options) == ["b"]
-        return
+def test_requests_of_a_batch_agree(store: Store, done: Callback, options: dict[str, Any]) -> None:
+    """An end of which another place is told than the one that the last request names would be missed."""
+    submit(store, "a", is_last=False, done=done)
     with pytest.raises(BatchConflictError, match="another algorithm or another target"):
-        submit(store, "b", **options)
+        submit(store, "b", **{"done": done, **options})
     assert store.tasks.get("b") is None
+    assert stored_target(store) == done
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (put("a.json"), put("a.json", expires=60)),
+        (post("a.json"), post("a.json", expires=60)),
+        (parse_callbacks(URL, {"webhook": {"headers": {"x-token": "old"}}})[0], parse_callbacks(URL)[0]),
+    ],
+)
+def test_newest_signature_is_used(store: Store, old: Callback, new: Callback) -> None:
+    """That of the first request may have expired when the batch ends."""
+    submit(store, "a", is_last=False, done=old)
+    assert submit(store, "b", done=new) == ["b"]
+    assert stored_target(store) == new
+
+
+def test_batches_of_two_users_may_differ(store: Store) -> None:
+    """Although they have the same id."""
+    submit(store, "a", is_last=False)
+    assert submit(store, "b", owner="ben", algorithm="mean", done=put("a.json")) == ["b"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_request_before_the_end_of_a_silent_batch_counts(
+    store: Store, open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it comes while another process is looking: PostgreSQL reads the batch after it, and tasks before it."""
+    submit(store, "a", is_last=False)
+    end(store, "a")
+    _age(store, batches.c.requested_at)
+    # The statement has its snapshot of the tasks, and waits before it locks the batch.
+    waits = sa.literal_column("pg_advisory_xact_lock_shared(7)::text IS NOT NULL")
+    monkeypatch.setattr("callback_sdk.service.store.batches._LOCK_COMPLETE", _LOCK_COMPLETE.where(waits))
+    other = open_store()
+    with ThreadPoolExecutor(1) as pool:
+        with other.database.engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7)"))
+            ended = pool.submit(store.batches.end_complete)
+            wait_until(lambda: _count_waiting(other) == 1, what="the statement")
+            submit(other, "last")
+        assert ended.result(timeout=60) == []
+    end(store, "last")
+    (job_id,) = store.batches.end_complete()
+    assert results(store, job_id)["tasks"] == {"total": 2, "succeeded": 2, "failed": 0, "expired": 0, "canceled": 0}
+
+
+def _count_waiting(store: Store) -> int:
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM "
+        "pg_database WHERE datname = current_database())"
+    )
+    with store.database.read() as connection:
+        return int(connection.execute(sa.text(waiting)).scalar_one())
 
 
 def test_batch_whose_last_request_never_comes_fails(store: Store) -> None:
