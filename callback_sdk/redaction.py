@@ -120,8 +120,8 @@ class SecretURL(Secret[str]):
     """
 
     __slots__ = (
-        *("__added", "__lower", "__names", "__pairs", "__parts", "__public_from", "__secrets", "__values"),
-        *("host", "port", "scheme"),
+        *("__added", "__lower", "__names", "__pairs", "__parts", "__public_from", "__secrets"),
+        *("__shown", "__values", "host", "port", "scheme"),
     )
 
     def __init__(self, value: str) -> None:
@@ -139,6 +139,7 @@ class SecretURL(Secret[str]):
         self.__lower: Secret[dict[str, str]] | None = None
         self.__secrets: tuple[path_secrets.Span, ...] | None = None
         self.__public_from: int | None = None
+        self.__shown: str | None = None
         self.__added = ""
         problem = _too_long(self) or self.__parse() or self.__long_part()
         if problem:
@@ -178,14 +179,17 @@ class SecretURL(Secret[str]):
     def __str__(self) -> str:
         if not self.host:
             return HIDDEN
-        path = path_secrets.without(self.__parts.path, self.__path_secrets())
-        return escape(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
+        if self.__shown is None:
+            path = path_secrets.without(self.__parts.path, self.__path_secrets())
+            self.__shown = escape(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
+        return self.__shown
 
-    def with_public_path(self, start: int = 0) -> SecretURL:
+    def with_public_path(self, start: int = 0, *, template: SecretURL | None = None) -> SecretURL:
         """Return the same URL, whose path is the name of an object and shown.
 
         Args:
             start: Where the name begins in the path. What precedes it is redacted as in other URLs.
+            template: A URL whose query has parameters of the same names, so that this one isn't parsed for them.
         """
         if self.__public_from == start:
             return self
@@ -193,8 +197,9 @@ class SecretURL(Secret[str]):
         Secret.__init__(other, self.reveal())
         other.scheme, other.host, other.port = self.scheme, self.host, self.port
         other.__parts, other.__pairs = self.__parts, self.__pairs
-        other.__names, other.__values, other.__lower = self.__names, self.__values, self.__lower
-        other.__secrets, other.__public_from, other.__added = None, start, self.__added
+        other.__names = self.__names if template is None else template.query_names()
+        other.__values, other.__lower, other.__added = self.__values, self.__lower, self.__added
+        other.__secrets, other.__shown, other.__public_from = None, None, start
         return other
 
     def with_parameters(self, query: str) -> SecretURL:

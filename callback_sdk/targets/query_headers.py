@@ -10,7 +10,7 @@ from collections.abc import Set
 
 from attrs import evolve
 
-from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 
@@ -74,8 +74,7 @@ def query_warnings(callback: Callback, signed: Set[str]) -> tuple[str, ...]:
     """
     at_amazon = is_amazon(callback.url.host)
     ignored = (_TAGGING,) if at_amazon else (_TAGGING, *_READ_BY_AMAZON)
-    query = callback.url.lower_query()
-    names = sorted(name for name in query.reveal().keys() - signed if name.startswith(ignored))
+    names = sorted([name for name in lower_names(callback.url) - signed if name.startswith(ignored)])
     if not names:
         return ()
     effect = "Amazon S3 ignores it there" if at_amazon else "Amazon S3 reads it there, and many other stores ignore it"
@@ -83,6 +82,11 @@ def query_warnings(callback: Callback, signed: Set[str]) -> tuple[str, ...]:
         "To have it sent as a header, presign with unhoistableHeaders in JavaScript, and give its value as s3_headers."
     )
     return (f"The URL has {names[0]} in its query; {effect}. {hint}",)
+
+
+def lower_names(url: SecretURL) -> frozenset[str]:
+    """Return the names of the query's parameters in lower case, without their values."""
+    return frozenset([name.lower() for name in url.query_names()])
 
 
 def _same(query: Secret[dict[str, str]], given: SecretFields, name: str) -> bool:

@@ -22,7 +22,7 @@ from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation, key_warnings
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
-from callback_sdk.targets.query_headers import query_warnings, with_query_headers, with_signed_headers
+from callback_sdk.targets.query_headers import lower_names, query_warnings, with_query_headers, with_signed_headers
 from callback_sdk.targets.signatures import (
     AMAZON_V2,
     AMAZON_V4,
@@ -219,5 +219,5 @@ _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": 
 def _features(callback: Callback, signed: frozenset[str] = frozenset()) -> frozenset[Feature]:
     headers = callback.headers or SecretFields({})
     # Amazon's SDK for JavaScript signs an ACL in the query.
-    places = (signed, headers.reveal().keys(), callback.url.lower_query().reveal().keys())
-    return frozenset(feature for name, feature in _FEATURES.items() if any(name in names for names in places))
+    places = (signed, headers.reveal().keys(), lower_names(callback.url))
+    return frozenset([feature for name, feature in _FEATURES.items() if any(name in names for names in places)])

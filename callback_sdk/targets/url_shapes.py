@@ -82,7 +82,12 @@ def plan_by_shape(callback: Callback, settings: TargetSettings, plan: Plan) -> T
     if not is_plausible(expires_at):
         return None
     return S3Put(
-        callback=Callback(url.with_public_path(), callback.param, events=callback.events, shown=callback.shown),
+        callback=Callback(
+            url.with_public_path(template=common.callback.url),
+            callback.param,
+            events=callback.events,
+            shown=callback.shown,
+        ),
         expires_at=expires_at,
         provider=common.provider,
         signed=common.signed,

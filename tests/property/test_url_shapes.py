@@ -116,7 +116,9 @@ def outcome(planning: Any, callback: Callback, settings: TargetSettings) -> Any:
     """Return everything that a target shows and sends, or its error."""
     try:
         target = planning(callback, settings)
-        shown = str(target.callback.url), target.callback.plain(), target.warnings(NOW), target.object_url("id")
+        own = target.callback.url
+        names = own.query_names(), own.repeated_names(), own.lower_query()
+        shown = str(own), target.callback.plain(), target.warnings(NOW), target.object_url("id"), names
         upload = target.upload(Body(b"{}"), delivery_id="id", now=NOW)
     except CallbackSDKError as error:
         return type(error), str(error), error.hint

@@ -345,6 +345,25 @@ def test_url_shows_where_and_not_what() -> None:
     assert str(SecretURL("http://[::1]:9000/b")) == "http://[::1]:9000/b"
 
 
+def test_url_of_an_object_shows_its_name_after_it_was_hidden() -> None:
+    """A URL keeps its own text, and hands on no text of another path."""
+    url = SecretURL("https://hooks.slack.com/services/T0/B0/0123456789abcdefghijklmn?Name=1&name=2")
+    hidden = str(url)
+    assert "0123456789" not in hidden
+    public = url.with_public_path()
+    assert str(public) == "https://hooks.slack.com/services/T0/B0/0123456789abcdefghijklmn?***"
+    assert str(url) == hidden
+
+
+def test_names_of_a_template_count_and_no_values() -> None:
+    """`with_public_path` takes over names, which are no credentials."""
+    template, url = (SecretURL(f"https://example.org/key?Name={value}&X-Sig={value}") for value in "ab")
+    public = url.with_public_path(template=template)
+    assert public.query_names() == {"Name", "X-Sig"}
+    assert public.lower_query() == Secret({"name": "b", "x-sig": "b"})
+    assert public.repeated_names() == frozenset()
+
+
 def test_values_that_a_server_quotes_are_scrubbed() -> None:
     """Raw, percent-encoded, and each parameter of the query but the public ones."""
     url = SecretURL("https://h/k?X-Amz-Expires=360000&sig=a%2Fbcdefg%2B&t=plainvalue&tok3nOnly")
