@@ -233,8 +233,9 @@ class Body:
     """
 
     def __init__(self, *parts: Part) -> None:
-        self.parts = tuple(part for part in parts if not isinstance(part, bytes) or part)
-        self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in self.parts)
+        # Lists, because each step of a generator is a call, and most bodies have few parts.
+        self.parts = tuple([part for part in parts if not isinstance(part, bytes) or part])
+        self.size = sum([len(part) if isinstance(part, bytes) else part.size for part in self.parts])
         self._sha256: bytes | None = None
         self._md5: bytes | None = None
 

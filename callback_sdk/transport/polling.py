@@ -25,7 +25,7 @@ _READABLE: int = getattr(select, "POLLIN", 0) | getattr(select, "POLLHUP", 0) | 
 
 def readable(sock: socket.socket) -> bool:
     """Return whether a socket is readable now; at the end of the connection it is."""
-    return sock in ready([sock], READ, 0)
+    return bool(ready((sock,), READ, 0))
 
 
 def ready(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict[socket.socket, int]:
@@ -39,12 +39,13 @@ def ready(sockets: Sequence[socket.socket], events: int, seconds: float) -> dict
     # Looked up at each call: a program may patch `select` after this module was imported.
     if not hasattr(select, "poll"):
         return _select(dict.fromkeys(sockets, events), seconds)
-    poll = select.poll()
-    for sock in sockets:
-        poll.register(sock, _bits(events))
+    poll, wanted = select.poll(), _bits(events)
+    by_number = {sock.fileno(): sock for sock in sockets}
+    for number in by_number:
+        poll.register(number, wanted)
     # The timeout is a C int of milliseconds (poll(2)).
-    found = dict(poll.poll(min(seconds * 1000, _MAX_LENGTH)))
-    return {sock: _events(found[sock.fileno()], events) for sock in sockets if sock.fileno() in found}
+    found = poll.poll(min(seconds * 1000, _MAX_LENGTH))
+    return {by_number[number]: _events(bits, events) for number, bits in found} if found else {}
 
 
 def _bits(events: int) -> int:

@@ -331,7 +331,7 @@ def head(request_line: Secret[str], headers: Mapping[str, str]) -> bytes:
     Raises:
         InvalidTargetError: A header has a line break, which would begin another header, or a character outside Latin-1.
     """
-    text = Secret("\r\n".join([request_line.reveal(), *(f"{name}: {value}" for name, value in headers.items())]))
+    text = Secret("\r\n".join([request_line.reveal(), *[f"{name}: {value}" for name, value in headers.items()]]))
     if any(text.reveal().count(end) != len(headers) for end in "\r\n") or not _is_sendable(text):
         raise InvalidTargetError(
             "A header of the request has a line break, or a character that HTTP can't send.",
