@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ http {{
 @contextlib.contextmanager
 def discarding_store() -> Iterator[str]:
     """Run nginx, which responds 200 to everything, and give its URL."""
-    command = shutil.which("nginx")
+    command = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if command is None:
         raise SystemExit("This benchmark needs nginx (Debian: nginx-light).")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -77,23 +79,29 @@ class Contest:
 
     def __init__(self, url: str, count: int) -> None:
         import boto3
-        from obstore.store import S3Store
 
         credentials = {"aws_access_key_id": "AK", "aws_secret_access_key": "SK", "region_name": "us-east-1"}
         client = boto3.client("s3", endpoint_url=url, **credentials)
         self.keys = [f"runs/{number}.json" for number in range(count)]
         signer = S3Signer("results", client=client)
         self.urls = [target.url for target in signer.presign_put_many(self.keys, expires=timedelta(days=1))]
+        self.url = url
         self.writer = ResultsWriter()
-        self.store = S3Store(
+        self.pool = ThreadPoolExecutor(AT_ONCE)
+
+    @cached_property
+    def store(self) -> Any:
+        """Return the store of obstore."""
+        from obstore.store import S3Store
+
+        return S3Store(
             "results",
-            endpoint=url,
+            endpoint=self.url,
             access_key_id="AK",
             secret_access_key="SK",
             region="us-east-1",
             client_options={"allow_http": True},
         )
-        self.pool = ThreadPoolExecutor(AT_ONCE)
 
     def cases(self) -> list[Case]:
         """Return the contestants."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import aistore, backlog, delivery, encoding, jobs, parts, signing, startup, submit, waiting
+from benchmarks import aistore, backlog, bulk, delivery, encoding, jobs, parts, signing, startup, submit, waiting
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.receiver import Receiver
 from callback_sdk import Client, S3Signer
@@ -36,7 +37,7 @@ def test_all_are_here() -> None:
     """A new benchmark needs a test below; `memory` has its own, in tests/acceptance."""
     tested = {
         module.__name__.rpartition(".")[2]
-        for module in (aistore, backlog, delivery, encoding, jobs, parts, signing, startup, waiting)
+        for module in (aistore, backlog, bulk, delivery, encoding, jobs, parts, signing, startup, waiting)
     }
     assert {name.split()[0] for name in BENCHMARKS} == tested | {"submit", "memory"}
 
@@ -128,6 +129,16 @@ def test_parts(seaweedfs: SeaweedFS) -> None:
             case.run()
         assert len(contestants) == 2
         assert "Contents" not in contest.client.list_objects_v2(Bucket=contest.bucket)
+
+
+def test_bulk() -> None:
+    """All contestants that the tests have send as many results as there are URLs."""
+    with bulk.discarding_store() as url, contextlib.closing(bulk.Contest(url, 16)) as contest:
+        contestants = [case for case in contest.cases() if "obstore" not in case.name]
+        for case in contestants:
+            case.run()
+        assert len(contestants) == 5
+        assert [case.count for case in contestants] == [16] * 5
 
 
 def test_aistore() -> None:

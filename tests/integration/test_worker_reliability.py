@@ -125,8 +125,8 @@ def test_wrong_encryption_keys_end_the_worker(request: pytest.FixtureRequest, tm
         command, env=topology.environment, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
     assert done.returncode == 78
-    (line,) = done.stderr.splitlines()
-    assert re.match("Error: The worker can't run: The credentials in the database were encrypted with other keys", line)
+    cause = "Error: The worker can't run: The credentials in the database were encrypted with other keys"
+    assert [line[: len(cause)] for line in done.stderr.splitlines()] == [cause], done.stderr
     assert done.stdout == ""
 
 

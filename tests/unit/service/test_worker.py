@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
+from callback_sdk.service import worker
 from callback_sdk.service.engines.celery import RUN
 from callback_sdk.service.engines.stalls import MessageCounter
 from callback_sdk.service.worker import _register_run
@@ -38,14 +39,18 @@ def task_service() -> Iterator[Hub]:
     set_event_loop(before)
 
 
-def test_the_loop_does_not_rest_before_a_task_is_acknowledged(task_service: Hub) -> None:
+def test_the_loop_does_not_rest_before_a_task_is_acknowledged(
+    task_service: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kombu acknowledges in the loop's next round, and RabbitMQ sends no other task before that."""
+    # So long that it is not over before the loop is asked.
+    monkeypatch.setattr(worker, "_LOOP_WAKEUP", 1000.0)
     app, runner = Celery("test", set_as_current=False), Runner()
     _register_run(app, runner, preparation=PREPARED, messages=MessageCounter(1))
-    resting = task_service.fire_timers(min_delay=1)
+    resting = task_service.fire_timers(min_delay=2000, max_delay=2000)
     app.tasks[RUN]("42")
     assert runner.ran == ["42"]
-    assert task_service.fire_timers(min_delay=1) < resting == 1
+    assert task_service.fire_timers(min_delay=2000, max_delay=2000) < resting == 2000
 
 
 def test_a_task_runs_without_an_event_loop() -> None:
