@@ -106,3 +106,11 @@ async def fail_job(outbox: Outbox, key: str, failure: JobFailure | None) -> None
         if job is not None and failure is not None:
             await outbox._end_job(job, failure.of(job), Secret(None))
         jobs.remove(key)
+
+
+@clearing_locals
+def is_done(outbox: Outbox) -> bool:
+    """Return whether an outbox has neither open jobs nor pending deliveries."""
+    with typed_errors():
+        state = outbox._process_state()
+        return not state.open_jobs.owners() and state.store.is_empty()

@@ -10,6 +10,8 @@ import os
 import time
 import uuid
 import weakref
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from attrs import define, evolve
 
 from callback_sdk.concurrency.forking import PerProcess, RLock, no_fork
 from callback_sdk.config.target_files import split_outputs
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox import Outbox, WriteResult
 from callback_sdk.outbox.jobs import begin_job, drop_job, end_job, open_events
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from callback_sdk.writer.events import Admit, JobEvents
 
 logger = logging.getLogger(__name__)
+
+_MAX_HANDED = 256
+"""Jobs that were handed over last, of which another watching process is told if the first one is killed."""
 
 
 class BegunJob:
@@ -146,6 +151,7 @@ class _Supervision:
         self._temporary: Path | None = None
         self._own: list[Outbox | ResultsWriter] = []
         self._open: dict[str, WatchedJob] = {}
+        self._handed: deque[Callable[[Watcher], None]] = deque(maxlen=_MAX_HANDED)
         self._watcher = Watcher() if IS_SUPPORTED else None
 
     def place(self, outbox: Outbox | str | os.PathLike[str] | None) -> _JobOutbox:
@@ -204,8 +210,14 @@ class _Supervision:
         if self._watcher is None:
             return False
         error, status = (None, "") if failure is None else (failure.error, failure.status)
-        self._tell(lambda watcher: watcher.hand_over(place.watched, job.key, error, status))
-        self.end(job)
+
+        def hand_over(watcher: Watcher) -> None:
+            watcher.hand_over(place.watched, job.key, error, status)
+
+        self._tell(hand_over)
+        with self._lock:
+            self._open.pop(job.key, None)
+            self._handed.append(hand_over)
         return True
 
     def _tell(self, message: Any) -> None:
@@ -223,12 +235,19 @@ class _Supervision:
                     self._watcher.add(place.watched, place.owner.fileno())
                 for job in self._open.values():
                     self._watcher.begin(job)
+                # The first one may not have delivered them. Whatever it has delivered is not delivered again.
+                for hand_over in self._handed:
+                    hand_over(self._watcher)
                 message(self._watcher)
 
     def close(self) -> None:
         """Close files and connections, at the end of the process. A job in a daemon thread opens them again."""
         for each in self._own:
             each.close()
+        if self._open or self._handed:
+            # If the other process was killed, this is the last chance to replace it.
+            with contextlib.suppress(ConfigurationError):
+                self._tell(Watcher.check)
 
     def leave(self) -> None:
         """Leave everything to the parent process, in a forked child."""

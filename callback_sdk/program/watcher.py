@@ -71,6 +71,10 @@ class Watcher:
         """
         self._send({"handed": {"path": outbox.path, "key": key, "error": error, "status": status}})
 
+    def check(self) -> None:
+        """Raise OSError if the other process has been killed."""
+        self._send({})
+
     def leave(self) -> None:
         """Close this process's copy of the channel: the other process waits for the end of the last one."""
         channel, self._channel = self._channel, -1

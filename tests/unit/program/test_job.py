@@ -351,6 +351,28 @@ def test_the_process_that_watches_is_replaced_if_it_was_killed(webhook: WebhookR
     assert {job_id for job_id, _, _ in _documents(webhook)} == {"42", "43"}
 
 
+def test_a_job_that_was_handed_over_survives_the_process_that_watches(webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """It may be killed before it could deliver. Another one does, even if no other job follows."""
+    code = (
+        "import glob, os, psutil, signal, sys, time\nfrom callback_sdk import delivering\n"
+        "try:\n"
+        "    with delivering(sys.argv[1], job_id='42'):\n"
+        "        (outbox,) = glob.glob(sys.argv[2] + '/*/outbox.sqlite3')\n"
+        "        os.rename(outbox, outbox + '.away')\n"
+        "        raise ValueError('no convergence')\n"
+        "except ValueError: pass\n"
+        "own = str(os.getpid())\n"
+        "(found,) = [p.pid for p in psutil.process_iter(['cmdline']) if own in (p.info['cmdline'] or ())]\n"
+        "os.kill(found, signal.SIGKILL)\n"
+        "while os.path.exists(f'/proc/{found}/fd/0'): time.sleep(0.01)\n"
+        "os.rename(outbox + '.away', outbox)\n"
+    )
+    process = _run(code, webhook.url, tmp_path, environment={"TMPDIR": str(tmp_path)})
+    assert process.returncode == 0, process.stderr
+    _wait_until_empty(tmp_path)
+    assert _documents(webhook) == [("42", False, "ValueError: no convergence")]
+
+
 def test_time_limits_survive_the_process_that_watches(webhook: WebhookReceiver) -> None:
     """Another one takes over, with the time that is left."""
     code = (
