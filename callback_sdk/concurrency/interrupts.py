@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from types import CodeType
 from typing import Any, TypeVar
@@ -64,8 +65,14 @@ def _handlers() -> Iterator[CodeType]:
 
 def _code(handler: Any) -> CodeType | None:
     """Return the code of a Python function, a method, or an object with `__call__`; None for a function in C."""
+    with no_fork:
+        import inspect
+
     while isinstance(handler, partial):
         handler = handler.func
+    # All functions with one decorator share the code of its wrapper.
+    with suppress(ValueError):
+        handler = inspect.unwrap(handler)
     # The attributes of a method are those of its function.
     code = getattr(handler, "__code__", None) or getattr(handler.__call__, "__code__", None)
     return code if isinstance(code, CodeType) else None

@@ -104,9 +104,14 @@ class _Task:
 
     __slots__ = ("context", "coroutine", "deadline", "failure", "on_end", "sockets", "value")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], on_end: Callable[[Outcome[Any]], None]) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        on_end: Callable[[Outcome[Any]], None],
+        context: contextvars.Context,
+    ) -> None:
         self.coroutine = coroutine
-        self.context = contextvars.copy_context()
+        self.context = context
         self.on_end = on_end
         self.value: Any = None
         self.failure: Exception | None = None
@@ -118,7 +123,8 @@ class CoroutineScheduler:
     """Runs coroutines in one thread, each until it waits."""
 
     def __init__(self) -> None:
-        self._tasks: set[_Task] = set()
+        # In the order of their start.
+        self._tasks: dict[_Task, None] = {}
         self._ready: deque[_Task] = deque()
         self._poller = Poller()
         self._waiting: dict[socket.socket, _Task] = {}
@@ -131,7 +137,7 @@ class CoroutineScheduler:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine, with those that it starts, and return its result."""
         outcomes: list[Outcome[T]] = []
-        self.start(coroutine, outcomes.append)
+        self.start(coroutine, outcomes.append, contextvars.copy_context())
         try:
             while not outcomes:
                 self._step()
@@ -143,10 +149,15 @@ class CoroutineScheduler:
                 self._mailbox.close()
         return value_of(outcomes[0])
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], on_end: Callable[[Outcome[Any]], None]) -> None:
-        """Start a coroutine, and call a function with its outcome."""
-        task = _Task(coroutine, on_end)
-        self._tasks.add(task)
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        on_end: Callable[[Outcome[Any]], None],
+        context: contextvars.Context,
+    ) -> None:
+        """Start a coroutine with context variables of its own, and call a function with its outcome."""
+        task = _Task(coroutine, on_end, context)
+        self._tasks[task] = None
         self._ready.append(task)
 
     def resume(self, task: _Task, value: Any = None) -> None:
@@ -208,7 +219,7 @@ class CoroutineScheduler:
             self._ready.append(task)
 
     def _end(self, task: _Task, outcome: Outcome[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         task.on_end(outcome)
 
     def _poll(self) -> None:
@@ -254,11 +265,19 @@ class CoroutineScheduler:
                 # The calls use files that the tasks close.
                 self._mailbox.finish()
         finally:
-            while self._tasks:
-                task = self._tasks.pop()
-                # Whatever one of them raises, the others' connections are closed too.
-                with contextlib.suppress(Exception):
-                    task.context.run(task.coroutine.close)
+            self._close_tasks()
+
+    def _close_tasks(self) -> None:
+        interrupt: BaseException | None = None
+        while self._tasks:
+            # Those that a task has started before it: they may use its files.
+            task, _ = self._tasks.popitem()
+            try:
+                task.context.run(task.coroutine.close)
+            except BaseException as error:  # noqa: BLE001 - the others' connections are closed too
+                interrupt = interrupt or (None if isinstance(error, Exception) else error)
+        if interrupt is not None:
+            raise interrupt
 
 
 class _Wait:
@@ -319,7 +338,7 @@ class _Join:
 
         scheduler.joining += 1
         for coroutine in self._coroutines:
-            scheduler.start(coroutine, on_end)
+            scheduler.start(coroutine, on_end, task.context.copy())
 
 
 class _Lock:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from operator import length_hint
 from typing import Any
 
+from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, ConfigurationError
 from callback_sdk.models import JobResult, WriteOutcome
 from callback_sdk.progress import ProgressBar
@@ -45,7 +46,7 @@ class BulkDelivery:
         self._outcomes: list[WriteOutcome | None] = []
         self._done = self._failed = 0
 
-    async def make(self, max_concurrent: int) -> list[WriteOutcome]:
+    async def run(self, max_concurrent: int) -> list[WriteOutcome]:
         """Take items and deliver them, until none is left, and return the outcomes in the order of the items."""
         rounds = self._deliveries.driver.rounds(max_concurrent)
         try:
@@ -122,10 +123,8 @@ def check_items(items: Secret[Any], *, asynchronous: bool) -> None:
     Raises:
         ConfigurationError: It is something else, or needs an event loop.
     """
-    given, hint = (
-        items.reveal(),
-        "Give an iterable of (result, callback_url) or (result, callback_url, callback_param).",
-    )
+    given = items.reveal()
+    hint = "Give an iterable of (result, callback_url) or (result, callback_url, callback_param)."
     kind = type(given).__name__
     if isinstance(given, AsyncIterable) and not asynchronous:
         hint = "Use AsyncResultsWriter, or give a list or a generator."
@@ -157,7 +156,7 @@ async def _deliver(deliveries: ResultDeliveries, item: Secret[Any]) -> list[Rece
         return await deliveries.deliver(parts.reveal()[0], given, Secret(None))
     except CallbackSDKError:
         raise
-    except Exception as error:  # noqa: BLE001 - a failure of one result must not lose the others' outcomes
+    except uninterrupted(Exception) as error:  # a failure of one result must not lose the others' outcomes
         failure = unexpected_error(next(iter(given), None), error)
     raise failure
 
@@ -182,6 +181,6 @@ def _parts(item: Secret[Any]) -> tuple[JobResult, Secret[Any], Secret[Any]]:
 def _job_id(item: Secret[Any]) -> str | None:
     try:
         job_id = item.reveal()[0].job_id
-    except Exception:  # noqa: BLE001 - the item is not valid, which its delivery reports
+    except uninterrupted(Exception):  # the item is not valid, which its delivery reports
         return None
     return job_id if isinstance(job_id, str) else None

@@ -297,7 +297,7 @@ class ResultsWriter(WriterBase):
             )
         with ProgressBar("Writing", wanted=progress) as bar:
             return await self._concurrently(
-                lambda deliveries: BulkDelivery(given, deliveries, on_outcome, bar).make(limit)
+                lambda deliveries: BulkDelivery(given, deliveries, on_outcome, bar).run(limit)
             )
 
 

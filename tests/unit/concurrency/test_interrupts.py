@@ -109,6 +109,22 @@ def test_errors_are_no_interrupts() -> None:
     assert [type(error) for error in seen] == [TimeoutError]
 
 
+def test_errors_of_other_functions_with_the_decorator_of_a_handler_are_no_interrupts() -> None:
+    """They share the code of its wrapper."""
+
+    @decorated
+    def resolve(host: str) -> None:
+        raise OSError(host)
+
+    seen: list[Exception] = []
+    with handling(decorated(raise_limit)):
+        try:
+            resolve("example.org")
+        except uninterrupted(OSError) as error:
+            seen.append(error)
+    assert len(seen) == 1
+
+
 def test_an_error_within_a_handler_is_caught_there() -> None:
     """Code that a handler calls is not interrupted by the handler itself."""
     seen: list[Exception] = []

@@ -198,6 +198,47 @@ def test_a_request_that_fails_is_an_error_where_it_is_made(pair: tuple[socket.so
     assert multiplexed(main()) == {other: WRITE}
 
 
+def test_tasks_of_a_round_have_the_context_of_the_task_that_started_them() -> None:
+    """As tasks of asyncio do: a request belongs to the span of its delivery."""
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="caller")
+
+    async def inner(_: int) -> str:
+        await MULTIPLEXING.sleep(0)
+        return name.get()
+
+    async def outer(number: int) -> list[str]:
+        name.set(f"parent {number}")
+        return await MULTIPLEXING.rounds(2).map(inner, range(2))
+
+    found = multiplexed(MULTIPLEXING.rounds(2).map(outer, range(2)))
+    assert found == [["parent 0", "parent 0"], ["parent 1", "parent 1"]]
+    assert name.get() == "caller"
+
+
+def test_a_second_interrupt_leaves_no_task_open() -> None:
+    """The tasks that were started last are closed first, and the second interrupt is raised."""
+    closed: list[str] = []
+
+    def waiting(name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def wait() -> None:
+            try:
+                await idle()
+            finally:
+                closed.append(name)
+                if name == "b":
+                    raise KeyboardInterrupt("second")
+
+        return wait
+
+    async def interrupt() -> None:
+        await MULTIPLEXING.sleep(0)
+        raise KeyboardInterrupt("first")
+
+    with pytest.raises(KeyboardInterrupt, match="second"):
+        side_by_side(waiting("a"), waiting("b"), waiting("c"), interrupt)
+    assert closed == ["c", "b", "a"]
+
+
 def test_an_interrupt_ends_all_tasks_where_they_wait() -> None:
     """Each closes its own connection; no descriptor and no task is left."""
     ended = []

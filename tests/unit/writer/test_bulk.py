@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.testing import ObjectStore, WebhookReceiver
 from callback_sdk.transport.polling import Poller
+from callback_sdk.writer import delivery
 from tests.eventloops import execute
 from tests.forks import in_child
 from tests.rawserver import RawServer, answer, read_request
@@ -372,3 +374,35 @@ def test_an_outcome_is_shown_in_a_notebook(webhook: WebhookReceiver) -> None:
     assert all(text in html for text in ("job id", "receipts", "refuses connections"))
     with contextlib.suppress(AttributeError):
         assert outcomes[0] != outcomes[1]
+
+
+class Limit(Exception):
+    """The soft time limit of a task queue."""
+
+
+def raise_limit(number: int, frame: Any) -> None:
+    """Be the handler of a signal."""
+    raise Limit
+
+
+@pytest.mark.parametrize("at", ["encode_results", "document"])
+def test_the_exception_of_a_signal_handler_is_raised(
+    write_many: WriteMany, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """It is not a failure of one result, after which the others go on."""
+    original = getattr(delivery, at)
+    numbers = iter(range(100))
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if next(numbers) == 2:
+            signal.raise_signal(signal.SIGUSR1)
+        return original(*args, **options)
+
+    monkeypatch.setattr(delivery, at, interrupted)
+    before = signal.signal(signal.SIGUSR1, raise_limit)
+    try:
+        with pytest.raises(Limit):
+            write_many([(result(number), webhook.url) for number in range(20)], max_concurrent=1, progress=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(webhook.requests) < 20
