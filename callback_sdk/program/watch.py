@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,10 @@ class _WorkerWatch:
             self._forget(key)
         if (handed := message.get("handed")) is not None:
             self._finish(**handed)
+        if "check" in message:
+            # The worker may have been killed meanwhile.
+            with suppress(OSError):
+                self._channel.send(b"\n")
 
     def _begin(self, job: WatchedJob) -> None:
         if not self._open:

@@ -15,6 +15,9 @@ from typing import Any
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.program.watched import WatchedJob, WatchedOutbox
 
+_REPLY_TIMEOUT = 10.0
+"""Seconds for which the other process may take to reply."""
+
 IS_SUPPORTED = hasattr(os, "fork") and hasattr(os, "posix_spawn") and hasattr(socket, "send_fds")
 """Whether this system can have such a process."""
 
@@ -72,8 +75,22 @@ class Watcher:
         self._send({"handed": {"path": outbox.path, "key": key, "error": error, "status": status}})
 
     def check(self) -> None:
-        """Raise OSError if the other process has been killed."""
-        self._send({})
+        """Raise OSError if the other process has been killed, and wait for its reply.
+
+        A process that is being killed still accepts messages until the last of its threads has ended.
+        """
+        self._send({"check": True})
+        channel = socket.socket(fileno=self._channel)
+        channel.settimeout(_REPLY_TIMEOUT)
+        try:
+            if not channel.recv(1):
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        except TimeoutError:
+            # It has no time at present, and reads the messages later.
+            return
+        finally:
+            channel.setblocking(True)
+            channel.detach()
 
     def leave(self) -> None:
         """Close this process's copy of the channel: the other process waits for the end of the last one."""
