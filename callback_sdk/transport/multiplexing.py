@@ -228,6 +228,7 @@ class CoroutineScheduler:
             task = self._waiting.get(sock)
             if task is None:
                 self._receive()
+            # A task that waits has no value until its first socket is found; the others are added to that value.
             elif task.value is None:
                 self._ready.append(task)
                 task.value = {sock: events}

@@ -189,6 +189,7 @@ class ResultsWriter(WriterBase):
         with no_fork:
             from callback_sdk.transport.multiplexing import MULTIPLEXING, multiplexed
 
+        # Without a lock: two threads may each make one, and both use the connections of `_deliveries`.
         if self._multiplexed is None:
             self._multiplexed = self._deliveries.with_driver(MULTIPLEXING)
         return multiplexed(call(self._multiplexed))
@@ -272,6 +273,7 @@ class ResultsWriter(WriterBase):
             ConfigurationError: An argument has a wrong type or value; nothing was sent.
             Exception: What the iterable or `on_outcome` raised. No further item was taken, and the results that were
                 being sent have been finished. `on_outcome` was called with their outcomes, unless it raised.
+            RuntimeError: `on_outcome` raised StopIteration, which no coroutine can pass on; it is the cause.
 
         Example:
             >>> outcomes = writer.write_many((result, urls[result.job_id]) for result in results)

@@ -234,6 +234,20 @@ def test_an_error_of_the_callback_ends_the_call(write_many: WriteMany, webhook: 
     assert len(webhook.accepted) == len(seen) == len(taken) < 10
 
 
+def test_stop_iteration_of_the_callback_is_the_cause_of_an_error(
+    write_many: WriteMany, webhook: WebhookReceiver
+) -> None:
+    """It doesn't look like the end of the items."""
+
+    def fail(outcome: WriteOutcome) -> None:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError) as caught:
+        write_many([(result(number), webhook.url) for number in range(20)], max_concurrent=1, on_outcome=fail)
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert len(webhook.accepted) == 1
+
+
 def test_an_interrupt_closes_all_connections_and_names_the_targets(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
