@@ -341,7 +341,7 @@ class OutboxSender:
                 self._files.remove(files)
             else:
                 kept = self._record_failure(claim, outcome)
-        except Exception:
+        except BaseException:
             with self._lock:
                 self._unsaved[claim] = outcome
             raise
@@ -368,6 +368,9 @@ class OutboxSender:
         """Release claims, unless the outcome is known. A stored outcome stays as it is."""
         for claim in claims:
             if claim in self._unsaved:
+                # It was interrupted while it was stored, and nobody may try that again in this process.
+                with contextlib.suppress(CallbackSDKError):
+                    self.save_pending_outcomes()
                 continue
             try:
                 self._store.release(claim)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -144,6 +146,50 @@ def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
         assert {entry.status for entry in outbox.entries()} == {"delivered"}
+
+
+class Limit(Exception):
+    """The time limit of a task queue."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Limit])
+@pytest.mark.parametrize(("status", "method"), [(200, "record_receipt"), (503, "record_failure")])
+@pytest.mark.parametrize("after", [False, True])
+def test_signal_while_an_outcome_is_stored_does_not_lose_it(
+    tmp_path: Path,
+    webhook: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[BaseException],
+    status: int,
+    method: str,
+    after: bool,
+) -> None:
+    """It is stored then, as this process may never run the outbox; nothing is claimed, and nothing is sent twice."""
+    real = getattr(OutboxStore, method)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise kind
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.undo()
+        if after:
+            real(*args)
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+            webhook.respond(status, times=1)
+            monkeypatch.setattr(OutboxStore, method, interrupted)
+            with pytest.raises(kind):
+                outbox.write(RESULT, webhook.url)
+            (entry,) = outbox.entries()
+            assert (entry.status, entry.sending) == ("delivered" if status == 200 else "pending", False)
+            assert outbox._states.get().sender.running_ids() == []
+            outbox.run(until_empty=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(webhook.requests) == (1 if status == 200 else 2)
 
 
 def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(

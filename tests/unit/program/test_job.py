@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import JobDelivery, Outbox, S3Signer, delivering
+from callback_sdk import JobDelivery, JobResult, Outbox, ResultsWriter, S3Signer, delivering
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
@@ -49,6 +49,14 @@ def _wait_until_empty(directory: Path) -> None:
     while list(directory.iterdir()):
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def _fail_once() -> None:
+    """Have what explains a failure imported: an import that is interrupted leaves its file to the garbage collector."""
+    with WebhookReceiver() as webhook, ResultsWriter(timeout=0) as writer:
+        webhook.respond(503)
+        with pytest.raises(DeliveryError):
+            writer.write(JobResult(job_id="42", success=True), webhook.url)
 
 
 def _run(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -290,6 +298,7 @@ def test_a_delivery_that_is_interrupted_is_finished(
         webhook.wait_for(1)
         os.kill(os.getpid(), signal.SIGUSR1)
 
+    _fail_once()
     before = signal.signal(signal.SIGUSR1, interrupt)
     webhook.respond(503, times=1)
     thread = threading.Thread(target=signal_at_request)
