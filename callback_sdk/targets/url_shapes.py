@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 
-from attrs import define
+from attrs import define, fields
 
 from callback_sdk.errors import TargetError
 from callback_sdk.redaction import SecretURL, clearing_locals
@@ -42,6 +43,14 @@ _PATH = re.compile("/[!-~]+")
 _HOST = re.compile("[a-z0-9.-]+")
 
 _DATE = "20300101"
+
+_CARRIED = {"url", "param", "events", "shown"}
+"""Attributes of a callback that its target has unchanged, and that no plan depends on but the URL."""
+
+# Of all others, so that an attribute which is added is taken into account.
+_OTHERS = [attribute.name for attribute in fields(Callback) if attribute.name not in _CARRIED]
+_members = attrgetter(*_OTHERS)
+_NO_MEMBERS = (None,) * len(_OTHERS)
 
 
 @define(frozen=True, eq=False, repr=False)
@@ -99,16 +108,7 @@ def plan_by_shape(callback: Callback, settings: TargetSettings, plan: Plan) -> T
 
 def _is_bare(callback: Callback) -> bool:
     """Return whether a callback has nothing but its URL that the plan depends on."""
-    return (
-        callback.fields is None
-        and callback.headers is None
-        and callback.http is None
-        and callback.webhook is None
-        and callback.issuer is None
-        and callback.parts is None
-        and callback.prefix is None
-        and callback.given is None
-    )
+    return _members(callback) == _NO_MEMBERS
 
 
 @clearing_locals
