@@ -13,13 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.concurrency.interrupts import uninterrupted
-from callback_sdk.errors import (
-    CallbackSDKError,
-    ConfigurationError,
-    DeliveryError,
-    MultipleDeliveryErrors,
-    OutboxError,
-)
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError, OutboxError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import DEAD, DELIVERED, OutboxEntry, WriteResult
 from callback_sdk.outbox.open_jobs import JobFailure, OpenJob
@@ -30,6 +24,7 @@ from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wra
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.transport.driver import Background, BackgroundDriver
 from callback_sdk.types import CallbackParams, CallbackTarget, CallbackURLs
+from callback_sdk.writer.failures import combined_error
 from callback_sdk.writer.writer import WriterBase
 
 if TYPE_CHECKING:
@@ -288,9 +283,7 @@ def _written(entries: Sequence[OutboxEntry], new: NewResult, outcomes: dict[str,
     dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in open_ if entry.status == DEAD]
     errors: list[CallbackSDKError] = [*new.refusals, *dead]
     if errors:
-        error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
-        error.receipts = receipts
-        raise error
+        raise combined_error(errors, receipts)
     return WriteResult(
         receipts=receipts, pending=tuple(entry for entry in open_ if entry.status not in (DELIVERED, DEAD))
     )

@@ -15,7 +15,7 @@ from callback_sdk import tracing
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.concurrency.interrupts import uninterrupted
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import CallbackSDKError, MultipleDeliveryErrors
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
@@ -26,7 +26,7 @@ from callback_sdk.transport.driver import Driver
 from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.confirmation import with_files
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery
-from callback_sdk.writer.failures import unexpected_error
+from callback_sdk.writer.failures import combined_error, unexpected_error
 from callback_sdk.writer.retrying import MayRetry, send_with_retries
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class ResultDeliveries:
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
         if errors:
-            error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
-            error.receipts = tuple(receipts)
-            raise error
+            raise combined_error(errors, receipts)
         return receipts
 
     def _plan(self, callback: Callback) -> Target | CallbackSDKError:

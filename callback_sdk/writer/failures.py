@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterable, Sequence
 
-from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, MultipleDeliveryErrors
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import strip_traceback
 from callback_sdk.targets import Target
 from callback_sdk.targets.callbacks import Callback
@@ -16,6 +18,13 @@ logger = logging.getLogger(__name__)
 def has_responded(error: Exception) -> bool | None:
     """Return whether the host of a failed attempt sent a response; None when no request was sent."""
     return error.status is not None if isinstance(error, DeliveryError) else None
+
+
+def combined_error(errors: Sequence[CallbackSDKError], receipts: Iterable[Receipt]) -> CallbackSDKError:
+    """Return the error of a result that one or more targets don't have, with the receipts of the others."""
+    error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
+    error.receipts = tuple(receipts)
+    return error
 
 
 def loggable_text(error: Exception) -> str:
