@@ -24,11 +24,11 @@ from callback_sdk.errors import (
     TargetError,
 )
 from callback_sdk.testing import ObjectStore, WebhookReceiver
-from callback_sdk.transport.polling import Poller
 from callback_sdk.writer import delivery
 from tests.eventloops import execute
 from tests.forks import in_child
 from tests.rawserver import RawServer, answer, read_request
+from tests.waits import interrupt_wait
 
 PATIENT = Timeouts(connect=60, read=60, attempt=60)
 
@@ -252,8 +252,7 @@ def test_an_interrupt_closes_all_connections_and_names_the_targets(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The outcomes until then are known from `on_outcome`."""
-    arrived, gone, wait = threading.Semaphore(0), threading.Semaphore(0), Poller.wait
-    count: list[int] = []
+    arrived, gone = threading.Semaphore(0), threading.Semaphore(0)
     seen: list[WriteOutcome] = []
 
     def script(connection: socket.socket, number: int) -> None:
@@ -265,14 +264,7 @@ def test_an_interrupt_closes_all_connections_and_names_the_targets(
         assert connection.recv(1) == b""
         gone.release()
 
-    def interrupted(poller: Poller, seconds: float) -> Any:
-        while arrived.acquire(blocking=False):
-            count.append(1)
-        if len(count) == 4:
-            raise KeyboardInterrupt
-        return wait(poller, min(seconds, 0.01))
-
-    monkeypatch.setattr(Poller, "wait", interrupted)
+    interrupt_wait(monkeypatch, arrived, 4)
     with RawServer(script) as server, ResultsWriter(attempt_timeouts=PATIENT) as writer:
         items = ((result(number), f"{server.url}/{number}") for number in range(9))
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):

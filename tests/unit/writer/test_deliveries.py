@@ -7,7 +7,6 @@ import logging
 import socket
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,10 @@ from callback_sdk import AddressGuard, JobResult, ResultsWriter, Timeouts
 from callback_sdk.errors import MultipleDeliveryErrors
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.call_threads import SMALL
-from callback_sdk.transport.polling import Poller
 from tests.forks import in_child
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority, TLSServer
+from tests.waits import interrupt_wait
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 PATIENT = Timeouts(connect=60, read=60, attempt=60)
@@ -50,7 +49,7 @@ def test_an_interrupt_closes_all_connections_and_names_the_targets(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether they have the result isn't known; the connections aren't used again."""
-    arrived, gone, wait = threading.Semaphore(0), threading.Semaphore(0), Poller.wait
+    arrived, gone = threading.Semaphore(0), threading.Semaphore(0)
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
@@ -58,15 +57,7 @@ def test_an_interrupt_closes_all_connections_and_names_the_targets(
         assert connection.recv(1) == b""
         gone.release()
 
-    def interrupted(poller: Poller, seconds: float) -> Any:
-        while arrived.acquire(blocking=False):
-            count.append(1)
-        if len(count) == 3:
-            raise KeyboardInterrupt
-        return wait(poller, min(seconds, 0.01))
-
-    count: list[int] = []
-    monkeypatch.setattr(Poller, "wait", interrupted)
+    interrupt_wait(monkeypatch, arrived, 3)
     with RawServer(script) as server, ResultsWriter(attempt_timeouts=PATIENT) as writer:
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
             writer.write(RESULT, targets(server.url))
